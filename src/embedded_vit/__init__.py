@@ -1,0 +1,30 @@
+"""Embedded-ViT: small vision transformers that segment medical images without a GPU. Research use only.
+
+The Python API is three lines and needs no PyTorch::
+
+    predictor = embedded_vit.load("model.onnx")
+    prediction = predictor.predict("scan.nii.gz")
+    prediction.save("mask.nii.gz")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embedded_vit.runtime.predictor import Predictor
+
+__all__ = ["RESEARCH_USE_ONLY", "__version__", "load"]
+
+__version__ = "0.1.0"
+
+RESEARCH_USE_ONLY = "Research use only. Not a medical device: do not use for diagnosis or treatment."
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """Load an artifact for prediction; see `embedded_vit.runtime.predictor.Predictor`."""
+    from embedded_vit.runtime.predictor import Predictor
+
+    return Predictor.load(path, threads=threads)

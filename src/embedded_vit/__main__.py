@@ -1,0 +1,5 @@
+"""`python -m embedded_vit`, which torchrun needs."""
+
+from embedded_vit.cli import main
+
+main()

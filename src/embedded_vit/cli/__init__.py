@@ -1,0 +1,43 @@
+"""The command line: one file a verb, which parses, calls and prints; no logic lives here."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from embedded_vit import RESEARCH_USE_ONLY, __version__
+from embedded_vit.errors import EmbeddedVitError
+
+__all__ = ["main"]
+
+VERBS = ("phantom", "data", "train", "evaluate", "export", "predict", "info")
+
+
+def application() -> App:
+    """Assemble the verbs; each is imported when it is called, so that a device needs no PyTorch to predict."""
+    app = App(
+        name="embedded-vit",
+        help=f"Small segmentation transformers for computers without a GPU.\n\n{RESEARCH_USE_ONLY}",
+        version=__version__,
+        help_format="plaintext",
+    )
+    for verb in VERBS:
+        app.command(f"embedded_vit.cli.{verb}:command", name=verb)
+    return app
+
+
+def main() -> None:
+    """Run the command line; a deliberate error becomes one line and its exit status."""
+    try:
+        application()(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        message = " ".join(str(error).split())
+        print(f"embedded-vit: {message} (see --help)", file=sys.stderr)
+        sys.exit(2)
+    except EmbeddedVitError as error:
+        print(f"embedded-vit: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("embedded-vit: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,136 @@
+"""What every data set offers, whatever its layout on disk: named cases, their scans and masks, and splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from embedded_vit.config import Config
+from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.labels import LabelSet
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["Case", "DataSet", "Split", "SubsetName", "make_split", "refuse_unknown_labels"]
+
+SubsetName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled scan of a data set."""
+
+    name: str
+    patient: str  # cases of one patient never come to lie on both sides of a split
+    reserved_for_test: bool = False  # by the layout, as TransUNet's test_vol_h5
+
+
+@dataclass(frozen=True)
+class DataSet(ABC):
+    """A labelled data set on disk; one subclass a layout."""
+
+    folder: Path
+    name: str
+    modality: Literal["CT", "MR"]
+    channels: tuple[str, ...]  # the scan's own channels, for example ("FLAIR", "T1w", "t1gd", "T2w")
+    labels: LabelSet
+    cases: tuple[Case, ...]  # sorted by name
+
+    layout: str = ""  # what a person calls it, for example "nnU-Net v2 raw"
+    remarks: tuple[str, ...] = ()  # what was found in the folder and left out, a sentence each
+
+    @abstractmethod
+    def read_volume(self, case: Case) -> Volume:
+        """Read a case's scan: CT in HU, in the file's own orientation.
+
+        Raises:
+            FileFormatError: The file is missing, damaged, or not finite.
+        """
+
+    @abstractmethod
+    def read_labels(self, case: Case) -> LabelMap:
+        """Read a case's mask, on the grid of its scan.
+
+        Raises:
+            FileFormatError: The file is missing or damaged, or holds a number that is not in the label set.
+        """
+
+    def case(self, name: str) -> Case:
+        """The case of that name.
+
+        Raises:
+            DataSetError: There is none.
+        """
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise DataSetError(f"{self.folder}: no case '{name}' among its {len(self.cases)} cases")
+
+
+def refuse_unknown_labels(label_map: LabelMap, labels: LabelSet) -> LabelMap:
+    """Give a mask back whose every number is in the label set.
+
+    Raises:
+        FileFormatError: A number is not.
+    """
+    highest = int(label_map.array.max(initial=0))
+    if highest >= labels.classes:
+        raise FileFormatError(
+            f"{label_map.source}: holds label {highest}; the data set's labels end at {labels.classes - 1} "
+            f"({labels.names[-1]}); correct the mask, or name the label in dataset.json"
+        )
+    return label_map
+
+
+class Split(Config):
+    """Which cases train, which select, and which only ever test."""
+
+    seed: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def names(self, subset: SubsetName | Literal["all"]) -> tuple[str, ...]:
+        """The names of one subset, or of all three."""
+        if subset == "all":
+            return tuple(sorted(self.train + self.validation + self.test))
+        names: tuple[str, ...] = getattr(self, subset)
+        return names
+
+
+def make_split(data_set: DataSet, *, seed: int, validation_cases: int | None = None) -> Split:
+    """Split by patient: a patient's cases stay together, the layout's test cases stay test cases.
+
+    Args:
+        data_set: Any data set.
+        seed: Seeds the choice of patients.
+        validation_cases: Patients that select checkpoints; 0 for none (the last weights are kept); by default a tenth
+            of the patients that do not test, at least one. A data set without test cases gives a fifth to testing.
+
+    Raises:
+        DataSetError: Too few patients to leave one for training.
+    """
+    by_patient: dict[str, list[Case]] = defaultdict(list)
+    for case in data_set.cases:
+        by_patient[case.patient].append(case)
+    reserved = {case.patient for case in data_set.cases if case.reserved_for_test}
+    free = sorted(set(by_patient) - reserved)
+    order = [free[index] for index in np.random.default_rng(seed).permutation(len(free))]
+    test = sorted(reserved) or [order.pop() for _ in range(min(max(1, len(order) // 5), len(order) - 1))]
+    if validation_cases is None:
+        validation_cases = max(1, round(len(order) / 10)) if len(order) > 1 else 0
+    if len(order) - validation_cases < 1:
+        raise DataSetError(
+            f"{data_set.folder}: {len(by_patient)} patients, {len(test)} of them for testing, leave none for training "
+            f"beside {validation_cases} for validation; add cases or lower --validation-cases"
+        )
+    validation, train = order[:validation_cases], order[validation_cases:]
+
+    def names(patients: list[str]) -> tuple[str, ...]:
+        return tuple(sorted(case.name for patient in patients for case in by_patient[patient]))
+
+    return Split(seed=seed, train=names(train), validation=names(validation), test=names(test))

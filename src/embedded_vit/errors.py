@@ -1,0 +1,78 @@
+"""Every error that Embedded-ViT raises on purpose.
+
+    EmbeddedVitError                one line for the user; `exit_status` for the shell
+    ├── InputError          (2)     what came in is not usable
+    │   ├── FileFormatError         a file is unreadable, truncated, damaged or of another kind
+    │   ├── DataSetError            a folder is not a data set that can be used
+    │   ├── ConfigError             an option is unknown or out of range
+    │   ├── NetworkError            shapes, sizes or tensors do not fit the network
+    │   ├── CheckpointError         a run folder or a checkpoint cannot be loaded
+    │   └── OutputError             the result cannot be written: it exists already, or the disk is full
+    ├── ContractError       (3)     refused: outside what the artifact was made and measured for (`--force` overrides)
+    └── TrainingError       (1)     training cannot go on: the loss is not finite
+
+A message says what came, what was expected, where (file or tensor), and what to do. It never holds patient text.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "ContractError",
+    "DataSetError",
+    "EmbeddedVitError",
+    "FileFormatError",
+    "InputError",
+    "NetworkError",
+    "OutputError",
+    "TrainingError",
+]
+
+
+class EmbeddedVitError(Exception):
+    """The base of every error raised on purpose; `str(error)` is one line for the user."""
+
+    exit_status = 1
+
+
+class InputError(EmbeddedVitError):
+    """What came in is not usable."""
+
+    exit_status = 2
+
+
+class FileFormatError(InputError):
+    """A file is unreadable, truncated, damaged or of another kind than expected."""
+
+
+class DataSetError(InputError):
+    """A folder is not a data set that can be used."""
+
+
+class ConfigError(InputError):
+    """An option is unknown or out of range."""
+
+
+class NetworkError(InputError):
+    """Shapes, sizes or tensors do not fit the network."""
+
+
+class CheckpointError(InputError):
+    """A run folder or a checkpoint cannot be loaded."""
+
+
+class OutputError(InputError):
+    """The result cannot be written: it exists already, or the disk is full."""
+
+
+class ContractError(EmbeddedVitError):
+    """Refused: the input is outside what the artifact was made and measured for."""
+
+    exit_status = 3
+
+
+class TrainingError(EmbeddedVitError):
+    """Training cannot go on, for example because the loss is not finite."""
+
+    exit_status = 1

@@ -1,0 +1,63 @@
+"""Files that exist whole or not at all: written beside their place, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedded_vit.errors import OutputError
+
+__all__ = ["atomic_path", "refuse_existing", "write_text"]
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write to; on success it takes the place of `path`, on any error it is removed.
+
+    Args:
+        path: Where the finished file goes; its folder is made. The temporary name keeps the suffixes, which some
+            writers read (`.nii.gz`).
+        overwrite: Whether a file may be there already.
+
+    Raises:
+        OutputError: The file exists, the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    if not overwrite:
+        refuse_existing(path)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        raise OutputError(f"{path}: cannot write: {reason}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise OutputError where something is already at `path`."""
+    if path.exists():
+        raise OutputError(f"{path}: exists already; choose another name or remove it first")
+
+
+def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a UTF-8 text file atomically; errors as `atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    """The process's mask for new files; some writers make theirs readable to the owner only."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,87 @@
+"""Label sets: which structure every number of a mask stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from embedded_vit.config import Config
+
+__all__ = ["SYNAPSE_LABELS", "Label", "LabelSet"]
+
+# Colours for structures that bring none: Okabe-Ito and its lighter companions, told apart by most colour-blind readers.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999",
+           "#882255", "#44AA99", "#117733", "#DDCC77", "#88CCEE", "#AA4499", "#332288", "#661100")  # fmt: skip
+
+
+class Label(Config):
+    """One structure of a mask."""
+
+    id: int = Field(ge=1, le=255, description="the number in the mask")
+    name: str
+    colour: str = Field(pattern=r"^#[0-9A-Fa-f]{6}$", description="sRGB, #RRGGBB")
+    snomed: str | None = Field(default=None, description="SNOMED CT code of the anatomical structure")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour as red, green and blue in 0..255."""
+        return int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16)
+
+
+class LabelSet(Config):
+    """The structures of a data set in the order of their numbers; 0 is always background."""
+
+    labels: tuple[Label, ...]
+    mirror: bool = Field(
+        default=False, description="whether an image mirrored left to right is as plausible, with the same labels"
+    )
+
+    @model_validator(mode="after")
+    def _numbers_run_from_one(self) -> Self:
+        if [label.id for label in self.labels] != list(range(1, len(self.labels) + 1)):
+            raise ValueError(f"label ids must be 1, 2, ... without gaps, got {[label.id for label in self.labels]}")
+        if not self.labels:
+            raise ValueError("a label set needs at least one structure besides background")
+        return self
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], *, mirror: bool = False) -> LabelSet:
+        """Number the structures 1, 2, ... and give each a colour."""
+        return cls(
+            labels=tuple(
+                Label(id=number, name=name, colour=PALETTE[(number - 1) % len(PALETTE)])
+                for number, name in enumerate(names, start=1)
+            ),
+            mirror=mirror,
+        )
+
+    @property
+    def classes(self) -> int:
+        """The number of classes of a network for this set, background included."""
+        return len(self.labels) + 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The structures' names, background left out."""
+        return tuple(label.name for label in self.labels)
+
+
+def _synapse_label(number: int, name: str, colour: str, snomed: str) -> Label:
+    return Label(id=number, name=name, colour=colour, snomed=snomed)
+
+
+# The eight organs of TransUNet's Synapse data (BTCV), in its order. SNOMED CT codes as in DICOM PS3.16 CID 4031.
+SYNAPSE_LABELS = LabelSet(
+    labels=(
+        _synapse_label(1, "aorta", "#D62728", "15825003"),
+        _synapse_label(2, "gallbladder", "#2CA02C", "28231008"),
+        _synapse_label(3, "left kidney", "#1F77B4", "18639004"),
+        _synapse_label(4, "right kidney", "#17BECF", "9846003"),
+        _synapse_label(5, "liver", "#B5651D", "10200004"),
+        _synapse_label(6, "pancreas", "#FFD92F", "15776009"),
+        _synapse_label(7, "spleen", "#9467BD", "78961009"),
+        _synapse_label(8, "stomach", "#F781BF", "69695003"),
+    ),
+)

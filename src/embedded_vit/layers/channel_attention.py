@@ -1,0 +1,64 @@
+"""Channel attention: channels attend to channels through their covariance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ChannelAttention"]
+
+
+class ChannelAttention(nn.Module):
+    """Cross-covariance attention over channels.
+
+    All that queries and keys are needed for are their inner products over the tokens, and those follow from the Gram
+    matrix G = xᵀx: q kᵀ = Wq G Wkᵀ. The whole layer is then one C x C matrix per image applied to the tokens:
+    2 N C² multiplications in place of 4 N C² and more. It pays where N > 1.45 C, and the layer then does so.
+
+    Args:
+        channels: C, a multiple of `heads`.
+        heads: Groups of channels that attend among themselves.
+
+    Source: El-Nouby et al., "XCiT", 2106.09681, equation 2.
+    """
+
+    def __init__(self, channels: int, heads: int = 8) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.projection = nn.Linear(channels, channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        if tokens.shape[1] > 1.45 * tokens.shape[2]:
+            return self._by_covariance(tokens)
+        return self._by_tokens(tokens)
+
+    def _by_covariance(self, tokens: Tensor) -> Tensor:
+        scaled = tokens * tokens.shape[1] ** -0.5  # the scale cancels in the normalisation; without it half precision overflows
+        gram = (scaled.mT @ scaled).float()  # (B, C, C)
+        with torch.autocast(tokens.device.type, enabled=False):
+            query, key, value = self.qkv.weight.float().unflatten(0, (3, self.heads, -1))  # each (heads, C/heads, C)
+            query_gram = query @ gram[:, None]  # (B, heads, C/heads, C)
+            products = query_gram @ key.mT  # (B, heads, C/heads, C/heads)
+            query_length = _length((query_gram * query).sum(dim=3, keepdim=True))  # (B, heads, C/heads, 1)
+            key_length = _length((key @ gram[:, None] * key).sum(dim=3, keepdim=True))  # (B, heads, C/heads, 1)
+            weights = (products / (query_length * key_length.mT) * self.temperature).softmax(dim=3)
+            mixed = (weights @ value).flatten(1, 2)  # (B, C, C): heads concatenated
+            matrix = self.projection.weight.float() @ mixed  # (B, C, C)
+        return tokens @ matrix.mT.to(tokens.dtype) + self.projection.bias
+
+    def _by_tokens(self, tokens: Tensor) -> Tensor:
+        channels_first = self.qkv(tokens).mT  # (B, 3 C, N)
+        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in channels_first.chunk(3, dim=1))
+        query = nn.functional.normalize(query, dim=3, eps=1e-12)  # (B, heads, C/heads, N)
+        key = nn.functional.normalize(key, dim=3, eps=1e-12)
+        weights = (query @ key.mT * self.temperature).softmax(dim=3)  # (B, heads, C/heads, C/heads)
+        attended = (weights @ value).flatten(1, 2)  # (B, C, N)
+        return self.projection(attended.mT)
+
+
+def _length(square: Tensor) -> Tensor:
+    """The root of a squared length, clamped before the root: a constant image would give a gradient of 0 / 0."""
+    return square.clamp(min=1e-24).sqrt()

@@ -1,0 +1,58 @@
+"""The mix feed-forward layer: a perceptron whose hidden features look at their neighbours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from embedded_vit.layers.patches import image_to_tokens, tokens_to_image
+
+__all__ = ["MixFeedForward", "Mixing"]
+
+Mixing = Literal["depthwise", "dense"]
+
+
+class MixFeedForward(nn.Module):
+    """fc1, LayerNorm(conv3x3 + skip), GELU, fc2.
+
+    fc1 is computed once and its skip is one more weight at the centre of the convolution's kernel; the published form
+    computes it twice.
+
+    Args:
+        channels: C of input and output.
+        hidden: Width between fc1 and fc2.
+        mixing: "depthwise" (the paper's grouping) or "dense" convolution.
+
+    Source: Huang et al., "MISSFormer", 2109.07162 (enhanced Mix-FFN); DAE-Former, 2212.13504.
+    """
+
+    def __init__(self, channels: int, hidden: int, mixing: Mixing = "depthwise") -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.convolution = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden if mixing == "depthwise" else 1)
+        self.norm = nn.LayerNorm(hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(1, 1, 3, 3), persistent=False)
+        self.centre[..., 1, 1] = 1
+
+    def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """Mix tokens with their neighbours.
+
+        Args:
+            tokens: (B, N, C).
+            size: (H, W) with H x W = N.
+
+        Returns:
+            (B, N, C).
+        """
+        hidden = tokens_to_image(self.fc1(tokens), size)  # (B, hidden, H, W)
+        convolution = self.convolution
+        if convolution.groups == 1:  # one weight in a dense kernel would cost a copy of it: the sum is cheaper
+            mixed = convolution(hidden) + hidden
+        else:
+            kernel = convolution.weight + self.centre
+            mixed = nn.functional.conv2d(hidden, kernel, convolution.bias, padding=1, groups=convolution.groups)
+        return self.fc2(nn.functional.gelu(self.norm(image_to_tokens(mixed))))

@@ -1,0 +1,92 @@
+"""Patch embedding and patch expanding: the ways down and up in resolution.
+
+Shape legend of every layer: B batch, N = H x W tokens, C channels, S input size, K classes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["PatchEmbedding", "PatchExpanding", "image_to_tokens", "tokens_to_image"]
+
+
+def image_to_tokens(image: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, N, C); a view when the image is channels-last in memory."""
+    return image.flatten(2).mT
+
+
+def tokens_to_image(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, N, C) -> (B, C, H, W), channels-last in memory: a view."""
+    return tokens.mT.unflatten(2, size)
+
+
+class PatchEmbedding(nn.Module):
+    """Overlapping patches by a strided convolution, then LayerNorm.
+
+    A single grey channel stands for `in_channels` copies of itself, so it goes through the kernels' sum: the same
+    function with a third of the operations.
+
+    Args:
+        in_channels: Channels of the image or of the stage before.
+        out_channels: C of the tokens.
+        kernel_size: Side of the patches; they overlap by kernel_size - stride.
+        stride: Step between patches.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Embed an image.
+
+        Args:
+            image: (B, in_channels or 1, stride * H, stride * W).
+
+        Returns:
+            Tokens (B, N, C) and their size (H, W).
+        """
+        convolution = self.projection
+        weight = convolution.weight  # (C, in_channels, kernel, kernel)
+        if image.shape[1] == 1 < weight.shape[1]:
+            weight = weight.sum(dim=1, keepdim=True)
+        patches = nn.functional.conv2d(image, weight, convolution.bias, convolution.stride, convolution.padding)
+        return self.norm(image_to_tokens(patches)), (patches.shape[2], patches.shape[3])
+
+
+class PatchExpanding(nn.Module):
+    """A linear layer whose channels, read as (row, column, channel), become `scale` times the height and width.
+
+    Args:
+        in_channels: C of the tokens.
+        out_channels: Channels after expanding; normalised by LayerNorm.
+        scale: Factor in height and in width.
+
+    Source: Swin-Unet, 2105.05537, section 3.4.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.expand = nn.Linear(in_channels, scale * scale * out_channels, bias=False)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, tokens: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """Expand tokens.
+
+        Args:
+            tokens: (B, N, C).
+            size: (H, W) with H x W = N.
+
+        Returns:
+            Tokens (B, scale² N, out_channels) and their size (scale H, scale W).
+        """
+        scale, (height, width) = self.scale, size
+        batch = tokens.shape[0]
+        expanded = self.expand(tokens)  # (B, N, row * column * channel)
+        # Rows of a patch change places with the patches of a row; four dimensions are all that some engines take.
+        rows = expanded.reshape(batch * height, width, scale, -1)  # (B H, W, row, column * channel)
+        rows = rows.transpose(1, 2)  # (B H, row, W, column * channel)
+        tokens = rows.reshape(batch, scale * height * scale * width, -1)  # (B, scale H * scale W, channel)
+        return self.norm(tokens), (scale * height, scale * width)

@@ -1,0 +1,152 @@
+"""Embedded-ViT and DAE-Former: one U-shaped transformer with two stages or three."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from embedded_vit.errors import NetworkError
+from embedded_vit.layers.cross_attention import CrossAttention
+from embedded_vit.layers.dual_block import DualBlock
+from embedded_vit.layers.feed_forward import Mixing
+from embedded_vit.layers.patches import PatchEmbedding, PatchExpanding, tokens_to_image
+
+__all__ = ["EmbeddedViT", "check_image_size"]
+
+HEADS = 8  # of every channel attention, so that every width is a multiple of it
+
+
+class EmbeddedViT(nn.Module):
+    """A small U-shaped dual-attention transformer: images B x C x S x S in, logits B x K x S x S out.
+
+    The network needs no fixed S; it must only be a multiple of 8 with two stages, 16 with three.
+
+    Args:
+        widths: Channels of every stage, finest first: two for Embedded-ViT, three for DAE-Former.
+        depth: Dual blocks in every encoder stage; decoder stages always have two.
+        hidden_ratio: Hidden width of every feed-forward layer over the width of its stage.
+        mixing: "depthwise" (the paper's grouping) or "dense" convolutions in the feed-forward layers.
+        in_channels: Channels of the image; a single channel is always taken too, and stands for as many copies.
+        classes: K, background included.
+
+    Raises:
+        NetworkError: A width is not a multiple of 8, or there are fewer than two.
+
+    Source: Embedded-ViT (Ostrowski and Shafique, ISVC 2024); DAE-Former (Azad et al., 2212.13504).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        depth: int = 1,
+        hidden_ratio: int = 4,
+        mixing: Mixing = "depthwise",
+        in_channels: int = 3,
+        classes: int = 9,
+    ) -> None:
+        super().__init__()
+        if len(widths) < 2 or any(width < HEADS or width % HEADS for width in widths):
+            raise NetworkError(f"widths {tuple(widths)}: expected two or more positive multiples of {HEADS}")
+        self.in_channels = in_channels
+        self.stages = len(widths)
+        self.encoder = nn.ModuleList(
+            EncoderStage(before, width, depth, hidden_ratio * width, mixing, first=index == 0)
+            for index, (before, width) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True))
+        )
+        self.expand = PatchExpanding(widths[-1], widths[-1] // 2, scale=2)
+        self.decoder = nn.ModuleList(
+            DecoderStage(widths[index + 1] // 2, widths[index], hidden_ratio * widths[index], mixing, finest=index == 0)
+            for index in reversed(range(len(widths) - 1))
+        )
+        self.head = nn.Linear(widths[0], classes)
+        for part in (self.expand, self.decoder, self.head):
+            part.apply(_xavier)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment images.
+
+        Args:
+            image: (B, in_channels or 1, S, S), intensities in [-1, 1].
+
+        Returns:
+            Logits (B, K, S, S).
+
+        Raises:
+            NetworkError: S or the number of channels does not fit.
+        """
+        _, channels, height, width = image.shape
+        check_image_size(height, width, stages=self.stages)
+        if channels not in (1, self.in_channels):
+            raise NetworkError(f"image has {channels} channels; this network takes 1 or {self.in_channels}")
+        skips = []
+        for stage in self.encoder:
+            tokens, size = stage(image)
+            skips.append((tokens, size))
+            image = tokens_to_image(tokens, size)
+        tokens, size = self.expand(*skips.pop())
+        for stage in self.decoder:
+            skip, size = skips.pop()
+            tokens, size = stage(tokens, skip, size)
+        return tokens_to_image(self.head(tokens), size)
+
+
+class EncoderStage(nn.Module):
+    """Patch embedding, `depth` dual blocks, LayerNorm; its output is both the skip and the next stage's input."""
+
+    def __init__(self, before: int, width: int, depth: int, hidden: int, mixing: Mixing, *, first: bool) -> None:
+        super().__init__()
+        kernel_size, stride = (7, 4) if first else (3, 2)
+        self.embedding = PatchEmbedding(before, width, kernel_size=kernel_size, stride=stride)
+        self.blocks = nn.ModuleList(DualBlock(width, hidden, mixing) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, C, stride * H, stride * W) -> tokens (B, N, width) and (H, W)."""
+        tokens, size = self.embedding(image)
+        for block in self.blocks:
+            tokens = block(tokens, size)
+        return self.norm(tokens), size
+
+
+class DecoderStage(nn.Module):
+    """Cross attention with the skip, two dual blocks, patch expanding: by 4 to the image at the finest, else by 2."""
+
+    def __init__(self, below: int, width: int, hidden: int, mixing: Mixing, *, finest: bool) -> None:
+        super().__init__()
+        self.linear_below = nn.Linear(below, width)
+        self.cross_attention = CrossAttention(width, hidden, mixing)
+        self.linear_joined = nn.Linear(2 * width, width)
+        self.blocks = nn.ModuleList(DualBlock(width, hidden, mixing) for _ in range(2))
+        self.expand = PatchExpanding(width, width if finest else width // 2, scale=4 if finest else 2)
+
+    def forward(self, below: Tensor, skip: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens from below (B, N, below), the skip (B, N, width), (H, W) -> expanded tokens and their size."""
+        tokens = self.cross_attention(self.linear_below(below), skip, size)  # (B, N, 2 width)
+        tokens = self.linear_joined(tokens)  # (B, N, width)
+        for block in self.blocks:
+            tokens = block(tokens, size)
+        return self.expand(tokens, size)
+
+
+def check_image_size(height: int, width: int, *, stages: int) -> None:
+    """Refuse an image that the stages cannot halve.
+
+    Raises:
+        NetworkError: It names the next sizes that fit.
+    """
+    multiple = 2 ** (stages + 1)
+    if height != width or height % multiple or height < multiple:
+        smaller = max(multiple, max(height, width) // multiple * multiple)
+        raise NetworkError(
+            f"image size {height} x {width}: expected a square with a side that is a multiple of {multiple}, "
+            f"for example {smaller} or {smaller + multiple}"
+        )
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,105 @@
+"""Networks by name, by their measures, or by a user's own class."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from pydantic import Field, model_validator
+from torch import nn
+from typing_extensions import Self
+
+from embedded_vit.config import Config, nearest_name
+from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.layers.feed_forward import Mixing
+from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size
+
+__all__ = ["NETWORKS", "NetworkConfig", "build_network", "network_config"]
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "embedded-vit-224": {"image_size": 224, "widths": (128, 320), "depth": 2},
+    "embedded-vit-128": {"image_size": 128, "widths": (64, 160), "depth": 1},
+    "embedded-vit-64": {"image_size": 64, "widths": (32, 80), "depth": 1},
+    "embedded-vit-224-dense": {"image_size": 224, "widths": (128, 320), "depth": 2, "mixing": "dense"},
+    "embedded-vit-128-dense": {"image_size": 128, "widths": (64, 160), "depth": 1, "mixing": "dense"},
+    "embedded-vit-64-dense": {"image_size": 64, "widths": (32, 80), "depth": 1, "mixing": "dense"},
+    "dae-former-224": {"image_size": 224, "widths": (128, 320, 512), "depth": 2},
+}
+
+
+class NetworkConfig(Config):
+    """Everything needed to build a network again."""
+
+    name: str = Field(default="custom", description="the preset it began as, or a name of the user's")
+    image_size: int = Field(description="S, the side of the square input")
+    widths: tuple[int, ...] = Field(default=(), description="channels of every stage, finest first")
+    depth: int = Field(default=1, ge=1, description="dual blocks in every encoder stage")
+    hidden_ratio: int = Field(default=4, ge=1, description="hidden width of the feed-forward layers over the stage's")
+    mixing: Mixing = "depthwise"
+    in_channels: int = Field(default=3, ge=1, description="channels of the stem; one grey channel is always taken too")
+    classes: int = Field(ge=2, description="K, background included")
+    model: str | None = Field(default=None, description="package.module:Class of a user's own network")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.model is None:
+            if not self.widths:
+                raise ValueError("widths are missing")
+            check_image_size(self.image_size, self.image_size, stages=len(self.widths))
+        return self
+
+
+def network_config(name: str | None = None, *, classes: int, in_channels: int = 3, **measures: Any) -> NetworkConfig:
+    """Describe a network by a preset's name, by its measures, or by both: measures override the preset.
+
+    Args:
+        name: A key of `NETWORKS`, or None when `measures` say it all.
+        classes: K, background included.
+        in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
+        **measures: image_size, widths, depth, hidden_ratio, mixing, model; None means not given.
+
+    Raises:
+        ConfigError: The name or a measure is unknown, or the image size is missing.
+    """
+    given = {key: value for key, value in measures.items() if value is not None}
+    if name is not None and name not in NETWORKS:
+        raise ConfigError(f"unknown network '{name}'{nearest_name(name, NETWORKS)}")
+    if name is None and "model" not in given and not {"image_size", "widths"} <= set(given):
+        raise ConfigError("describe a network by --network NAME, by --image-size and --widths, or by --model")
+    preset = NETWORKS[name] if name is not None else {}
+    values = {"name": name or given.get("model") or "custom", **preset, **given}
+    return NetworkConfig.parse({**values, "classes": classes, "in_channels": in_channels}, source="network")
+
+
+def build_network(config: NetworkConfig) -> nn.Module:
+    """Build a network with fresh initial values.
+
+    A user's own class is imported and called with `in_channels`, `classes` and `image_size`.
+
+    Raises:
+        NetworkError: The class cannot be imported or is no nn.Module; the measures do not fit.
+    """
+    if config.model is not None:
+        made: nn.Module = _import_class(config.model)(
+            in_channels=config.in_channels, classes=config.classes, image_size=config.image_size
+        )
+        return made
+    return EmbeddedViT(
+        config.widths,
+        depth=config.depth,
+        hidden_ratio=config.hidden_ratio,
+        mixing=config.mixing,
+        in_channels=config.in_channels,
+        classes=config.classes,
+    )
+
+
+def _import_class(path: str) -> type[nn.Module]:
+    module_name, _, class_name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise NetworkError(f"--model {path}: cannot import it ({error}); expected package.module:Class") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise NetworkError(f"--model {path}: is not a class derived from torch.nn.Module")
+    return found

@@ -1,0 +1,241 @@
+"""The one implementation of windowing, resizing and slice context, and of the way back; numpy only.
+
+Training, evaluation and the device all call these functions, so that a network sees the same numbers everywhere::
+
+    Volume --Intensities.normalise--> [0, 1] --Grid.reduce--> S x S --network_input--> (C, S, S) in [-1, 1]
+    logits (K, S, S) --Grid.enlarge + argmax--> labels on the slice's own grid
+
+Resizing is linear and separable, so a resize is two matrix products, `rows @ image @ columns.T`, and its matrices are
+made once a volume. The field of view is a square in mm around the slice; what lies outside is 0, the air of a CT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from embedded_vit.config import Config
+from embedded_vit.volume import Volume
+
+__all__ = ["CT_WINDOW_HU", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
+
+CT_WINDOW_HU = (-125.0, 275.0)  # TransUNet, 2102.04306, and its Synapse preprocessing
+Interpolation = Literal["antialias", "cubic"]
+
+
+class Preprocessing(Config):
+    """The input contract of a network: what becomes of a scan before the network sees it."""
+
+    modality: Literal["CT", "MR"] = "CT"
+    channels: tuple[str, ...] = Field(default=("CT",), min_length=1, description="the scan's own channels, in order")
+    window_hu: tuple[float, float] | None = Field(default=None, description="CT: intensities mapped to 0 and 1")
+    percentiles: tuple[float, float] | None = Field(default=None, description="MR: of each volume, mapped to 0 and 1")
+    image_size: int = Field(ge=8, description="S: rows and columns of the network's input")
+    context_slices: Literal[1, 3] = Field(default=1, description="slices in the network's input channels")
+    interpolation: Interpolation = Field(default="antialias", description="how slices are brought to S x S")
+    orientation: Literal["SLP"] = "SLP"
+
+    @model_validator(mode="after")
+    def _one_intensity_range(self) -> Self:
+        if (self.window_hu is None) == (self.percentiles is None):
+            raise ValueError("give window_hu (CT) or percentiles (MR), one of them")
+        low, high = self.window_hu or self.percentiles or (0.0, 0.0)
+        if low >= high:
+            raise ValueError(f"the intensity range must rise, got {low} to {high}")
+        return self
+
+    @classmethod
+    def for_modality(cls, modality: Literal["CT", "MR"], **settings: Any) -> Preprocessing:
+        """The design's default: CT window [-125, 275] HU, or the 0.5 and 99.5 percentiles of each MR volume."""
+        if modality == "CT":
+            return cls(modality=modality, window_hu=CT_WINDOW_HU, **settings)
+        return cls(modality=modality, percentiles=(0.5, 99.5), **settings)
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the network's input: every scan channel of every context slice."""
+        return len(self.channels) * self.context_slices
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """The intensity range of one volume, channel by channel: what becomes 0 and what becomes 1."""
+
+    low: NDArray[np.float32]  # (channels, 1, 1)
+    high: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, volume: Volume, preprocessing: Preprocessing) -> Intensities:
+        """Take the range from the contract (CT) or measure it on the volume (MR).
+
+        Percentiles are those of at most a million voxels at even distances, zeros (the empty border of MR) left out.
+        """
+        if preprocessing.percentiles is None:
+            ranges = [preprocessing.window_hu or CT_WINDOW_HU] * volume.array.shape[0]
+        else:
+            ranges = [_percentiles(channel, preprocessing.percentiles, volume) for channel in volume.array]
+        low, high = np.array(ranges, np.float32).T[..., None, None]  # each (channels, 1, 1)
+        return cls(low, high)
+
+    def normalise(self, intensities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (channels, rows, columns) real intensities to [0, 1], clipped."""
+        width = np.maximum(self.high - self.low, np.float32(1e-6))
+        return np.clip((intensities - self.low) / width, 0, 1, dtype=np.float32)
+
+
+def _percentiles(channel: NDArray[Any], percentiles: tuple[float, float], volume: Volume) -> tuple[float, float]:
+    """Two percentiles of one channel (slices, rows, columns), as real intensities."""
+    step = max(1, round((channel.size / 1_000_000) ** 0.5))
+    values = channel[:, ::step, ::step].ravel()
+    values = values[values != 0] if (values != 0).any() else values
+    low, high = np.percentile(values, percentiles) * volume.slope + volume.intercept
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The relation between a slice's own grid and the network's S x S grid over its square field of view.
+
+    Attributes:
+        shape: (rows, columns) of the slice.
+        size: S.
+        reduce_rows, reduce_columns: (S, rows) and (S, columns) float32, slice -> network.
+        enlarge_rows, enlarge_columns: (rows, S) and (columns, S) float32, network -> slice, bilinear.
+    """
+
+    shape: tuple[int, int]
+    size: int
+    reduce_rows: NDArray[np.float32]
+    reduce_columns: NDArray[np.float32]
+    enlarge_rows: NDArray[np.float32]
+    enlarge_columns: NDArray[np.float32]
+
+    @classmethod
+    def between(
+        cls,
+        shape: tuple[int, int],
+        size: int,
+        *,
+        spacing_mm: tuple[float, float] = (1.0, 1.0),
+        interpolation: Interpolation = "antialias",
+    ) -> Grid:
+        """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape` in its middle."""
+        side_mm = max(length * spacing for length, spacing in zip(shape, spacing_mm, strict=True))
+        axes = []
+        for length, spacing in zip(shape, spacing_mm, strict=True):
+            padded = max(length, round(side_mm / spacing))
+            inside = slice((padded - length) // 2, (padded - length) // 2 + length)
+            reduce = _cubic_matrix if interpolation == "cubic" else _antialias_matrix
+            axes.append((reduce(padded, size)[:, inside], _bilinear_matrix(size, padded)[inside]))
+        (reduce_rows, enlarge_rows), (reduce_columns, enlarge_columns) = axes
+        return cls(shape, size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns)
+
+    @classmethod
+    def of(cls, volume: Volume, preprocessing: Preprocessing) -> Grid:
+        """The grid of every slice of a volume in training orientation."""
+        _, rows, columns = volume.shape
+        _, *spacing_mm = volume.spacing_mm
+        return cls.between(
+            (rows, columns),
+            preprocessing.image_size,
+            spacing_mm=(spacing_mm[0], spacing_mm[1]),
+            interpolation=preprocessing.interpolation,
+        )
+
+    def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(..., rows, columns) in [0, 1] -> (..., S, S); outside the slice is 0."""
+        reduced: NDArray[np.float32] = self.reduce_rows @ image @ self.reduce_columns.T
+        return reduced
+
+    def reduce_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+        """(rows, columns) labels -> (S, S) labels: in each pixel the class that covers most of it."""
+        present = [int(label) for label in np.unique(mask) if 0 < label < classes]
+        # Outside the slice no class has any cover: background, which is first, wins there.
+        cover = [self.reduce((mask == label).astype(np.float32)) for label in present]
+        background = 1 - sum(cover, start=np.zeros((self.size, self.size), np.float32))
+        return np.array([0, *present], np.uint8)[np.argmax(np.stack([background, *cover]), axis=0)]
+
+    def enlarge(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(K, S, S) -> (K, rows, columns), bilinear with pixel centres aligned."""
+        enlarged: NDArray[np.float32] = self.enlarge_rows @ logits @ self.enlarge_columns.T
+        return enlarged
+
+
+def network_inputs(
+    volume: Volume, preprocessing: Preprocessing, *, intensities: Intensities | None = None, grid: Grid | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the network's input for every slice of a volume in training orientation.
+
+    Yields:
+        (context_slices * channels, S, S) float32 in [-1, 1]; the context is (previous, this, next) slice, each with
+        all its channels; beyond the first and last slice the nearest one stands in.
+    """
+    intensities = intensities or Intensities.of(volume, preprocessing)
+    grid = grid or Grid.of(volume, preprocessing)
+    last = volume.shape[0] - 1
+    ready: dict[int, NDArray[np.float32]] = {}
+    reach = preprocessing.context_slices // 2
+    for index in range(last + 1):
+        wanted = [min(max(index + offset, 0), last) for offset in range(-reach, reach + 1)]
+        for neighbour in wanted:
+            if neighbour not in ready:
+                reduced = grid.reduce(intensities.normalise(volume.intensities(neighbour)))
+                ready[neighbour] = (reduced - np.float32(0.5)) / np.float32(0.5)
+        yield np.concatenate([ready[neighbour] for neighbour in wanted])
+        ready.pop(wanted[0] if index > 0 or reach == 0 else -1, None)
+
+
+@lru_cache(maxsize=32)
+def _antialias_matrix(source: int, target: int) -> NDArray[np.float32]:
+    """(target, source): a triangle filter as wide as an output pixel when reducing, bilinear when enlarging.
+
+    Pixel centres are aligned: output o lies at (o + 1/2) * source / target - 1/2. Rows sum to one.
+    """
+    scale = source / target
+    centres = (np.arange(target) + 0.5) * scale - 0.5
+    distance = np.abs(np.arange(source)[None, :] - centres[:, None]) / max(scale, 1.0)
+    weights = np.maximum(0.0, 1.0 - distance)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _bilinear_matrix(source: int, target: int) -> NDArray[np.float32]:
+    """(target, source): linear interpolation, pixel centres aligned, edges held (align_corners=False)."""
+    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    left = np.minimum(position.astype(int), max(source - 2, 0))
+    matrix = np.zeros((target, source), np.float32)
+    matrix[np.arange(target), left] = 1 - (position - left)
+    matrix[np.arange(target), np.minimum(left + 1, source - 1)] += position - left
+    return matrix
+
+
+@lru_cache(maxsize=32)
+def _cubic_matrix(source: int, target: int) -> NDArray[np.float32]:
+    """(target, source): the interpolating cubic spline of scipy.ndimage.zoom(order=3), end pixels aligned.
+
+    Source: Unser, "Splines: a perfect fit", 1999; mirror boundaries as in scipy.
+    """
+    position = np.arange(target) * (source - 1) / max(target - 1, 1)
+    return (_spline_basis(position, source) @ np.linalg.inv(_spline_basis(np.arange(source), source))).astype(
+        np.float32
+    )
+
+
+def _spline_basis(position: NDArray[Any], length: int) -> NDArray[np.float64]:
+    """(positions, length): the value of every cubic B-spline at each position, mirrored at both ends."""
+    basis = np.zeros((len(position), length))
+    first = np.floor(position).astype(int) - 1
+    for offset in range(4):
+        knot = first + offset
+        distance = np.abs(position - knot)
+        weight = np.where(distance < 1, 2 / 3 - distance**2 + distance**3 / 2, np.maximum(0, 2 - distance) ** 3 / 6)
+        mirrored = np.abs(knot)
+        mirrored = np.where(mirrored >= length, 2 * (length - 1) - mirrored, mirrored)
+        np.add.at(basis, (np.arange(len(position)), np.clip(mirrored, 0, length - 1)), weight)
+    return basis

@@ -1,0 +1,230 @@
+"""Augmentation: one distortion drawn a slice, all distortions of a batch applied at once.
+
+A distortion is a handful of numbers drawn from the slice's own random generator, so that a batch split over several
+processes, or a resumed training, sees the very same images. Intensities are taken in [0, 1], geometry in fractions of
+the field of view.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from embedded_vit.training.settings import RecipeName
+
+__all__ = ["Distortion", "distort", "draw"]
+
+CONTROL_POINTS = 4  # a side, of the displacement field
+CURVE_TERMS = 3
+BIAS_TERMS = 5
+
+
+def _zeros(*shape: int) -> NDArray[np.float64]:
+    return np.zeros(shape)
+
+
+@dataclass
+class Distortion:
+    """What happens to one slice; the default is nothing.
+
+    Attributes:
+        matrix: (2, 3), output (column, row, 1) in [-1, 1] -> input (column, row).
+        displacement: (2, 4, 4) in the same unit, of control points, smooth between them.
+        curve: (3,) amplitudes of a monotone intensity curve; their absolute values sum to less than one.
+        gamma, gain, offset: x ** gamma, then (x - 1/2) * gain + 1/2 + offset.
+        bias: (5,) coefficients of x, y, xy, x² and y² in the logarithm of a smooth field that multiplies the image.
+        blur_pixels: Standard deviation of a Gaussian.
+        noise_before_blur, noise: Standard deviations of white noise.
+        noise_seed: Of that noise.
+    """
+
+    matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
+    displacement: NDArray[np.float64] = field(default_factory=lambda: _zeros(2, CONTROL_POINTS, CONTROL_POINTS))
+    curve: NDArray[np.float64] = field(default_factory=lambda: _zeros(CURVE_TERMS))
+    gamma: float = 1.0
+    gain: float = 1.0
+    offset: float = 0.0
+    bias: NDArray[np.float64] = field(default_factory=lambda: _zeros(BIAS_TERMS))
+    blur_pixels: float = 0.0
+    noise_before_blur: float = 0.0
+    noise: float = 0.0
+    noise_seed: int = 0
+
+
+def draw(recipe: RecipeName, random: np.random.Generator, *, mirror: bool) -> Distortion:
+    """Draw one slice's distortion.
+
+    Args:
+        recipe: `paper` mirrors as published, whatever the label set says; `modern` only where `mirror` allows it.
+        random: The slice's own generator.
+        mirror: Whether the label set says that mirrored images are as plausible.
+    """
+    return _draw_paper(random) if recipe == "paper" else _draw_modern(random, mirror)
+
+
+def _draw_paper(random: np.random.Generator) -> Distortion:
+    """None to four of ten, in random order. Source: Embedded-ViT; DAE-Former's published augmentation."""
+    distortion = Distortion(noise_seed=int(random.integers(2**62)))
+    linear, shift, blurred = np.eye(2), np.zeros(2), False
+    for choice in random.permutation(10)[: random.integers(0, 5)]:
+        step, offset = np.eye(2), np.zeros(2)
+        if choice == 0 and random.random() < 0.5:
+            step = np.diag([1.0, -1.0])  # up-down
+        elif choice == 1 and random.random() < 0.5:
+            step = np.diag([-1.0, 1.0])  # left-right
+        elif choice == 2:
+            if blurred:
+                distortion.noise = 0.005  # the published 1.275 of 255
+            else:
+                distortion.noise_before_blur = 0.005
+        elif choice == 3:
+            distortion.blur_pixels, blurred = 1.0, True
+        elif choice == 4:
+            distortion.gain = random.uniform(0.5, 1.5)
+        elif choice == 5:
+            step = np.diag(1 / random.uniform(0.5, 2.0, 2))
+        elif choice == 6:
+            step = _rotation(random.uniform(-40, 40))
+        elif choice == 7:
+            step = np.array([[1, math.tan(math.radians(random.uniform(-16, 16)))], [0, 1]])
+        elif choice == 8:
+            scale = 2 * random.uniform(0.008, 0.03)
+            distortion.displacement = random.normal(0, scale, (2, CONTROL_POINTS, CONTROL_POINTS))
+        elif choice == 9:
+            offset = 2 * random.uniform(-0.2, 0.2, 2)
+        linear, shift = linear @ step, linear @ offset + shift
+    distortion.matrix = np.column_stack([linear, shift])
+    return distortion
+
+
+def _draw_modern(random: np.random.Generator, mirror: bool) -> Distortion:
+    """Gentle geometry, and intensities that imitate other scanners and contrast phases."""
+    zoom = np.exp(random.uniform(math.log(0.75), math.log(1.35)))
+    stretch = np.exp(random.uniform(-0.1, 0.1))
+    linear = _rotation(random.uniform(-20, 20)) @ np.diag([stretch / zoom, 1 / (stretch * zoom)])
+    if mirror and random.random() < 0.5:
+        linear = linear @ np.diag([1.0, -1.0])  # rows run from the patient's right to left
+    distortion = Distortion(
+        matrix=np.column_stack([linear, 2 * random.uniform(-0.07, 0.07, 2)]), noise_seed=int(random.integers(2**62))
+    )
+    if random.random() < 0.3:
+        distortion.displacement = random.normal(0, 0.03, (2, CONTROL_POINTS, CONTROL_POINTS))
+    if random.random() < 0.7:
+        amplitudes = random.uniform(-1, 1, CURVE_TERMS) / np.arange(1, CURVE_TERMS + 1)
+        distortion.curve = amplitudes * random.uniform(0, 0.8) / np.abs(amplitudes).sum()
+    if random.random() < 0.5:
+        distortion.gamma = float(np.exp(random.uniform(-0.35, 0.35)))
+    if random.random() < 0.7:
+        distortion.gain, distortion.offset = random.uniform(0.75, 1.3), random.uniform(-0.1, 0.1)
+    if random.random() < 0.2:
+        distortion.bias = random.uniform(-0.15, 0.15, BIAS_TERMS)
+    if random.random() < 0.2:
+        distortion.blur_pixels = random.uniform(0.3, 1.0)
+    if random.random() < 0.3:
+        distortion.noise = random.uniform(0, 0.06)
+    return distortion
+
+
+def _rotation(degrees: float) -> NDArray[np.float64]:
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -> tuple[Tensor, Tensor]:
+    """Apply a distortion a slice.
+
+    Args:
+        images: (B, C, S, S) float32 in [-1, 1].
+        labels: (B, S, S) int64.
+        distortions: B of them.
+
+    Returns:
+        Images and labels of the same shape, dtype and range; what comes from outside is -1 and background.
+    """
+    size = images.shape[-1]
+    grid = _sampling_grid(distortions, size).to(images.device)
+    images = functional.grid_sample(images / 2 + 0.5, grid, mode="bilinear", align_corners=False)  # in [0, 1], air 0
+    labels_float = labels[:, None].to(torch.float32)
+    labels = functional.grid_sample(labels_float, grid, mode="nearest", align_corners=False)[:, 0].to(torch.int64)
+    images = _change_intensities(images, distortions)
+    return images.clamp(0, 1) * 2 - 1, labels
+
+
+def _stack(distortions: Sequence[Distortion], name: str) -> Tensor:
+    return torch.tensor(np.array([getattr(distortion, name) for distortion in distortions]), dtype=torch.float32)
+
+
+def _sampling_grid(distortions: Sequence[Distortion], size: int) -> Tensor:
+    """(B, S, S, 2): where each output pixel is taken from, (column, row) in [-1, 1]."""
+    matrix = _stack(distortions, "matrix")
+    grid = functional.affine_grid(matrix, [len(distortions), 1, size, size], align_corners=False)
+    displacement = _stack(distortions, "displacement")
+    moved = displacement.flatten(1).any(dim=1)
+    if moved.any():
+        smooth = functional.interpolate(displacement[moved], (size, size), mode="bicubic", align_corners=True)
+        grid[moved] += smooth.movedim(1, -1)
+    return grid
+
+
+def _change_intensities(images: Tensor, distortions: Sequence[Distortion]) -> Tensor:
+    device, size = images.device, images.shape[-1]
+
+    def each(name: str) -> Tensor:
+        return _stack(distortions, name).to(device)[:, None, None, None]  # (B, 1, 1, 1)
+
+    images = _add_noise(images, distortions, "noise_before_blur")
+    images = _blur(images, distortions)
+    curve = _stack(distortions, "curve").to(device)
+    # x + sum a sin(k pi x) / (k pi) rises everywhere because its slope is 1 + sum a cos(k pi x) > 0.
+    changed = curve.any(dim=1).nonzero()[:, 0]
+    if len(changed):
+        original = images[changed]
+        for term in range(1, CURVE_TERMS + 1):
+            amplitude = curve[changed, term - 1, None, None, None] / (term * math.pi)
+            images[changed] += amplitude * torch.sin(term * math.pi * original)
+    gamma = each("gamma")
+    changed = (gamma.flatten() != 1).nonzero()[:, 0]
+    if len(changed):
+        images[changed] = images[changed].clamp(min=0) ** gamma[changed]
+    images = (images - 0.5) * each("gain") + (0.5 + each("offset"))
+    bias = _stack(distortions, "bias").to(device)
+    changed = bias.any(dim=1).nonzero()[:, 0]
+    if len(changed):
+        axis = torch.linspace(-1, 1, size, device=device)
+        x, y = axis[None, :].expand(size, size), axis[:, None].expand(size, size)
+        terms = torch.stack([x, y, x * y, x * x, y * y])  # (5, S, S)
+        images[changed] *= torch.einsum("bt,tyx->byx", bias[changed], terms).exp()[:, None]
+    return _add_noise(images, distortions, "noise")
+
+
+def _add_noise(images: Tensor, distortions: Sequence[Distortion], name: str) -> Tensor:
+    for image, distortion in zip(images, distortions, strict=True):
+        if sigma := getattr(distortion, name):
+            generator = torch.Generator().manual_seed(distortion.noise_seed)
+            image += sigma * torch.randn(image.shape, generator=generator).to(image.device)
+    return images
+
+
+def _blur(images: Tensor, distortions: Sequence[Distortion], radius: int = 3) -> Tensor:
+    sigma = _stack(distortions, "blur_pixels").to(images.device)
+    changed = sigma.nonzero()[:, 0]
+    if not len(changed):
+        return images
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma[changed, None]) ** 2)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (changed, 2 radius + 1)
+    channels = images.shape[1]
+    kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # (changed * C, 1, 2 radius + 1)
+    flat = images[changed].flatten(0, 1)[None]  # (1, changed * C, S, S): every image its own group
+    flat = functional.pad(flat, [radius] * 4, mode="replicate")
+    flat = functional.conv2d(flat, kernel[..., None], groups=kernel.shape[0])
+    flat = functional.conv2d(flat, kernel[:, :, None], groups=kernel.shape[0])
+    images[changed] = flat[0].unflatten(0, (len(changed), channels))
+    return images

@@ -1,0 +1,197 @@
+"""Run folders: what a training leaves behind, and how it is read again. Nothing is ever unpickled.
+
+config.json          RunConfig: network, preprocessing, labels, training settings
+model.safetensors    the selected weights (averaged ones where the recipe averages)
+training.json        TrainingRecord: data, split, metrics by epoch, versions
+state.safetensors    everything that `--resume` needs, in one file, so that it is whole or not there
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import embedded_vit
+from embedded_vit.config import Config
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.errors import CheckpointError
+from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.models.reference_checkpoint import load_into, read_reference_file
+from embedded_vit.models.registry import build_network
+from embedded_vit.training.settings import RunConfig
+
+__all__ = [
+    "Checkpoint",
+    "EpochMetrics",
+    "TrainingRecord",
+    "initialise",
+    "load_checkpoint",
+    "load_state",
+    "read_run_config",
+    "save_checkpoint",
+    "save_state",
+    "versions",
+]
+
+MODEL, CONFIG, RECORD, STATE = "model.safetensors", "config.json", "training.json", "state.safetensors"
+
+
+class EpochMetrics(Config):
+    """One epoch's row in the log."""
+
+    epoch: int
+    loss: float
+    validation_dice: float | None
+    learning_rate: float
+    images_per_second: float
+    loading_fraction: float
+    seconds: float
+
+
+class TrainingRecord(Config):
+    """`training.json`: where the weights come from."""
+
+    data_folder: str
+    data_fingerprint: str = Field(description="SHA-256 over the slices as the network saw them")
+    split: Split
+    epochs: tuple[EpochMetrics, ...] = ()
+    selected_epoch: int | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and how it came about."""
+
+    network: nn.Module
+    config: RunConfig
+    record: TrainingRecord
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {
+        "embedded-vit": embedded_vit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConfig, record: TrainingRecord) -> None:
+    """Write `config.json`, `model.safetensors` and `training.json`, each atomically, in place of older ones.
+
+    Raises:
+        OutputError: The folder cannot be written or the disk is full.
+    """
+    write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
+    _save_tensors(folder / MODEL, weights, {})
+    write_text(folder / RECORD, record.model_dump_json(indent=1), overwrite=True)
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Rebuild a run's network with its selected weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: Something is missing, damaged, or does not belong together.
+    """
+    folder = Path(folder)
+    config = read_run_config(folder)
+    record = TrainingRecord.parse(_read_json(folder / RECORD), source=str(folder / RECORD))
+    network = build_network(config.network)
+    _load_weights(network, _load_tensors(folder / MODEL), folder / MODEL)
+    return Checkpoint(network.eval(), config, record)
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """Read a run's `config.json`.
+
+    Raises:
+        CheckpointError: The folder is no run.
+    """
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder}: not a run of `embedded-vit train` (no {CONFIG})")
+    return RunConfig.parse(_read_json(folder / CONFIG), source=str(folder / CONFIG))
+
+
+def save_state(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write everything that resuming needs as one file.
+
+    Args:
+        folder: The run.
+        tensors: Tensors by name.
+        metadata: JSON values by name.
+    """
+    _save_tensors(folder / STATE, tensors, {"state": json.dumps(metadata)})
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_state` wrote.
+
+    Raises:
+        CheckpointError: There is nothing to resume from, or it is damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: nothing to resume from (no {STATE}); train without --resume")
+    tensors = _load_tensors(path)
+    with safe_open(path, "pt") as file:
+        metadata: dict[str, Any] = json.loads((file.metadata() or {}).get("state", "{}"))
+    return tensors, metadata
+
+
+def initialise(network: nn.Module, config: RunConfig, source: str | Path) -> None:
+    """Begin from other weights: the authors' `.pth` file or a run folder of the same network.
+
+    Raises:
+        CheckpointError: The weights do not fit; the tensor is named.
+    """
+    source = Path(source)
+    if source.is_dir():
+        _load_weights(network, _load_tensors(source / MODEL), source / MODEL)
+    else:
+        load_into(network, config.network, read_reference_file(source))
+
+
+def _load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = network.state_dict()
+    for name in own.keys() | tensors.keys():
+        theirs = tuple(tensors[name].shape) if name in tensors else "nothing"
+        expected = tuple(own[name].shape) if name in own else "nothing"
+        if theirs != expected:
+            raise CheckpointError(f"{path}: tensor {name}: the file has {theirs}, the network expects {expected}")
+    network.load_state_dict(dict(tensors))
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    with atomic_path(path, overwrite=True) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: missing or damaged ({error})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: missing or not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content

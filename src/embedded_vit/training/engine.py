@@ -1,0 +1,30 @@
+"""A network under training as an engine, so that evaluation treats it as it treats an artifact."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """A PyTorch network as an `embedded_vit.runtime.engine.Engine`, in float32 on the CPU."""
+
+    def __init__(self, network: torch.nn.Module, *, threads: int | None = None) -> None:
+        """Set a network to inference.
+
+        Args:
+            network: Maps (B, C, S, S) to (B, K, S, S) logits.
+            threads: Cores to compute on, for the whole process; by default PyTorch's own choice.
+        """
+        self._network = network.eval().float().cpu()
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute logits: (B, C, S, S) float32 in [-1, 1] -> (B, K, S, S) float32."""
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self._network(torch.from_numpy(np.ascontiguousarray(image_bchw))).numpy()
+        return logits

@@ -1,0 +1,107 @@
+"""What a person sees of a training: progress, a CSV log, TensorBoard, curves and previews."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.labels import LabelSet
+from embedded_vit.training.checkpoint import EpochMetrics
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["Journal", "paint"]
+
+
+class Journal:
+    """Writes log.csv, tensorboard/, curves.png and previews/ of a run; every file is written whole each time."""
+
+    def __init__(self, folder: Path, *, first_epoch: int) -> None:
+        self.folder = folder
+        self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+
+    def record(self, history: Sequence[EpochMetrics]) -> None:
+        """Write the log and the curves of all epochs so far."""
+        latest = history[-1]
+        for name, value in latest.model_dump(exclude={"epoch"}).items():
+            if value is not None:
+                self.tensorboard.add_scalar(name, value, latest.epoch)
+        self.tensorboard.flush()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(EpochMetrics.model_fields), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row.model_dump() for row in history)
+        write_text(self.folder / "log.csv", text.getvalue(), overwrite=True)
+        self._draw_curves(history)
+
+    def preview(
+        self,
+        epoch: int,
+        images: NDArray[np.float32],
+        truth: NDArray[np.uint8],
+        predicted: NDArray[np.uint8],
+        labels: LabelSet,
+    ) -> None:
+        """Draw image, truth and prediction of a few slices side by side.
+
+        Args:
+            epoch: Names the file.
+            images: (B, S, S) in [-1, 1].
+            truth, predicted: (B, S, S) labels.
+            labels: For the colours.
+        """
+        grey = np.repeat(((images + 1) * 127.5).astype(np.uint8)[..., None], 3, axis=3)  # (B, S, S, 3)
+        panels = [grey, paint(grey, truth, labels), paint(grey, predicted, labels)]
+        # As radiologists look: anterior up, the patient's right on the left.
+        picture = np.concatenate([np.concatenate(list(panel.swapaxes(1, 2)), axis=1) for panel in panels])
+        path = self.folder / "previews" / f"epoch-{epoch:04d}.png"
+        with atomic_path(path, overwrite=True) as temporary:
+            plt.imsave(temporary, picture.repeat(2, axis=0).repeat(2, axis=1))
+
+    def close(self) -> None:
+        """Close the TensorBoard log."""
+        self.tensorboard.close()
+
+    def _draw_curves(self, history: Sequence[EpochMetrics]) -> None:
+        epochs = [row.epoch for row in history]
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+        left.plot(epochs, [row.loss for row in history], color="#0072B2")
+        left.set(xlabel="epoch", ylabel="training loss", title="Loss")
+        validated = [(row.epoch, row.validation_dice) for row in history if row.validation_dice is not None]
+        if validated:
+            right.plot(*zip(*validated, strict=True), color="#D55E00")
+        right.set(xlabel="epoch", ylabel="mean Dice", ylim=(0, 1), title="Validation, on the network's grid")
+        for axes in (left, right):
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+        with atomic_path(self.folder / "curves.png", overwrite=True) as temporary:
+            figure.savefig(temporary, dpi=110)
+        plt.close(figure)
+
+
+def paint(
+    grey: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelSet, opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """Lay a mask's colours over pictures.
+
+    Args:
+        grey: (..., 3) uint8.
+        mask: (...) labels.
+        labels: For the colours.
+        opacity: Of the colours.
+
+    Returns:
+        (..., 3) uint8.
+    """
+    colours = np.array([(0, 0, 0), *(label.rgb for label in labels.labels)], np.float32)
+    blended = (1 - opacity) * grey + opacity * colours[mask]
+    return np.where((mask > 0)[..., None], blended, grey).astype(np.uint8)

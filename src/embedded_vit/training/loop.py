@@ -1,0 +1,281 @@
+"""The one training loop.
+
+Everything random comes from (seed, epoch, position), and everything that changes is in `state.safetensors`, written
+whole after each epoch: a training killed at any moment goes on from its last epoch with bit-identical results on CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from embedded_vit.errors import TrainingError
+from embedded_vit.training.augmentation import distort, draw
+from embedded_vit.training.checkpoint import (
+    EpochMetrics,
+    TrainingRecord,
+    load_state,
+    save_checkpoint,
+    save_state,
+)
+from embedded_vit.training.journal import Journal
+from embedded_vit.training.losses import segmentation_loss
+from embedded_vit.training.processes import Processes
+from embedded_vit.training.progress import TrainingProgress
+from embedded_vit.training.schedule import learning_rate, make_optimizer, update_average
+from embedded_vit.training.settings import RunConfig
+from embedded_vit.training.slices import SliceSet
+
+__all__ = ["Trainer", "dice_by_case"]
+
+AUTOCAST_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PREVIEW_SLICES = 6
+
+
+class Trainer:
+    """Trains one network on one set of slices.
+
+    Args:
+        network: Fresh, or with the weights that training begins with.
+        config: The run's configuration.
+        record: Data and split; its epochs grow.
+        slices: The slices of the training and validation cases.
+        folder: The run.
+        device: "cpu", "cuda", "cuda:1", ...
+        processes: This process among all.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: RunConfig,
+        record: TrainingRecord,
+        slices: SliceSet,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        processes: Processes | None = None,
+    ) -> None:
+        self.config, self.training, self.record = config, config.training, record
+        self.slices, self.folder, self.device = slices, folder, torch.device(device)
+        self.processes = processes or Processes()
+        self.network = network.to(self.device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = make_optimizer(self.network, self.training)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
+        self.train_indices = slices.indices_of(record.split.train)
+        self.has_structure = slices.labels[self.train_indices].any(axis=(1, 2))
+        self.history: list[EpochMetrics] = []
+        self.selected_epoch: int | None = None
+
+    def run(self) -> TrainingRecord:
+        """Train the epochs that are left.
+
+        Returns:
+            The record as it stands in `training.json`.
+
+        Raises:
+            TrainingError: The loss is not finite; epoch and cases are named.
+        """
+        done, leads = len(self.history), self.processes.leads
+        journal = Journal(self.folder, first_epoch=done + 1) if leads else None
+        with TrainingProgress(self.training.epochs, done=done, silent=not leads) as progress:
+            for epoch in range(done + 1, self.training.epochs + 1):
+                row = self._train_epoch(epoch, progress)
+                self.history.append(row)
+                if journal:
+                    self._save(epoch)
+                    journal.record(self.history)
+                    self._preview(epoch, journal)
+                    progress.epoch_done(row)
+        if journal:
+            journal.close()
+        return self._current_record()
+
+    def resume(self) -> None:
+        """Take up the state of the last whole epoch."""
+        tensors, metadata = load_state(self.folder)
+        self.network.load_state_dict(_under(tensors, "network."))
+        self.average.load_state_dict(_under(tensors, "average."))
+        self._load_optimizer(_under(tensors, "optimizer."))
+        self.scaler.load_state_dict(metadata["scaler"])
+        self.history = [EpochMetrics.parse(row, source=str(self.folder)) for row in metadata["history"]]
+        self.selected_epoch = metadata["selected_epoch"]
+
+    def _train_epoch(self, epoch: int, progress: TrainingProgress) -> EpochMetrics:
+        started = time.perf_counter()
+        batch_size = self.training.batch_size
+        order = self._epoch_order(epoch)
+        steps = len(order) // batch_size
+        losses, loading_seconds, rate = [], 0.0, 0.0
+        self.network.train()
+        for step in range(steps):
+            rate = learning_rate((epoch - 1) * steps + step, self.training.epochs * steps, self.training)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            positions = np.arange(step * batch_size, (step + 1) * batch_size)[
+                self.processes.rank :: self.processes.count
+            ]
+            load_started = time.perf_counter()
+            images, labels = self.slices.batch(order[positions], self.config.preprocessing.context_slices)
+            loading_seconds += time.perf_counter() - load_started
+            images_tensor, labels_tensor = self._distorted(images, labels, epoch, positions)
+            losses.append(self._step(images_tensor, labels_tensor, (epoch - 1) * steps + step))
+            if not math.isfinite(losses[-1]):
+                raise TrainingError(self._not_finite(epoch, losses[-1], order[positions]))
+            progress.batch_done(1 / steps)
+        seconds = time.perf_counter() - started
+        return EpochMetrics(
+            epoch=epoch,
+            loss=self.processes.mean(float(np.mean(losses))),
+            validation_dice=self._validate() if self.processes.leads else None,
+            learning_rate=rate,
+            images_per_second=steps * batch_size / seconds,
+            loading_fraction=loading_seconds / seconds,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        """The slices of an epoch in whole batches: all with a structure, some of those without, shuffled."""
+        random = np.random.default_rng((self.training.seed, epoch))
+        empty = self.train_indices[~self.has_structure]
+        kept = random.permutation(empty)[: round(self.training.empty_slice_weight * len(empty))]
+        order = random.permutation(np.concatenate([self.train_indices[self.has_structure], kept]))
+        batches = math.ceil(len(order) / self.training.batch_size)
+        return np.resize(order, batches * self.training.batch_size)
+
+    def _distorted(
+        self, images: NDArray[np.float32], labels: NDArray[np.int64], epoch: int, positions: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        distortions = [
+            draw(
+                self.training.recipe,
+                np.random.default_rng((self.training.seed, epoch, int(position))),
+                mirror=self.config.labels.mirror,
+            )
+            for position in positions
+        ]
+        return distort(torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device), distortions)
+
+    def _step(self, images: Tensor, labels: Tensor, step: int) -> float:
+        """One step of the optimizer; returns the loss."""
+        with self._autocast():
+            logits = self.network(images)
+        loss = segmentation_loss(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.processes.average_gradients(self.network.parameters())
+        self.scaler.unscale_(self.optimizer)
+        if self.training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.training.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.training.ema_decay is not None:
+            update_average(
+                self.average.parameters(), self.network.parameters(), decay=self.training.ema_decay, step=step
+            )
+        return loss.item()
+
+    def _autocast(self) -> torch.autocast:
+        dtype = AUTOCAST_TYPES[self.training.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
+    @property
+    def _evaluated(self) -> nn.Module:
+        """The network whose weights are validated and kept."""
+        return self.network if self.training.ema_decay is None else self.average
+
+    def _predict(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(slices,) -> (slices, S, S) labels on the network's grid."""
+        network = self._evaluated.eval()
+        predicted = []
+        with torch.inference_mode(), self._autocast():
+            for first in range(0, len(indices), self.training.batch_size):
+                images, _ = self.slices.batch(
+                    indices[first : first + self.training.batch_size], self.config.preprocessing.context_slices
+                )
+                logits = network(torch.from_numpy(images).to(self.device))
+                predicted.append(logits.argmax(dim=1).to(torch.uint8).cpu().numpy())
+        return np.concatenate(predicted)
+
+    def _validate(self) -> float | None:
+        """Mean Dice of the validation cases on the network's grid; None without any."""
+        scores = []
+        for name in self.record.split.validation:
+            indices = self.slices.indices_of([name])
+            truth = self.slices.labels[indices]
+            scores.extend(dice_by_case(self._predict(indices), truth, self.config.labels.classes))
+        return float(np.mean(scores)) if scores else None
+
+    def _preview(self, epoch: int, journal: Journal) -> None:
+        """Draw slices with structures, spread evenly over the validation cases (training cases without any)."""
+        indices = self.slices.indices_of(self.record.split.validation or self.record.split.train)
+        indices = indices[self.slices.labels[indices].any(axis=(1, 2))]
+        if not len(indices):
+            return
+        chosen = indices[np.linspace(0, len(indices) - 1, PREVIEW_SLICES + 2).round().astype(int)[1:-1]]
+        images, truth = self.slices.batch(chosen, 1)
+        journal.preview(epoch, images[:, 0], truth.astype(np.uint8), self._predict(chosen), self.config.labels)
+
+    def _save(self, epoch: int) -> None:
+        """Write the selected weights, then the state: killed in between, the same epoch writes the same again."""
+        dice = self.history[-1].validation_dice
+        best = max((row.validation_dice or 0.0 for row in self.history[:-1]), default=-1.0)
+        if dice is None or dice > best:
+            self.selected_epoch = epoch
+            save_checkpoint(self.folder, self._evaluated.state_dict(), self.config, self._current_record())
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {
+                f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in values.items() if value is not None
+            }
+        metadata = {
+            "history": [row.model_dump() for row in self.history],
+            "selected_epoch": self.selected_epoch,
+            "scaler": self.scaler.state_dict(),
+        }
+        save_state(self.folder, tensors, metadata)
+
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups: Any = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _current_record(self) -> TrainingRecord:
+        return self.record.model_copy(update={"epochs": tuple(self.history), "selected_epoch": self.selected_epoch})
+
+    def _not_finite(self, epoch: int, loss: float, indices: NDArray[np.int64]) -> str:
+        cases = sorted({self.slices.case_names[case] for case in self.slices.case_of[indices]})
+        return (
+            f"the loss is {loss} in epoch {epoch}, in a batch of the cases {', '.join(cases)}; "
+            "check them with `embedded-vit data`, or lower --learning-rate"
+        )
+
+
+def dice_by_case(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> list[float]:
+    """Dice of every structure of one case, those in neither mask left out.
+
+    Args:
+        predicted, truth: Labels of the same shape.
+        classes: K, background included.
+    """
+    pairs = np.bincount(predicted.ravel().astype(np.int64) * classes + truth.ravel(), minlength=classes**2)
+    confusion = pairs.reshape(classes, classes)  # (predicted, truth)
+    sizes = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return [float(2 * confusion[label, label] / sizes[label]) for label in range(1, classes) if sizes[label]]
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,47 @@
+"""The optimizers and learning rates of the two recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from embedded_vit.training.settings import TrainingConfig
+
+__all__ = ["learning_rate", "make_optimizer", "update_average"]
+
+
+def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """SGD with momentum for `paper`, AdamW for `modern`, which spares vectors (biases, norms) from weight decay."""
+    if config.recipe == "paper":
+        return torch.optim.SGD(
+            network.parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
+        )
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+
+
+def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
+    """The learning rate of a step, of `steps` in all.
+
+    `paper` falls as (1 - t) ** 0.9; `modern` rises linearly, then falls as half a cosine to zero.
+    """
+    if config.recipe == "paper":
+        return config.learning_rate * (1 - step / steps) ** 0.9
+    warmup = max(1, round(config.warmup_fraction * steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+@torch.no_grad()
+def update_average(
+    average: Iterable[torch.Tensor], current: Iterable[torch.Tensor], *, decay: float, step: int
+) -> None:
+    """Move averaged weights towards the current ones; the first steps count for more than `decay` would let them."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average), list(current), 1 - decay)

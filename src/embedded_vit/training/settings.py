@@ -1,0 +1,70 @@
+"""The settings of a training: what the command line takes and `config.json` keeps."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from embedded_vit.config import Config
+from embedded_vit.labels import LabelSet
+from embedded_vit.models.registry import NetworkConfig
+from embedded_vit.preprocessing import Preprocessing
+
+__all__ = ["Precision", "RecipeName", "RunConfig", "TrainingConfig"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+RecipeName = Literal["paper", "modern"]
+
+
+class TrainingConfig(Config):
+    """How a network is trained. The two recipes fill in what is not given."""
+
+    recipe: RecipeName = "modern"
+    epochs: int = Field(default=150, ge=1)
+    batch_size: int = Field(default=24, ge=1, description="slices a step, over all processes together")
+    learning_rate: float = Field(gt=0, description="peak learning rate at this batch size")
+    weight_decay: float = Field(ge=0)
+    warmup_fraction: float = Field(ge=0, lt=1, description="part of all steps in which the learning rate rises")
+    gradient_clip: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
+    ema_decay: float | None = Field(default=None, gt=0, lt=1, description="of the averaged weights a step")
+    empty_slice_weight: float = Field(
+        default=1.0, gt=0, le=1, description="how often a slice without any structure is drawn, against one with"
+    )
+    precision: Precision = "fp32"
+    seed: int = Field(default=0, ge=0)
+    init: str | None = Field(default=None, description="checkpoint whose weights the training began with")
+
+    @classmethod
+    def for_recipe(cls, recipe: RecipeName, *, batch_size: int = 24, **given: Any) -> TrainingConfig:
+        """A recipe with its own values for all that is not given; None counts as not given.
+
+        paper: SGD 0.05 at batch 24, momentum 0.9, weight decay 1e-4, polynomial decay.
+        modern: AdamW, warm-up, cosine decay, clipped gradients, averaged weights.
+        """
+        if recipe == "paper":
+            values: dict[str, Any] = {
+                "learning_rate": 0.05 * batch_size / 24,
+                "weight_decay": 1e-4,
+                "warmup_fraction": 0.0,
+            }
+        else:
+            values = {
+                "learning_rate": 2e-3 * (batch_size / 24) ** 0.5,
+                "weight_decay": 0.02,
+                "warmup_fraction": 0.05,
+                "gradient_clip": 1.0,
+                "ema_decay": 0.998,
+                "empty_slice_weight": 0.4,
+            }
+        values |= {key: value for key, value in given.items() if value is not None}
+        return cls.parse({"recipe": recipe, "batch_size": batch_size, **values}, source="training settings")
+
+
+class RunConfig(Config):
+    """`config.json` of a run: everything needed to rebuild the network and its preprocessing."""
+
+    network: NetworkConfig
+    preprocessing: Preprocessing
+    labels: LabelSet
+    training: TrainingConfig

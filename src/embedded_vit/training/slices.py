@@ -1,0 +1,148 @@
+"""Training slices: every labelled slice once brought to the network's grid and kept on disk.
+
+    cache/images.f16    (slices, channels, S, S) float16 in [-1, 1]
+    cache/labels.u8     (slices, S, S) uint8
+    cache/index.json    which slice belongs to which case, and the fingerprint of all of it
+
+Written in one pass, memory-mapped afterwards, so that a data set may be larger than memory; slice context is put
+together when a batch is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.errors import DataSetError
+from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
+
+__all__ = ["SliceSet", "prepare_slices"]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceSet:
+    """Slices on the network's grid.
+
+    Attributes:
+        images: (slices, channels, S, S) float16 in [-1, 1].
+        labels: (slices, S, S) uint8.
+        case_names: A name a case, in order.
+        case_of: (slices,) int, index into `case_names`; a case's slices follow each other upwards.
+        fingerprint: SHA-256 over images and labels.
+    """
+
+    images: NDArray[np.float16]
+    labels: NDArray[np.uint8]
+    case_names: tuple[str, ...]
+    case_of: NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.case_of)
+
+    def indices_of(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The slices of the named cases, in order."""
+        wanted = np.isin(np.array(self.case_names), list(names))
+        return np.flatnonzero(wanted[self.case_of])
+
+    def batch(self, indices: NDArray[np.int64], context_slices: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Put a batch together.
+
+        Args:
+            indices: (B,) slices.
+            context_slices: 1 or 3: this slice, or (previous, this, next) within its case.
+
+        Returns:
+            Images (B, context_slices * channels, S, S) float32 and labels (B, S, S) int64.
+        """
+        reach = context_slices // 2
+        images = []
+        for offset in range(-reach, reach + 1):
+            neighbours = np.clip(indices + offset, 0, len(self) - 1)
+            neighbours = np.where(self.case_of[neighbours] == self.case_of[indices], neighbours, indices)
+            images.append(self.images[neighbours])
+        return np.concatenate(images, axis=1).astype(np.float32), self.labels[indices].astype(np.int64)
+
+
+def prepare_slices(
+    data_set: DataSet,
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+    folder: Path,
+    *,
+    on_case: Callable[[str], None] = lambda name: None,
+) -> SliceSet:
+    """Bring the slices of the named cases to the network's grid, or find them done already in `folder`.
+
+    Args:
+        data_set: Where the cases are.
+        names: Cases to prepare.
+        preprocessing: The input contract; context is left to `SliceSet.batch`.
+        folder: Where the three files go.
+        on_case: Called after each case.
+
+    Raises:
+        DataSetError: No slice has any label.
+        FileFormatError: A case cannot be read.
+    """
+    single = preprocessing.model_copy(update={"context_slices": 1})
+    key = {
+        "data": str(data_set.folder.resolve()),
+        "cases": list(names),
+        "preprocessing": single.model_dump(mode="json"),
+    }
+    index_path = folder / "index.json"
+    if index_path.exists() and (index := json.loads(index_path.read_text()))["key"] == key:
+        return _open(folder, index)
+    index_path.unlink(missing_ok=True)
+    counts, digest, labelled = [], hashlib.sha256(), False
+    with (
+        atomic_path(folder / "images.f16", overwrite=True) as images_path,
+        atomic_path(folder / "labels.u8", overwrite=True) as labels_path,
+        open(images_path, "wb") as images_file,
+        open(labels_path, "wb") as labels_file,
+    ):
+        for name in names:
+            case = data_set.case(name)
+            volume, label_map = data_set.read_volume(case).reoriented(), data_set.read_labels(case).reoriented()
+            if volume.shape != label_map.array.shape:
+                raise DataSetError(
+                    f"{data_set.folder}: case {name}: the scan is {volume.shape}, its mask {label_map.array.shape}; "
+                    "they must be equal"
+                )
+            grid = Grid.of(volume, single)
+            for image, mask in zip(network_inputs(volume, single, grid=grid), label_map.array, strict=True):
+                reduced = grid.reduce_labels(mask, data_set.labels.classes)
+                labelled = labelled or bool(reduced.any())
+                for file, data in ((images_file, image.astype(np.float16).tobytes()), (labels_file, reduced.tobytes())):
+                    file.write(data)
+                    digest.update(data)
+            counts.append(volume.shape[0])
+            on_case(name)
+        if not labelled:
+            raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
+    index = {
+        "key": key,
+        "counts": counts,
+        "channels": len(single.channels),
+        "image_size": single.image_size,
+        "fingerprint": digest.hexdigest(),
+    }
+    write_text(index_path, json.dumps(index, indent=1))
+    return _open(folder, index)
+
+
+def _open(folder: Path, index: dict) -> SliceSet:
+    total, size = sum(index["counts"]), index["image_size"]
+    images = np.memmap(folder / "images.f16", np.float16, "r", shape=(total, index["channels"], size, size))
+    labels = np.memmap(folder / "labels.u8", np.uint8, "r", shape=(total, size, size))
+    case_of = np.repeat(np.arange(len(index["counts"])), index["counts"])
+    return SliceSet(images, labels, tuple(index["key"]["cases"]), case_of, index["fingerprint"])

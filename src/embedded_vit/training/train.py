@@ -1,0 +1,166 @@
+"""From a folder and a few settings to a trained run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet, make_split
+from embedded_vit.errors import CheckpointError, ConfigError, OutputError
+from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.training.checkpoint import CONFIG, STATE, TrainingRecord, initialise, read_run_config, versions
+from embedded_vit.training.loop import Trainer
+from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
+from embedded_vit.training.settings import RunConfig, TrainingConfig
+from embedded_vit.training.slices import SliceSet, prepare_slices
+
+__all__ = ["plan", "train"]
+
+
+def plan(
+    data_set: DataSet,
+    *,
+    network: str | None,
+    measures: Mapping[str, Any],
+    training: TrainingConfig,
+    context_slices: int = 1,
+) -> RunConfig:
+    """Put a run's configuration together.
+
+    Args:
+        data_set: Says modality, channels and labels.
+        network: A preset's name or None.
+        measures: As `network_config` takes them.
+        training: The training settings.
+        context_slices: 1 or 3. One grey channel without context goes to the stem's three channels as copies.
+
+    Raises:
+        ConfigError, NetworkError: Something does not fit.
+    """
+    channels = len(data_set.channels) * context_slices
+    own_class = measures.get("model") is not None
+    described = network_config(
+        network,
+        classes=data_set.labels.classes,
+        in_channels=channels if channels > 1 or own_class else 3,
+        **measures,
+    )
+    preprocessing = Preprocessing.for_modality(
+        data_set.modality,
+        channels=data_set.channels,
+        image_size=described.image_size,
+        context_slices=context_slices,
+        interpolation="cubic" if training.recipe == "paper" else "antialias",
+    )
+    return RunConfig(network=described, preprocessing=preprocessing, labels=data_set.labels, training=training)
+
+
+def train(
+    data_folder: Path,
+    output: Path,
+    *,
+    network: str | None = None,
+    measures: Mapping[str, Any] | None = None,
+    training: TrainingConfig,
+    context_slices: int = 1,
+    validation_cases: int | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> TrainingRecord:
+    """Train a network on a data set; a run folder is left behind.
+
+    Args:
+        data_folder: A data set in any known layout.
+        output: The run folder; new, unless resuming.
+        network, measures, context_slices: As `plan` takes them.
+        training: The training settings.
+        validation_cases: As `make_split` takes them.
+        resume: Whether to go on with the run in `output`, whose settings must be the same.
+        device: Where to train.
+        threads: CPU threads; PyTorch's choice when None.
+
+    Raises:
+        InputError: Data, settings or the run folder are not usable.
+        TrainingError: The loss is not finite.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    keep_freed_memory()
+    with joined_processes(device) as processes:
+        if device == "cuda" and processes.count > 1:
+            device = f"cuda:{processes.local_rank}"
+        if training.batch_size % processes.count:
+            raise ConfigError(f"--batch-size {training.batch_size} is not a multiple of {processes.count} processes")
+        data_set = open_data_set(data_folder)
+        config = plan(
+            data_set, network=network, measures=measures or {}, training=training, context_slices=context_slices
+        )
+        _check_output(output, config, resume)
+        split = make_split(data_set, seed=training.seed, validation_cases=validation_cases)
+        slices = _prepare(data_set, sorted(split.train + split.validation), config, output, processes)
+        record = TrainingRecord(
+            data_folder=str(data_folder.resolve()),
+            data_fingerprint=slices.fingerprint,
+            split=split,
+            versions=versions(),
+        )
+        trainer = Trainer(_fresh_network(config), config, record, slices, output, device=device, processes=processes)
+        if resume:
+            trainer.resume()
+        record = trainer.run()
+        processes.wait()
+        if processes.leads:
+            shutil.rmtree(output / "cache", ignore_errors=True)
+    return record
+
+
+def _fresh_network(config: RunConfig) -> torch.nn.Module:
+    torch.manual_seed(config.training.seed)
+    network = build_network(config.network)
+    if config.training.init is not None:
+        initialise(network, config, config.training.init)
+    return network
+
+
+def _check_output(output: Path, config: RunConfig, resume: bool) -> None:
+    if not resume:
+        if any((output / name).exists() for name in (CONFIG, STATE)):
+            raise OutputError(
+                f"{output}: holds a run already; choose another --output, or add --resume to go on with it"
+            )
+        return
+    if not (output / STATE).is_file():
+        raise CheckpointError(f"{output}: nothing to resume from; train without --resume")
+    before = read_run_config(output)
+    for part in RunConfig.model_fields:
+        ours, theirs = getattr(config, part), getattr(before, part)
+        for name in type(ours).model_fields:
+            if getattr(ours, name) != getattr(theirs, name):
+                raise ConfigError(
+                    f"{output}: cannot resume with another {part}.{name}: it was {getattr(theirs, name)}, "
+                    f"now {getattr(ours, name)}"
+                )
+
+
+def _prepare(data_set: DataSet, names: list[str], config: RunConfig, output: Path, processes: Processes) -> SliceSet:
+    """The first process prepares the slices, the others open what it wrote."""
+    console = Console(stderr=True)
+    if processes.leads:
+        with console.status("preparing slices") as status:
+            prepare_slices(
+                data_set,
+                names,
+                config.preprocessing,
+                output / "cache",
+                on_case=lambda name: status.update(f"preparing slices: {name} ({names.index(name) + 1}/{len(names)})"),
+            )
+    processes.wait()
+    return prepare_slices(data_set, names, config.preprocessing, output / "cache")
