@@ -151,8 +151,8 @@ class Grid:
 
     def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """(..., rows, columns) in [0, 1] -> (..., S, S); outside the slice is 0."""
-        reduced: NDArray[np.float32] = self.reduce_rows @ image @ self.reduce_columns.T
-        return reduced
+        reduced = self.reduce_rows @ image @ self.reduce_columns.T
+        return reduced.astype(np.float32, copy=False)
 
     def reduce_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
         """(rows, columns) labels -> (S, S) labels: in each pixel the class that covers most of it."""
@@ -164,8 +164,8 @@ class Grid:
 
     def enlarge(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """(K, S, S) -> (K, rows, columns), bilinear with pixel centres aligned."""
-        enlarged: NDArray[np.float32] = self.enlarge_rows @ logits @ self.enlarge_columns.T
-        return enlarged
+        enlarged = self.enlarge_rows @ logits @ self.enlarge_columns.T
+        return enlarged.astype(np.float32, copy=False)
 
 
 def network_inputs(

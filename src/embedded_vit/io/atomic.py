@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedded_vit.errors import OutputError
@@ -41,7 +41,8 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         raise OutputError(f"{path}: cannot write: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it was never made, or its place is no folder
+            temporary.unlink()
 
 
 def refuse_existing(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A checkpoint becomes one file that a device can trust."""

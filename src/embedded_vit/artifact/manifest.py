@@ -1,0 +1,128 @@
+"""The manifest inside an artifact: what the network expects, what its output means, and where it came from.
+
+It lies in the ONNX file's metadata as JSON, next to its own SHA-256; it holds the SHA-256 of the graph and weights. So
+every byte that decides a mask is covered: metadata -> digest -> manifest -> digest -> graph. `docs/file-formats.md`
+describes the format. Digests find damage and mix-ups. They are no signature: take artifacts only from whom you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from embedded_vit import RESEARCH_USE_ONLY, __version__
+from embedded_vit.artifact.onnx_file import check_self_contained, graph_digest, metadata_of, with_metadata
+from embedded_vit.config import Config
+from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.labels import LabelSet
+from embedded_vit.preprocessing import Preprocessing
+
+__all__ = ["Manifest", "SpacingRange", "hashed_names", "read_artifact", "sealed"]
+
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_KEY = "embedded_vit.manifest"
+MANIFEST_DIGEST_KEY = "embedded_vit.manifest_sha256"
+MAXIMUM_BYTES = 2**30  # embedded-vit-224-dense, the largest of the paper, has 353 MB; protobuf itself ends at 2 GiB
+
+DIGEST_PATTERN = r"^[0-9a-f]{64}$"
+
+
+class SpacingRange(Config):
+    """The voxel spacings, in mm, that a network was trained for: lowest and highest."""
+
+    slices_mm: tuple[float, float]
+    in_plane_mm: tuple[float, float]
+
+
+class Manifest(Config):
+    """Everything a device knows about an artifact besides its graph."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(description="the network's name, for people")
+    network: dict[str, Any] = Field(description="the network's own configuration")
+    preprocessing: Preprocessing = Field(description="the input contract")
+    spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
+    labels: LabelSet
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    recipe: str = Field(description="how it was trained and compressed")
+    data_fingerprint: str
+    split: dict[str, tuple[str, ...]] = Field(description="subset -> SHA-256 of each of its case names")
+    metrics: dict[str, float] | None = Field(default=None, description="measured on held-out cases, or none")
+    code_version: str = __version__
+    created: str = Field(description="ISO 8601, UTC")
+    graph_sha256: str = Field(pattern=DIGEST_PATTERN, description="of graph and weights, see docs/file-formats.md")
+    use: str = RESEARCH_USE_ONLY
+
+
+def hashed_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """SHA-256 of each case name: enough to ask whether a case was trained on, without telling whose scans they are."""
+    return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
+
+
+def sealed(graph: bytes, manifest: Manifest) -> bytes:
+    """Put the manifest into a serialized ONNX model, in place of any metadata it had.
+
+    Args:
+        graph: A serialized ONNX ModelProto.
+        manifest: Its `graph_sha256` must be the graph's digest.
+    """
+    assert manifest.graph_sha256 == graph_digest(graph)
+    text = manifest.model_dump_json()
+    return with_metadata(graph, {MANIFEST_KEY: text, MANIFEST_DIGEST_KEY: hashlib.sha256(text.encode()).hexdigest()})
+
+
+def read_artifact(path: str | Path) -> tuple[bytes, Manifest]:
+    """Read an artifact and verify it.
+
+    Returns:
+        The file's bytes, fit for an engine, and its manifest.
+
+    Raises:
+        FileFormatError: The file cannot be read, is no artifact of ours, is damaged or incomplete, is of another
+            format version, or its graph refers to other files or to operators outside the standard.
+    """
+    content = _read_bytes(Path(path))
+    try:
+        metadata = metadata_of(content)
+        digest = graph_digest(content)
+        check_self_contained(content, str(path))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise FileFormatError(f"{path}: damaged, or not an ONNX file ({error}); copy or export it again") from error
+    if MANIFEST_KEY not in metadata:
+        raise FileFormatError(f"{path}: an ONNX file without our manifest; was it made by `embedded-vit export`?")
+    manifest = _parse_manifest(metadata[MANIFEST_KEY], metadata.get(MANIFEST_DIGEST_KEY), str(path))
+    if manifest.graph_sha256 != digest:
+        raise FileFormatError(f"{path}: graph or weights are not those that were exported; copy or export it again")
+    return content, manifest
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAXIMUM_BYTES:
+            raise FileFormatError(f"{path}: {size >> 20} MiB; an artifact has at most {MAXIMUM_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot read it: {error.strerror or error}") from error
+
+
+def _parse_manifest(text: str, expected_digest: str | None, source: str) -> Manifest:
+    if hashlib.sha256(text.encode()).hexdigest() != expected_digest:
+        raise FileFormatError(f"{source}: the manifest is damaged (its SHA-256 differs); copy or export it again")
+    try:
+        values = dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FileFormatError(f"{source}: the manifest is not a JSON object; export it again") from error
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{source}: artifact format {version}, this program reads format {FORMAT_VERSION}; update embedded-vit"
+        )
+    try:
+        return Manifest.parse(values, source=source)
+    except ConfigError as error:
+        raise FileFormatError(f"{error}; export it again") from error

@@ -1,0 +1,28 @@
+"""`embedded-vit data`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def command(folder: Path, /) -> None:
+    """Read a whole data set; print its cases and everything that is wrong. Exit status 2 if training would fail.
+
+    Args:
+        folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net v2 raw.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from embedded_vit.datasets import open_data_set
+    from embedded_vit.datasets.check import check_data_set
+    from embedded_vit.datasets.check_table import report_text
+
+    data_set = open_data_set(folder)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=len(data_set.cases))
+        report = check_data_set(data_set, on_case=lambda: progress.advance(task))
+    print(report_text(report))
+    if report.errors:
+        sys.exit(2)

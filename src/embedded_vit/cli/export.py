@@ -1,0 +1,37 @@
+"""`embedded-vit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def command(
+    run: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    data: Path | None = None,
+    dynamic_batch: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Turn a trained network into one .onnx file that a device can trust.
+
+    Args:
+        run: Run folder of a training.
+        output: The .onnx file to write.
+        data: Data set whose slices the file is checked on; the one of the training by default.
+        dynamic_batch: Let the graph take any number of images at a time instead of one.
+        overwrite: Replace the file if it exists.
+    """
+    from embedded_vit.artifact.export import export
+
+    report = export(run, output, data_folder=data, dynamic_batch=dynamic_batch, overwrite=overwrite)
+    agreement, manifest = report.agreement, report.manifest
+    print(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
+    print(
+        f"checked against PyTorch on {agreement.images} images ({report.checked_on}): logits differ by at most "
+        f"{agreement.max_logit_difference:.1e}, the label of {agreement.label_disagreement:.4%} of pixels differs"
+    )

@@ -1,0 +1,54 @@
+"""`embedded-vit info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedded_vit.cli.options import NetworkOptions
+
+
+def command(
+    model: Path | None = None, /, *, options: NetworkOptions | None = None, classes: int = 9, input_channels: int = 1
+) -> None:
+    """Show what a network is and what it costs, before and after folding.
+
+    Args:
+        model: A run folder or an artifact; without one, a network is described by the options.
+        classes: Classes, background included.
+        input_channels: Channels of the image; 1 is a grey image, 3 are three context slices.
+    """
+    if model is not None and model.is_file():
+        from embedded_vit.runtime.engine import OnnxEngine
+
+        print(OnnxEngine.load(model).manifest.model_dump_json(indent=1))
+        return
+    from embedded_vit.benchmark.complexity import complexity
+    from embedded_vit.models.registry import network_config
+    from embedded_vit.training.checkpoint import read_run_config
+
+    if model is not None:
+        run = read_run_config(model)
+        config, input_channels = run.network, run.preprocessing.input_channels
+    else:
+        options = options or NetworkOptions()
+        config = network_config(
+            options.network, classes=classes, in_channels=max(3, input_channels), **options.measures()
+        )
+    costs = complexity(config, input_channels=input_channels)
+    size = config.image_size
+    print(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {size} x {size}")
+    print(f"  widths {config.widths}, depth {config.depth}, hidden ratio {config.hidden_ratio}, {config.mixing} mixing")
+    print(f"  parameters            {costs.parameters:>16,}")
+    if costs.published_parameters is not None:
+        dead = costs.published_parameters - costs.parameters
+        print(
+            f"    as published        {costs.published_parameters:>16,}  {_less(dead, costs.published_parameters)} dead"
+        )
+    print(f"  multiply-accumulates  {costs.macs:>16,}")
+    if costs.naive_macs is not None:
+        saved = costs.naive_macs - costs.macs
+        print(f"    as published        {costs.naive_macs:>16,}  {_less(saved, costs.naive_macs)} saved by folding")
+
+
+def _less(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %"

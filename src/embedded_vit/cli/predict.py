@@ -1,0 +1,56 @@
+"""`embedded-vit predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def command(
+    model: Path,
+    scan: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    threads: int | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Segment a scan, or a folder of scans, with an exported network. Research use only.
+
+    Args:
+        model: An .onnx file made by `embedded-vit export`.
+        scan: A NIfTI file, a TransUNet .h5 file, or a folder of them.
+        output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
+        threads: Cores to compute on; all by default.
+        force: Segment scans outside what the network was made for; the .json says so.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from embedded_vit.runtime.folder import predict_path
+    from embedded_vit.runtime.predictor import Predictor
+
+    predictor = Predictor.load(model, threads=threads)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        masks = predict_path(
+            predictor,
+            scan,
+            output,
+            force=force,
+            on_progress=lambda path: _slice_bar(progress, path.name),
+            on_failure=lambda error: progress.console.out(f"embedded-vit: {error}", highlight=False),
+        )
+    for mask in masks:
+        print(mask)
+
+
+def _slice_bar(progress: Progress, name: str) -> Callable[[int, int], None]:
+    """A bar for one scan, moved by the function returned."""
+    bar = progress.add_task(name, total=None)
+    return lambda done, total: progress.update(bar, completed=done, total=total)

@@ -1,0 +1,197 @@
+"""Reads a whole data set and tells what is in it, and everything that is wrong with it.
+
+An error is what would stop a training or falsify its figures; a warning is what a person should know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.datasets.data_set import Case, DataSet, make_split
+from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set", "grid_problem"]
+
+Severity = Literal["error", "warning"]
+DARKEST_SOFT_TISSUE_HU = -50.0  # every CT holds something darker: fat, or the air around the patient
+GRID_TOLERANCE = 0.1  # of a voxel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    case: str | None  # None: the data set as a whole
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """What a case holds.
+
+    Attributes:
+        name: Of the case.
+        subset: "test" where the layout reserves it for that, else "train".
+        shape: (axis 0, axis 1, axis 2) in the file's own order; None when the image cannot be read.
+        spacing_mm: Along the same axes; None when unknown.
+        intensities: Lowest and highest, HU for CT; None when the image cannot be read.
+        label_voxels: How many voxels have each label, background first; None when the mask cannot be read.
+    """
+
+    name: str
+    subset: Literal["train", "test"]
+    shape: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    intensities: tuple[float, float] | None = None
+    label_voxels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class DataSetReport:
+    """What a data set holds and what is wrong with it."""
+
+    data_set: DataSet
+    cases: tuple[CaseSummary, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many problems would stop or falsify a training."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    @property
+    def warnings(self) -> int:
+        """How many problems a person should only know of."""
+        return len(self.problems) - self.errors
+
+
+def check_data_set(data_set: DataSet, *, on_case: Callable[[], None] = lambda: None) -> DataSetReport:
+    """Read every case, one at a time, and report.
+
+    Args:
+        data_set: An open data set.
+        on_case: Called after each case.
+    """
+    summaries: list[CaseSummary] = []
+    problems = [Problem(None, "warning", remark) for remark in data_set.remarks]
+    first_with: dict[str, Case] = {}
+    for case in data_set.cases:
+        summary, found, digest = _check_case(data_set, case)
+        summaries.append(summary)
+        problems += found
+        if digest is not None:
+            earlier = first_with.setdefault(digest, case)
+            if earlier is not case:
+                problems.append(_duplicate(case, earlier))
+        on_case()
+    problems += _check_whole(data_set, summaries)
+    return DataSetReport(data_set, tuple(summaries), tuple(problems))
+
+
+def grid_problem(volume: Volume, label_map: LabelMap) -> str | None:
+    """Say how a mask does not lie on its scan's grid; None when it does.
+
+    Two affines agree when no corner of the volume differs by more than a tenth of a voxel.
+    """
+    if volume.shape != label_map.array.shape:
+        return f"image {_times(volume.shape)} and mask {_times(label_map.array.shape)} differ in shape"
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in volume.shape), 1]
+    shift_mm = float(np.linalg.norm(corners @ (volume.affine - label_map.affine)[:3].T, axis=1).max())
+    if shift_mm > GRID_TOLERANCE * min(volume.spacing_mm):
+        return f"the affines of image and mask differ: {shift_mm:.3g} mm apart at a corner"
+    return None
+
+
+def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Problem], str | None]:
+    """Read a case; also give a digest of its image, None when it cannot be read."""
+    problems: list[Problem] = []
+    subset: Literal["train", "test"] = "test" if case.reserved_for_test else "train"
+    shape = spacing_mm = intensities = label_voxels = digest = None
+    volume = label_map = None
+    try:
+        volume = data_set.read_volume(case)
+        shape, spacing_mm = volume.shape, volume.spacing_mm if volume.spacing_known else None
+        intensities, digest = _intensity_range(volume), _digest(volume.array)
+        problems += _check_intensities(data_set, case, *intensities)
+    except FileFormatError as error:
+        problems.append(Problem(case.name, "error", str(error)))
+    try:
+        label_map = data_set.read_labels(case)
+        label_voxels = _count(label_map, data_set.labels.classes)
+        if not any(label_voxels[1:]):
+            problems.append(Problem(case.name, "warning", "the mask is empty: no structure is marked"))
+    except FileFormatError as error:
+        problems.append(Problem(case.name, "error", str(error)))
+    if volume is not None and label_map is not None and (mismatch := grid_problem(volume, label_map)):
+        problems.append(Problem(case.name, "error", f"{mismatch}; resample the mask to the image"))
+    return CaseSummary(case.name, subset, shape, spacing_mm, intensities, label_voxels), problems, digest
+
+
+def _check_intensities(data_set: DataSet, case: Case, low: float, high: float) -> Iterator[Problem]:
+    if low == high:
+        yield Problem(case.name, "warning", f"the image is constant: every voxel is {low:g}")
+    elif data_set.modality == "CT" and low > DARKEST_SOFT_TISSUE_HU:
+        message = f"intensities from {low:g} to {high:g} do not look like HU: no fat, no air; rescale the image"
+        yield Problem(case.name, "warning", message)
+
+
+def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Problem]:
+    """What only shows over all cases."""
+    counted = [summary.label_voxels for summary in summaries if summary.label_voxels is not None]
+    totals = np.sum(counted, axis=0) if counted else np.zeros(data_set.labels.classes)
+    if counted and not totals[1:].any():
+        yield Problem(None, "error", f"no labels at all in {len(counted)} masks; nothing to learn")
+    elif counted:
+        for label in data_set.labels.labels:
+            if not totals[label.id]:
+                yield Problem(None, "warning", f"label {label.id} ({label.name}) is in no mask")
+    try:
+        make_split(data_set, seed=0)
+    except DataSetError as error:
+        yield Problem(None, "error", str(error))
+
+
+def _duplicate(case: Case, earlier: Case) -> Problem:
+    """A scan that is there twice: leaked when one of the two tests, else only a risk."""
+    if case.reserved_for_test != earlier.reserved_for_test:
+        return Problem(case.name, "error", f"the same scan as {earlier.name}, and one of them is to test; remove one")
+    return Problem(
+        case.name, "warning", f"the same scan as {earlier.name}; a split may put them on two sides: remove one"
+    )
+
+
+def _intensity_range(volume: Volume) -> tuple[float, float]:
+    bounds = sorted(
+        float(bound) * volume.slope + volume.intercept for bound in (volume.array.min(), volume.array.max())
+    )
+    return bounds[0], bounds[1]
+
+
+def _digest(array: NDArray[Any]) -> str:
+    """SHA-256 over shape and numbers, whatever type and memory order they are stored in."""
+    digest = hashlib.sha256(str(array.shape).encode())
+    for channel in array:
+        for plane in channel:
+            digest.update(np.ascontiguousarray(plane, np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def _count(label_map: LabelMap, classes: int) -> tuple[int, ...]:
+    counts: Counter[int] = Counter()
+    for plane in label_map.array:
+        numbers, voxels = np.unique(plane, return_counts=True)
+        counts.update(dict(zip(numbers.tolist(), voxels.tolist(), strict=True)))
+    return tuple(counts[number] for number in range(classes))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)

@@ -1,0 +1,42 @@
+"""The report of a data set's check as plain text: one line a case, one line a problem."""
+
+from __future__ import annotations
+
+from embedded_vit.datasets.check import CaseSummary, DataSetReport
+
+__all__ = ["report_text"]
+
+HEADER = ("case", "subset", "shape", "spacing (mm)", "intensities", "voxels by label")
+UNREADABLE = "unreadable"
+
+
+def report_text(report: DataSetReport) -> str:
+    """The table of cases, the labels' names, everything that is wrong (errors first), and a line that sums it up."""
+    rows = [HEADER, *(_row(case) for case in report.cases)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    labels = ", ".join(f"{label.id} {label.name}" for label in report.data_set.labels.labels)
+    problems = [
+        f"{problem.severity}: {f'{problem.case}: ' if problem.case else ''}{problem.message}"
+        for problem in sorted(report.problems, key=lambda problem: problem.severity)
+    ]
+    return "\n".join([*lines, "", f"labels: {labels}", *problems, _summary(report)])
+
+
+def _summary(report: DataSetReport) -> str:
+    data_set = report.data_set
+    test = sum(case.subset == "test" for case in report.cases)
+    what = f"{data_set.name} ({data_set.layout}, {data_set.modality}): {len(report.cases)} cases"
+    what += f", {test} of them to test" if test else ""
+    return f"{what}; errors: {report.errors}, warnings: {report.warnings}"
+
+
+def _row(case: CaseSummary) -> tuple[str, ...]:
+    shape = " x ".join(map(str, case.shape)) if case.shape else UNREADABLE
+    spacing = " x ".join(f"{length:.2f}" for length in case.spacing_mm) if case.spacing_mm else "unknown"
+    intensities = f"{case.intensities[0]:g} to {case.intensities[1]:g}" if case.intensities else UNREADABLE
+    labels = UNREADABLE
+    if case.label_voxels is not None:
+        marked = [f"{number}:{voxels}" for number, voxels in enumerate(case.label_voxels) if number and voxels]
+        labels = " ".join(marked) or "none"
+    return case.name, case.subset, shape, spacing, intensities, labels

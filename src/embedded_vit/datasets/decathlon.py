@@ -1,0 +1,193 @@
+"""Data sets of NIfTI files: a task of the Medical Segmentation Decathlon, and nnU-Net v2 raw.
+
+    Decathlon:  dataset.json (modality, labels, training), imagesTr/CASE.nii.gz with all channels, labelsTr/CASE.nii.gz
+    nnU-Net:    dataset.json (channel_names, labels, file_ending), imagesTr/CASE_0000.nii.gz, _0001, ... (a file a
+                channel), labelsTr/CASE.nii.gz; imagesTs and labelsTs, if both are there, are cases that only test
+
+A case is a patient. `dataset.json` may say `"mirror": true`, which no other program reads: an image mirrored left to
+right is as plausible and keeps its labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
+from embedded_vit.datasets.description import (
+    DESCRIPTION_FILE,
+    channels_of,
+    labels_by_name,
+    labels_by_number,
+    modality_of,
+)
+from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.io.nifti import is_nifti, read_labels, read_volume
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["NiftiDataSet", "open_decathlon", "open_nnunet"]
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where a case lies on disk."""
+
+    images: tuple[Path, ...]  # one file with all channels, or one file a channel
+    labels: Path
+
+
+@dataclass(frozen=True)
+class NiftiDataSet(DataSet):
+    """Cases that are NIfTI files."""
+
+    files: Mapping[str, CaseFiles] = field(default_factory=dict)
+
+    def read_volume(self, case: Case) -> Volume:
+        """Read a case; channels in several files must lie on one grid; see `DataSet.read_volume`."""
+        images = self.files[case.name].images
+        for path in images:
+            if not path.exists():
+                raise FileFormatError(f"{path}: missing: the image of case {case.name}; add it or remove the case")
+        if len(images) == 1:
+            return read_volume(images[0], channels=len(self.channels))
+        return _join_channels([read_volume(path) for path in images])
+
+    def read_labels(self, case: Case) -> LabelMap:
+        """Read a case's mask; see `DataSet.read_labels`."""
+        path = self.files[case.name].labels
+        if not path.exists():
+            raise FileFormatError(f"{path}: missing: the mask of case {case.name}; add it or remove the case")
+        return refuse_unknown_labels(read_labels(path), self.labels)
+
+
+def open_decathlon(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
+    """Open a task of the Medical Segmentation Decathlon; no voxel is read.
+
+    Args:
+        folder: Of the task.
+        description: Its `dataset.json`.
+
+    Raises:
+        DataSetError: The description lacks something, or what it says cannot be used.
+    """
+    source = folder / DESCRIPTION_FILE
+    channels = channels_of(description, "modality", source)
+    entries = description.get("training")
+    if not isinstance(entries, list) or not entries:
+        raise DataSetError(f'{source}: \'training\' must list the cases as {{"image": ..., "label": ...}}')
+    files: dict[str, CaseFiles] = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
+            raise DataSetError(f'{source}: \'training\' must list the cases as {{"image": ..., "label": ...}}')
+        image, label = (_inside(folder, entry[key], source) for key in ("image", "label"))
+        name = _without_suffix(image.name)
+        if name in files:
+            raise DataSetError(f"{source}: case {name} is listed twice in 'training'; remove one")
+        files[name] = CaseFiles((image,), label)
+    listed = {path for case_files in files.values() for path in (*case_files.images, case_files.labels)}
+    unlisted = [
+        path for path in _nifti_files(folder, "imagesTr") + _nifti_files(folder, "labelsTr") if path not in listed
+    ]
+    remarks = [f"{path}: left out: not in the list of {DESCRIPTION_FILE}" for path in unlisted]
+    return _data_set(folder, channels, labels_by_number(description, source), files, "Medical Segmentation Decathlon",
+                     remarks=remarks, name=description.get("name"))  # fmt: skip
+
+
+def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
+    """Open an nnU-Net v2 raw data set; arguments and errors as `open_decathlon`."""
+    source = folder / DESCRIPTION_FILE
+    channels = channels_of(description, "channel_names", source)
+    ending = description.get("file_ending")
+    if ending not in (".nii.gz", ".nii"):
+        raise DataSetError(
+            f"{source}: 'file_ending' is {ending!r:.40}; .nii.gz or .nii is expected: convert the images"
+        )
+    files = _nnunet_files(folder, "Tr", len(channels), ending)
+    tests: dict[str, CaseFiles] = {}
+    if (folder / "imagesTs").is_dir() and (folder / "labelsTs").is_dir():
+        tests = _nnunet_files(folder, "Ts", len(channels), ending)
+    both = sorted(set(files) & set(tests))
+    if both:
+        raise DataSetError(
+            f"{folder}: {both[0]} is in imagesTr and in imagesTs; a test case must not train: remove one"
+        )
+    if not files and not tests:
+        raise DataSetError(f"{folder}: no case in imagesTr and labelsTr; files CASE_0000{ending} are expected")
+    return _data_set(folder, channels, labels_by_name(description, source), files | tests, "nnU-Net v2 raw",
+                     tests=frozenset(tests), name=description.get("name"))  # fmt: skip
+
+
+def _data_set(
+    folder: Path,
+    channels: tuple[str, ...],
+    labels: Any,
+    files: Mapping[str, CaseFiles],
+    layout: str,
+    *,
+    name: object,
+    tests: frozenset[str] = frozenset(),
+    remarks: list[str] | None = None,
+) -> NiftiDataSet:
+    return NiftiDataSet(
+        folder=folder,
+        name=name if isinstance(name, str) else folder.resolve().name,
+        modality=modality_of(channels),
+        channels=channels,
+        labels=labels,
+        cases=tuple(Case(case, case, reserved_for_test=case in tests) for case in sorted(files)),
+        layout=layout,
+        remarks=tuple(remarks or ()),
+        files=files,
+    )
+
+
+def _nnunet_files(folder: Path, subset: str, channels: int, ending: str) -> dict[str, CaseFiles]:
+    """Every case that has an image or a mask; what of it is missing is noticed when it is read."""
+    images, labels = f"images{subset}", f"labels{subset}"
+    names = {_without_suffix(path.name) for path in _nifti_files(folder, labels)}
+    names |= {_without_suffix(path.name).rpartition("_")[0] for path in _nifti_files(folder, images)}
+    return {
+        name: CaseFiles(
+            tuple(folder / images / f"{name}_{channel:04d}{ending}" for channel in range(channels)),
+            folder / labels / f"{name}{ending}",
+        )
+        for name in sorted(names - {""})
+    }
+
+
+def _nifti_files(folder: Path, name: str) -> list[Path]:
+    """The NIfTI files of a subfolder; hidden ones (macOS leaves `._CASE.nii.gz`) do not count."""
+    if not (folder / name).is_dir():
+        return []
+    return sorted(path for path in (folder / name).iterdir() if is_nifti(path) and not path.name.startswith("."))
+
+
+def _inside(folder: Path, stated: object, source: Path) -> Path:
+    """The path of a file that a description names; it must lie in the data set's folder."""
+    path = PurePosixPath(str(stated))
+    if path.is_absolute() or ".." in path.parts or not is_nifti(str(path)):
+        raise DataSetError(
+            f"{source}: 'training' names '{path}'; a NIfTI file inside the data set's folder is expected"
+        )
+    return folder / path
+
+
+def _without_suffix(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _join_channels(volumes: list[Volume]) -> Volume:
+    """Put scans of one channel each on a common first axis; they must share shape and affine."""
+    first = volumes[0]
+    for other in volumes[1:]:
+        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-3):
+            raise FileFormatError(f"{other.source}: lies on another grid than {first.source}; resample the channels")
+    if len({(volume.array.dtype, volume.slope, volume.intercept) for volume in volumes}) == 1:
+        array = np.concatenate([volume.array for volume in volumes])
+        return Volume(array, first.affine, first.slope, first.intercept, source=first.source)
+    scaled = [volume.array.astype(np.float32) * volume.slope + volume.intercept for volume in volumes]
+    return Volume(np.concatenate(scaled).astype(np.float32, copy=False), first.affine, source=first.source)

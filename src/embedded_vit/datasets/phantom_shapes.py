@@ -1,0 +1,141 @@
+"""The shapes that a phantom patient is made of: deformed ellipsoids, and structures that unite or cut them.
+
+Positions are in mm in the patient: (superior, left, posterior), the direction in which slices, rows and columns of a
+volume in training orientation run. A shape is evaluated one slice at a time, and only inside its bounding box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Blob", "Box", "SlicePlane", "Structure"]
+
+Position = tuple[float, float, float]  # superior, left, posterior, in mm
+Box = tuple[slice, slice]  # rows, columns
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePlane:
+    """Where the pixels of one slice lie.
+
+    Attributes:
+        superior_mm: Height of the slice.
+        left_mm: (rows,) float32, rising evenly.
+        posterior_mm: (columns,) float32, rising evenly.
+    """
+
+    superior_mm: float
+    left_mm: NDArray[np.float32]
+    posterior_mm: NDArray[np.float32]
+
+    def box(self, left: float, posterior: float, reach_left: float, reach_posterior: float) -> Box:
+        """The pixels within a rectangle around (left, posterior), in mm."""
+        rows = np.searchsorted(self.left_mm, [left - reach_left, left + reach_left])
+        columns = np.searchsorted(self.posterior_mm, [posterior - reach_posterior, posterior + reach_posterior])
+        return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
+
+
+@dataclass(frozen=True)
+class Blob:
+    """An ellipsoid that may be turned about the long axis of the body, lean, and have a wavy surface.
+
+    Attributes:
+        centre_mm: Its middle.
+        radii_mm: Half axes along superior, left and posterior, before turning.
+        turn: Angle in radians, from left towards posterior.
+        lean: How far the middle moves to the left and to posterior for every mm upwards.
+        waves: Depth of the surface's waves, relative to the radius.
+        wave_length_mm: Distance between two crests.
+        phase: Where the waves begin, in radians.
+    """
+
+    centre_mm: Position
+    radii_mm: Position
+    turn: float = 0.0
+    lean: tuple[float, float] = (0.0, 0.0)
+    waves: float = 0.0
+    wave_length_mm: float = 60.0
+    phase: float = 0.0
+
+    def shrunk(self, margin_mm: float) -> Blob:
+        """The same ellipsoid with its surface moved inwards."""
+        superior, left, posterior = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
+        return replace(self, radii_mm=(superior, left, posterior))
+
+    def inside(self, plane: SlicePlane) -> tuple[Box, NDArray[np.bool_]] | None:
+        """Its cross-section: the bounding box and, in it, which pixels are inside; None where there are none."""
+        height = plane.superior_mm - self.centre_mm[0]
+        room = (1 + self.waves) ** 2 - (height / self.radii_mm[0]) ** 2
+        if room <= 0:
+            return None
+        left = self.centre_mm[1] + self.lean[0] * height
+        posterior = self.centre_mm[2] + self.lean[1] * height
+        cosine, sine = np.cos(self.turn), np.sin(self.turn)
+        reach_left = np.hypot(self.radii_mm[1] * cosine, self.radii_mm[2] * sine) * np.sqrt(room)
+        reach_posterior = np.hypot(self.radii_mm[1] * sine, self.radii_mm[2] * cosine) * np.sqrt(room)
+        box = plane.box(left, posterior, float(reach_left), float(reach_posterior))
+        to_left = (plane.left_mm[box[0]] - np.float32(left))[:, None]
+        to_posterior = (plane.posterior_mm[box[1]] - np.float32(posterior))[None, :]
+        if not to_left.size or not to_posterior.size:
+            return None
+        along = (to_left * np.float32(cosine) + to_posterior * np.float32(sine)) / np.float32(self.radii_mm[1])
+        across = (to_posterior * np.float32(cosine) - to_left * np.float32(sine)) / np.float32(self.radii_mm[2])
+        level = along * along + across * across + np.float32((height / self.radii_mm[0]) ** 2)
+        limit: NDArray[np.float32] = np.ones((1, 1), np.float32)
+        if self.waves:
+            step = 2 * np.pi / self.wave_length_mm
+            ripple = np.sin(to_left * step + self.phase + height * step) * np.cos(to_posterior * step + 2 * self.phase)
+            limit = (1 + np.float32(self.waves) * ripple.astype(np.float32)) ** 2
+        return box, level < limit
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A part of the body: blobs united, others cut out, and what fills it.
+
+    Attributes:
+        parts: United.
+        intensity_hu: Mean intensity.
+        label: Number in the mask; 0 for what is not labelled.
+        cuts: Taken away.
+        texture_hu: Standard deviation of its slow mottling.
+        gas_before_mm: In front of this position (posterior, mm) it holds gas, as a supine patient's gut does.
+        in_cavity: Whether it ends at the abdominal wall.
+    """
+
+    parts: tuple[Blob, ...]
+    intensity_hu: float
+    label: int = 0
+    cuts: tuple[Blob, ...] = ()
+    texture_hu: float = 5.0
+    gas_before_mm: float | None = None
+    in_cavity: bool = True
+
+    def inside(self, plane: SlicePlane) -> tuple[Box, NDArray[np.bool_]] | None:
+        """Its cross-section, as `Blob.inside`."""
+        sections = [section for part in self.parts if (section := part.inside(plane)) is not None]
+        if not sections:
+            return None
+        rows = slice(min(box[0].start for box, _ in sections), max(box[0].stop for box, _ in sections))
+        columns = slice(min(box[1].start for box, _ in sections), max(box[1].stop for box, _ in sections))
+        united = np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
+        for box, inside in sections:
+            united[_within(box, rows, columns)] |= inside
+        for cut in self.cuts:
+            section = cut.inside(plane)
+            if section is not None:
+                whole = np.zeros((len(plane.left_mm), len(plane.posterior_mm)), bool)
+                whole[section[0]] = section[1]
+                united &= ~whole[rows, columns]
+        return (rows, columns), united
+
+
+def _within(box: Box, rows: slice, columns: slice) -> Box:
+    """A box in the coordinates of the larger box (rows, columns)."""
+    return (
+        slice(box[0].start - rows.start, box[0].stop - rows.start),
+        slice(box[1].start - columns.start, box[1].stop - columns.start),
+    )

@@ -1,0 +1,131 @@
+"""Phantom data sets on disk, in any of the three layouts that can be trained on."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from embedded_vit.datasets.description import DESCRIPTION_FILE
+from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER
+from embedded_vit.errors import ConfigError, OutputError
+from embedded_vit.io.nifti import write_labels, write_volume
+from embedded_vit.io.transunet import stored_numbers
+from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["Layout", "write_phantoms"]
+
+Layout = Literal["transunet", "decathlon", "nnunet"]
+DESCRIPTION = "Generated phantom patients: no person's data. Research use only."
+
+
+def write_phantoms(
+    folder: Path,
+    cases: int,
+    *,
+    layout: Layout = "transunet",
+    settings: PhantomSettings | None = None,
+    seed: int = 0,
+    on_case: Callable[[], None] = lambda: None,
+) -> None:
+    """Generate phantom patients and write them as a data set; it is there whole or not at all.
+
+    Args:
+        folder: Where to; must be empty or not exist.
+        cases: How many patients; in TransUNet's layout the last quarter of them, at least one, is there to test.
+        layout: "transunet", "decathlon" or "nnunet" (v2 raw).
+        settings: Size of the volumes.
+        seed: The same seed writes the same data set.
+        on_case: Called after each patient.
+
+    Raises:
+        ConfigError: Fewer than two cases.
+        OutputError: The folder is not empty or cannot be written.
+    """
+    if cases < 2:
+        raise ConfigError(f"{cases} cases cannot train and test; at least 2 are needed")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: is not empty; choose another folder or empty it first")
+    temporary = folder.with_name(f".{secrets.token_hex(4)}.{folder.name}")
+    try:
+        temporary.mkdir(parents=True)
+        write = {"transunet": _write_transunet, "decathlon": _write_decathlon, "nnunet": _write_nnunet}[layout]
+        first_test = cases + 1 - max(1, round(cases / 4)) if layout == "transunet" else cases + 1
+        for number in range(1, cases + 1):
+            volume, labels = make_phantom(number, seed=seed, settings=settings)
+            write(temporary, number, volume, labels, number >= first_test)
+            on_case()
+        if layout != "transunet":
+            _write_description(temporary, layout, cases)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_transunet(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
+    """Slices in `.npz` or a volume in `.npy.h5`, in TransUNet's numbers from 0 to 1, and their names in the lists."""
+    case = f"case{number:04d}"
+    for name in (TRAIN_FOLDER, TEST_FOLDER, "lists"):
+        (folder / name).mkdir(exist_ok=True)
+    image = stored_numbers(volume)
+    if test:
+        names = [case]
+        with h5py.File(folder / TEST_FOLDER / f"{case}.npy.h5", "w") as file:
+            for key, array in (("image", image), ("label", labels.array)):
+                file.create_dataset(key, data=array, compression="gzip", compression_opts=1)
+    else:
+        names = [f"{case}_slice{index:03d}" for index in range(len(image))]
+        for name, plane, mask in zip(names, image, labels.array, strict=True):
+            np.savez_compressed(folder / TRAIN_FOLDER / f"{name}.npz", image=plane, label=mask)
+    with open(folder / "lists" / ("test_vol.txt" if test else "train.txt"), "a", encoding="utf-8") as file:
+        file.writelines(f"{name}\n" for name in names)
+
+
+def _write_decathlon(folder: Path, number: int, volume: Volume, labels: LabelMap, _test: bool) -> None:
+    _write_nifti(folder, f"phantom_{number:04d}", "", volume, labels)
+
+
+def _write_nnunet(folder: Path, number: int, volume: Volume, labels: LabelMap, _test: bool) -> None:
+    _write_nifti(folder, f"phantom_{number:04d}", "_0000", volume, labels)
+
+
+def _write_nifti(folder: Path, case: str, channel: str, volume: Volume, labels: LabelMap) -> None:
+    """In the axis order that scanners' files have: columns to the left, rows to posterior, slices last."""
+    write_volume(folder / "imagesTr" / f"{case}{channel}.nii.gz", volume.reoriented("LPS"))
+    write_labels(folder / "labelsTr" / f"{case}.nii.gz", labels.reoriented("LPS"))
+
+
+def _write_description(folder: Path, layout: Layout, cases: int) -> None:
+    names = ["background", *SYNAPSE_LABELS.names]
+    description: dict[str, object] = {"name": "Phantom", "description": DESCRIPTION, "numTraining": cases}
+    if layout == "decathlon":
+        description |= {
+            "tensorImageSize": "3D",
+            "modality": {"0": "CT"},
+            "labels": {str(number): name for number, name in enumerate(names)},
+            "training": [
+                {"image": f"./imagesTr/phantom_{number:04d}.nii.gz", "label": f"./labelsTr/phantom_{number:04d}.nii.gz"}
+                for number in range(1, cases + 1)
+            ],
+            "test": [],
+        }
+    else:
+        description |= {
+            "channel_names": {"0": "CT"},
+            "labels": {name: number for number, name in enumerate(names)},
+            "file_ending": ".nii.gz",
+        }
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

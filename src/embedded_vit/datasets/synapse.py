@@ -1,0 +1,123 @@
+"""TransUNet's layout, in which the Synapse abdominal CT data are usually kept.
+
+    train_npz/caseXXXX_sliceYYY.npz    a slice to train on
+    test_vol_h5/caseXXXX.npy.h5        a whole volume, only ever to test
+    lists/train.txt, lists/test_vol.txt            which of them take part, a name a line (or in lists/lists_Synapse/,
+                                                   or lists_Synapse/); without a list, all of them
+    dataset.json                       for structures other than the eight organs: labels as nnU-Net writes them
+
+A case is a patient. Slices carry no spacing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
+from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_by_name, read_description
+from embedded_vit.errors import DataSetError
+from embedded_vit.io.transunet import read_h5_labels, read_h5_volume, stack_images, stack_labels
+from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["TEST_FOLDER", "TRAIN_FOLDER", "SynapseDataSet", "open_synapse"]
+
+TRAIN_FOLDER, TEST_FOLDER = "train_npz", "test_vol_h5"
+LIST_FOLDERS = ("lists", "lists/lists_Synapse", "lists_Synapse")
+SLICE_NAME = re.compile(r"(?P<case>.+)_slice(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class SynapseDataSet(DataSet):
+    """Slices to train on and volumes to test on."""
+
+    slices: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # of every training case, lowest first
+    volumes: Mapping[str, Path] = field(default_factory=dict)  # of every test case
+
+    def read_volume(self, case: Case) -> Volume:
+        """Read a case, a training case by stacking its slices; see `DataSet.read_volume`."""
+        if case.name in self.volumes:
+            return read_h5_volume(self.volumes[case.name])
+        return stack_images(self.slices[case.name], f"{self.folder / TRAIN_FOLDER}: {case.name}")
+
+    def read_labels(self, case: Case) -> LabelMap:
+        """Read a case's mask; see `DataSet.read_labels`."""
+        if case.name in self.volumes:
+            label_map = read_h5_labels(self.volumes[case.name])
+        else:
+            label_map = stack_labels(self.slices[case.name], f"{self.folder / TRAIN_FOLDER}: {case.name}")
+        return refuse_unknown_labels(label_map, self.labels)
+
+
+def open_synapse(folder: Path) -> SynapseDataSet:
+    """Open a folder in TransUNet's layout; no voxel is read.
+
+    Raises:
+        DataSetError: No case is in it, a case is both to train and to test, or a list or the labels cannot be used.
+    """
+    described = (folder / DESCRIPTION_FILE).exists()
+    labels = labels_by_name(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
+    slice_names = _names(folder, "train.txt", TRAIN_FOLDER, ".npz")
+    volume_names = _names(folder, "test_vol.txt", TEST_FOLDER, ".npy.h5")
+    slices, remarks = _group_slices(folder / TRAIN_FOLDER, slice_names)
+    volumes = {name: folder / TEST_FOLDER / f"{name}.npy.h5" for name in volume_names}
+    both = sorted(set(slices) & set(volumes))
+    if both:
+        raise DataSetError(
+            f"{folder}: {both[0]} is in {TRAIN_FOLDER} and in {TEST_FOLDER}; a test case must not train: remove one"
+        )
+    if not slices and not volumes:
+        raise DataSetError(f"{folder}: no slice in {TRAIN_FOLDER} and no volume in {TEST_FOLDER}")
+    cases = [Case(name, name, reserved_for_test=name in volumes) for name in sorted({*slices, *volumes})]
+    return SynapseDataSet(
+        folder=folder,
+        name=folder.resolve().name,
+        modality="CT",
+        channels=("CT",),
+        labels=labels,
+        cases=tuple(cases),
+        layout="TransUNet",
+        remarks=tuple(remarks),
+        slices=slices,
+        volumes=volumes,
+    )
+
+
+def _names(folder: Path, list_name: str, files_folder: str, suffix: str) -> list[str]:
+    """The names in a list, or without one of all files in a folder."""
+    for list_folder in LIST_FOLDERS:
+        path = folder / list_folder / list_name
+        if path.is_file():
+            try:
+                names = [line.strip().removesuffix(suffix) for line in path.read_text(encoding="utf-8").splitlines()]
+            except (OSError, ValueError) as error:
+                raise DataSetError(f"{path}: cannot be read as text") from error
+            if any("/" in name or "\\" in name or name.startswith(".") for name in names):
+                raise DataSetError(f"{path}: holds a path; names of files in {files_folder} are expected, one a line")
+            return [name for name in dict.fromkeys(names) if name]
+    files = (folder / files_folder).glob(f"*{suffix}") if (folder / files_folder).is_dir() else []
+    return sorted(path.name.removesuffix(suffix) for path in files if not path.name.startswith("."))
+
+
+def _group_slices(folder: Path, names: list[str]) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
+    """Group slices by case, lowest first; also say which names were left out and where slices are missing."""
+    remarks = []
+    numbered: dict[str, dict[int, Path]] = defaultdict(dict)
+    for name in names:
+        match = SLICE_NAME.fullmatch(name)
+        if match:
+            numbered[match["case"]][int(match["number"])] = folder / f"{name}.npz"
+        else:
+            remarks.append(f"{folder / name}.npz: left out: not named caseXXXX_sliceYYY.npz")
+    slices = {}
+    for case, paths in sorted(numbered.items()):
+        numbers = sorted(paths)
+        gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
+        if gaps:
+            remarks.append(f"{folder}: {case}: {gaps} slices are missing between {numbers[0]} and {numbers[-1]}")
+        slices[case] = tuple(paths[number] for number in numbers)
+    return slices, remarks

@@ -1,0 +1,167 @@
+"""From a model and a data set to scores, tables and a report, one case in memory at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import Case, DataSet
+from embedded_vit.errors import ConfigError, DataSetError, OutputError
+from embedded_vit.evaluation.pictures import PictureCollector
+from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
+from embedded_vit.evaluation.provenance import case_digest, describe_machine, versions
+from embedded_vit.evaluation.report import render_report
+from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
+from embedded_vit.evaluation.subject import ChosenCases, Subject, Subset, open_subject
+from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.runtime.engine import available_cores
+
+__all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate"]
+
+CASES_FILE, METRICS_FILE, REPORT_FILE = "cases.csv", "metrics.json", "report.html"
+
+
+def evaluate(
+    model_path: Path,
+    data_folder: Path,
+    *,
+    output: Path,
+    subset: Subset = "test",
+    protocol: ProtocolName = "strict",
+    threads: int | None = None,
+) -> Evaluation:
+    """Segment and score every case of a subset, and write `cases.csv`, `metrics.json` and `report.html`.
+
+    Args:
+        model_path: A run folder or an artifact.
+        data_folder: A data set in any layout that `open_data_set` knows, with the model's structures.
+        output: The folder to write into; made if it is not there.
+        subset: Of the split that the model was trained with; "all" takes every case of the folder.
+        protocol: See `embedded_vit.evaluation.protocol`.
+        threads: Cores to compute on; by default all that this process may use.
+
+    Raises:
+        ConfigError: `threads` is less than 1.
+        OutputError: `output` already holds results, or cannot be written.
+        DataSetError: The data set does not fit the model, or the subset is empty.
+        CheckpointError, FileFormatError: The model or a scan cannot be read.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    threads = threads or available_cores()
+    _prepare(output)
+    subject = open_subject(model_path, threads=threads)
+    data_set = open_data_set(data_folder)
+    subject.check_fits(data_set)
+    chosen = subject.choose(data_set, subset)
+    pictures = PictureCollector(subject.preprocessing, subject.labels)
+    results = _Runner(subject, data_set, PROTOCOLS[protocol], pictures, threads).evaluate(chosen)
+    evaluation = Evaluation(
+        cases=tuple(results),
+        labels=subject.labels,
+        protocol=PROTOCOLS[protocol],
+        subset=subset,
+        unit=results[0].unit,
+        provenance=_provenance(subject, data_set, results),
+        notes=chosen.notes + _length_notes(PROTOCOLS[protocol], results[0].unit),
+    )
+    write_text(output / CASES_FILE, cases_csv(evaluation))
+    write_text(output / REPORT_FILE, render_report(evaluation, pictures.chosen()))
+    write_text(output / METRICS_FILE, metrics_json(evaluation))
+    return evaluation
+
+
+def _prepare(output: Path) -> None:
+    """Make the output folder, and refuse one with results before any work is done."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot make this folder: {error.strerror or error}") from error
+    for name in (CASES_FILE, METRICS_FILE, REPORT_FILE):
+        refuse_existing(output / name)
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """What stays the same from case to case."""
+
+    subject: Subject
+    data_set: DataSet
+    protocol: Protocol
+    pictures: PictureCollector
+    threads: int
+
+    def evaluate(self, chosen: ChosenCases) -> list[CaseResult]:
+        """Segment and score the cases one after another; only scores and a few slices outlive a case."""
+        results: list[CaseResult] = []
+        with _progress_bars() as progress:
+            case_bar = progress.add_task("cases", total=len(chosen.cases))
+            slice_bar = progress.add_task("slices")
+            for case, known_as in chosen.cases:
+                result = self._evaluate_case(case, known_as, progress, slice_bar)
+                results.append(result)
+                if result.unit != results[0].unit:
+                    raise DataSetError(
+                        f"{case.name}: lengths are in {result.unit}, in {results[0].name} in {results[0].unit}: "
+                        "spacing is known for some cases only, and their mean means nothing; use --protocol transunet"
+                    )
+                progress.advance(case_bar)
+        return results
+
+    def _evaluate_case(self, case: Case, known_as: str, progress: Progress, slice_bar: TaskID) -> CaseResult:
+        volume, truth = self.data_set.read_volume(case), self.data_set.read_labels(case)
+        preprocessing = self.subject.preprocessing
+        slices, _, _ = volume.reoriented(preprocessing.orientation).shape
+        progress.reset(slice_bar, total=slices, description=case.name)
+        start = time.perf_counter()
+        prediction = self.protocol.segment(
+            volume, preprocessing, self.subject.engine, on_slice=lambda: progress.advance(slice_bar)
+        )
+        seconds = time.perf_counter() - start
+        scores = self.protocol.score(prediction, truth, labels=len(self.subject.labels.labels), threads=self.threads)
+        self.pictures.add(case.name, volume, truth, prediction)
+        unit = self.protocol.unit(truth)
+        return CaseResult(case.name, known_as, scores, unit, seconds, case_digest(volume, truth))
+
+
+def _progress_bars() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:
+    """Say why a protocol that measures in mm did not."""
+    if protocol.name == "strict" and unit == "voxels":
+        return ("The data set stores no spacing: HD95 and the tolerance of NSD are in voxels.",)
+    return ()
+
+
+def _provenance(subject: Subject, data_set: DataSet, results: list[CaseResult]) -> Provenance:
+    data_digest = hashlib.sha256("".join(sorted(result.digest for result in results)).encode()).hexdigest()
+    return Provenance(
+        model={"path": str(subject.path), "kind": subject.kind, "sha256": subject.digest},
+        data={
+            "path": str(data_set.folder),
+            "name": data_set.name,
+            "layout": data_set.layout,
+            "cases": str(len(results)),
+            "sha256": data_digest,
+        },
+        machine=describe_machine(),
+        versions=versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,198 @@
+"""Overlap and surface distances between two masks of one scan, label by label.
+
+Only numbers live here. What a missing or invented organ scores is a matter of the protocol (`protocol.py`).
+
+A mask's border is its voxels that have a face in common with a voxel outside; beyond the array lies the outside. The
+surface distances of two masks are, for each border voxel of either, the distance to the nearest border voxel of the
+other. So defined, they are medpy's with `connectivity=1`, to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, find_objects
+from scipy.spatial import cKDTree
+
+__all__ = ["Comparison", "border", "compare", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
+
+Box = tuple[slice, slice, slice]
+
+# Two ways to the same distances. Searching a tree costs by the border voxel, and ten times more where the borders lie
+# far apart; a distance transform costs by the voxel of the box, whatever it holds. Measured, they meet at this Dice in
+# a box that its masks fill, and at about this many voxels of the box a border voxel where they do not.
+CLOSE_DICE = 0.85
+SPARSE_VOXELS_PER_BORDER_VOXEL = 40
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One structure in a prediction and in the truth.
+
+    Attributes:
+        prediction_voxels, truth_voxels, common_voxels: Sizes of the two masks and of their intersection.
+        hausdorff_95: In the unit of the spacing; None unless both masks hold a voxel.
+        surface_dice: NSD in [0, 1]; None unless both masks hold a voxel.
+    """
+
+    prediction_voxels: int
+    truth_voxels: int
+    common_voxels: int
+    hausdorff_95: float | None
+    surface_dice: float | None
+
+    @property
+    def dice(self) -> float | None:
+        """2 |A and B| / (|A| + |B|); None when both masks are empty."""
+        total = self.prediction_voxels + self.truth_voxels
+        return 2 * self.common_voxels / total if total else None
+
+    @property
+    def jaccard(self) -> float | None:
+        """|A and B| / |A or B|; None when both masks are empty."""
+        union = self.prediction_voxels + self.truth_voxels - self.common_voxels
+        return self.common_voxels / union if union else None
+
+
+def compare(
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    *,
+    labels: int,
+    spacing: Sequence[float],
+    tolerance: float,
+    threads: int = 2,
+) -> tuple[Comparison, ...]:
+    """Compare every structure of two label maps; 90 x 512 x 512 voxels with eight organs take well under a second.
+
+    Args:
+        prediction, truth: (slices, rows, columns) uint8 on one grid, 0 is background.
+        labels: The number of structures; they are numbered from 1.
+        spacing: Distance between neighbouring slices, rows and columns, in mm (or 1, 1, 1 for voxels).
+        tolerance: The NSD's, in the unit of the spacing.
+        threads: Structures compared at a time.
+
+    Returns:
+        One comparison a structure, in the order of their numbers.
+
+    Raises:
+        ValueError: The arrays differ in shape.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}")
+    prediction_boxes = find_objects(prediction, max_label=labels)
+    truth_boxes = find_objects(truth, max_label=labels)
+
+    def compare_label(label: int) -> Comparison:
+        box = _union(prediction_boxes[label - 1], truth_boxes[label - 1])
+        if box is None:
+            return Comparison(0, 0, 0, None, None)
+        return _compare_masks(prediction[box] == label, truth[box] == label, spacing, tolerance)
+
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        return tuple(pool.map(compare_label, range(1, labels + 1)))
+
+
+def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The voxels of a mask that have a face in common with a voxel outside it, or with the array's edge.
+
+    Args:
+        mask: bool, any number of axes.
+
+    Returns:
+        bool, the same shape: the mask less its erosion by one voxel along the axes.
+    """
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        here, neighbours = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        here[1:] &= neighbours[:-1]
+        here[:-1] &= neighbours[1:]
+        here[[0, -1]] = False
+    return mask & ~inner
+
+
+def surface_distances(
+    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Sequence[float]
+) -> NDArray[np.float64]:
+    """The distance of each border voxel of either mask to the nearest border voxel of the other.
+
+    Args:
+        prediction, truth: bool, one shape, neither of them empty.
+        spacing: Distance between neighbouring voxels along each axis.
+
+    Returns:
+        (border voxels of both,) float64 in the unit of the spacing, the prediction's first.
+    """
+    prediction_border, truth_border = border(prediction), border(truth)
+    border_voxels = np.count_nonzero(prediction_border) + np.count_nonzero(truth_border)
+    mask_voxels = np.count_nonzero(prediction) + np.count_nonzero(truth)
+    close = 2 * np.count_nonzero(prediction & truth) >= CLOSE_DICE * mask_voxels
+    sparse = prediction.size > SPARSE_VOXELS_PER_BORDER_VOXEL * border_voxels
+    measure = _distances_by_tree if close or sparse else _distances_by_transform
+    return measure(prediction_border, truth_border, np.asarray(spacing, np.float64))
+
+
+def hausdorff_95(distances: NDArray[np.float64]) -> float:
+    """HD95: the 95th percentile of the surface distances of both masks taken together, as in medpy's `hd95`."""
+    return float(np.percentile(distances, 95))
+
+
+def normalised_surface_dice(distances: NDArray[np.float64], tolerance: float) -> float:
+    """NSD: the share of the border voxels of both masks that lie within the tolerance of the other border.
+
+    Every border voxel counts the same. DeepMind's `surface-distance` weighs each by the area of the surface through
+    it, so the two differ a little (`docs/metrics.md` says by how much).
+
+    Source: Nikolov et al., "Deep learning to achieve clinically applicable segmentation of head and neck anatomy",
+        1809.04430, there called surface DSC.
+    """
+    return float(np.mean(distances <= tolerance))
+
+
+def _compare_masks(
+    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Sequence[float], tolerance: float
+) -> Comparison:
+    predicted, true, common = (int(np.count_nonzero(mask)) for mask in (prediction, truth, prediction & truth))
+    if not predicted or not true:
+        return Comparison(predicted, true, common, None, None)
+    distances = surface_distances(prediction, truth, spacing)
+    return Comparison(predicted, true, common, hausdorff_95(distances), normalised_surface_dice(distances, tolerance))
+
+
+def _union(first: Box | None, second: Box | None) -> Box | None:
+    """The smallest box around both; None stands for no box."""
+    if first is None or second is None:
+        return first or second
+    around = [slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)]
+    return around[0], around[1], around[2]
+
+
+def _distances_by_tree(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distances between two borders, first to second and back: for near borders and few voxels in a large box."""
+    first_points, second_points = np.argwhere(first) * steps, np.argwhere(second) * steps  # (voxels, axes)
+    there, _ = cKDTree(second_points).query(first_points)
+    back, _ = cKDTree(first_points).query(second_points)
+    return np.concatenate([there, back])
+
+
+def _distances_by_transform(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distances between two borders, first to second and back: for far borders that fill their box."""
+    distances = []
+    for points, targets in ((first, second), (second, first)):
+        # (axes, slices, rows, columns): where each voxel's nearest target lies; distances are taken only where needed.
+        nearest: NDArray[Any] = distance_transform_edt(
+            ~targets, sampling=steps, return_distances=False, return_indices=True
+        )
+        where = np.nonzero(points)
+        squares = [((nearest[axis][where] - where[axis]) * steps[axis]) ** 2 for axis in range(points.ndim)]
+        distances.append(np.sqrt(np.sum(squares, axis=0)))
+    return np.concatenate(distances)

@@ -1,0 +1,150 @@
+"""Pictures of slices: image, truth and prediction side by side, for the best, the median and the worst slice."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+
+from embedded_vit.evaluation.metrics import border
+from embedded_vit.labels import LabelSet
+from embedded_vit.preprocessing import Intensities, Preprocessing
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["PictureCollector", "SlicePicture", "overlay", "png_data_uri", "slice_dice"]
+
+OPACITY = 0.45  # of a structure's area; its outline is opaque
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePicture:
+    """A slice as a radiologist looks at it: anterior up, the patient's right on the left.
+
+    Attributes:
+        case: The case's name.
+        index: The slice's number in training orientation, from 0.
+        dice: Mean over the structures in the slice's truth or prediction.
+        grey: (height, width) uint8.
+        truth, prediction: (height, width) uint8 labels.
+        height_to_width: Of the picture in mm.
+    """
+
+    case: str
+    index: int
+    dice: float
+    grey: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+    height_to_width: float
+
+
+class PictureCollector:
+    """Keeps, while cases pass by, what the best, the median and the worst slice need; three slices a case at most.
+
+    A slice counts when its truth shows at least half as many structures as the fullest slice of its case: a slice
+    with the tip of one organ says little about a network.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, labels: LabelSet) -> None:
+        self._preprocessing = preprocessing
+        self._labels = len(labels.labels)
+        self._kept: list[SlicePicture] = []
+        self._all_dice: list[float] = []
+
+    def add(self, case: str, volume: Volume, truth: LabelMap, prediction: LabelMap) -> None:
+        """Look at a case's slices and keep its best, median and worst."""
+        codes = self._preprocessing.orientation
+        volume, truth, prediction = volume.reoriented(codes), truth.reoriented(codes), prediction.reoriented(codes)
+        dice, shown = slice_dice(prediction.array, truth.array, self._labels)
+        candidates = np.flatnonzero((shown > 0) & (2 * shown >= shown.max()))
+        if not candidates.size:
+            return
+        self._all_dice.extend(float(value) for value in dice[candidates])
+        ranked = candidates[np.argsort(dice[candidates], kind="stable")]
+        intensities = Intensities.of(volume, self._preprocessing)
+        for index in dict.fromkeys(int(ranked[place]) for place in (0, len(ranked) // 2, -1)):
+            grey = intensities.normalise(volume.intensities(index))[0]  # the first channel
+            _, row_mm, column_mm = volume.spacing_mm
+            self._kept.append(
+                SlicePicture(
+                    case=case,
+                    index=index,
+                    dice=float(dice[index]),
+                    # Rows run to the patient's left and columns to posterior: transposed, they run right and down.
+                    grey=np.rint(grey.T * 255).astype(np.uint8),
+                    truth=np.array(truth.array[index].T),
+                    prediction=np.array(prediction.array[index].T),
+                    height_to_width=(grey.shape[1] * column_mm) / (grey.shape[0] * row_mm),
+                )
+            )
+
+    def chosen(self) -> dict[str, SlicePicture]:
+        """The best, the median and the worst slice by name; fewer where there are not three."""
+        if not self._kept:
+            return {}
+        median = float(np.median(self._all_dice))
+        pictures = {
+            "Best": max(self._kept, key=lambda picture: picture.dice),
+            "Median": min(self._kept, key=lambda picture: abs(picture.dice - median)),
+            "Worst": min(self._kept, key=lambda picture: picture.dice),
+        }
+        return {
+            name: picture for name, picture in pictures.items() if name == "Best" or picture is not pictures["Best"]
+        }
+
+
+def slice_dice(
+    prediction: NDArray[np.uint8], truth: NDArray[np.uint8], labels: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Mean Dice of each slice, and how many structures its truth shows.
+
+    Args:
+        prediction, truth: (slices, rows, columns) uint8.
+        labels: The number of structures; they are numbered from 1.
+
+    Returns:
+        (slices,) mean over the structures in truth or prediction, NaN where there are none, and (slices,) counts.
+    """
+    dice = np.full(len(truth), np.nan)
+    shown = np.zeros(len(truth), np.intp)
+    for index, (predicted, true) in enumerate(zip(prediction, truth, strict=True)):
+        sizes = [
+            np.bincount(mask.ravel(), minlength=labels + 1)[1:] for mask in (predicted, true, true[predicted == true])
+        ]
+        total = sizes[0] + sizes[1]
+        shown[index] = np.count_nonzero(sizes[1])
+        if total.any():
+            dice[index] = np.mean(2 * sizes[2][total > 0] / total[total > 0])
+    return dice, shown
+
+
+def overlay(grey: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:
+    """Lay the structures' colours over a grey picture, their outlines opaque.
+
+    Args:
+        grey: (height, width) uint8.
+        mask: (height, width) uint8 labels.
+        labels: For the colours.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    picture = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
+    for label in labels.labels:
+        area = mask == label.id
+        if area.any():
+            picture[area] = (1 - OPACITY) * picture[area] + OPACITY * np.array(label.rgb, np.float32)
+            picture[border(area)] = label.rgb
+    return np.rint(picture).astype(np.uint8)
+
+
+def png_data_uri(picture: NDArray[np.uint8]) -> str:
+    """A picture, (height, width) grey or (height, width, 3) colour, as a PNG within an address."""
+    colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    file = io.BytesIO()
+    imsave(file, colour, format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,52 @@
+"""Where figures come from: the machine, the versions, and digests of model and data."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from embedded_vit import __version__
+from embedded_vit.runtime.engine import available_cores
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["case_digest", "describe_machine", "processor_name", "versions"]
+
+
+def processor_name() -> str:
+    """The processor's model name as Linux gives it, or what Python knows elsewhere."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_machine() -> str:
+    """Processor, architecture, usable cores and operating system, in one line."""
+    return f"{processor_name()} ({platform.machine()}, {available_cores()} cores), {platform.system()}"
+
+
+def versions() -> dict[str, str]:
+    """This package, Python, and the libraries that decide a figure, those that are installed."""
+    found = {"embedded-vit": __version__, "python": platform.python_version()}
+    for library in ("numpy", "scipy", "torch", "onnxruntime"):
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def case_digest(volume: Volume, truth: LabelMap) -> str:
+    """The SHA-256 of a case's stored numbers, its grid and its mask, whatever file they came in."""
+    digest = hashlib.sha256()
+    for array, affine in ((volume.array, volume.affine), (truth.array[None], truth.affine)):
+        digest.update(f"{array.dtype.str}{array.shape}{np.round(affine, 4).tolist()}".encode())
+        for index in range(array.shape[1]):
+            digest.update(np.ascontiguousarray(array[:, index]).tobytes())
+    return digest.hexdigest()

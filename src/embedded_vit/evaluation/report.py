@@ -1,0 +1,102 @@
+"""`report.html`: one file with everything in it, no script and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.evaluation.box_plot import BoxPlot, box_plot
+from embedded_vit.evaluation.pictures import SlicePicture, overlay, png_data_uri
+from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
+from embedded_vit.evaluation.results import Evaluation
+from embedded_vit.evaluation.statistics import Estimate
+
+__all__ = ["METRIC_TITLES", "render_report"]
+
+METRIC_TITLES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "NSD"}
+
+
+def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) -> str:
+    """Render the report.
+
+    Args:
+        evaluation: All scores.
+        pictures: Slices to show, by name ("Best", "Median", "Worst").
+
+    Returns:
+        A complete HTML document.
+    """
+    environment = Environment(
+        loader=PackageLoader("embedded_vit.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["interval"] = _interval
+    return environment.get_template("report.html.j2").render(
+        evaluation=evaluation,
+        organs=[_organ_row(evaluation, index) for index in range(len(evaluation.labels.labels))],
+        overall={metric: evaluation.summaries[metric].overall for metric in METRICS},
+        metrics=METRICS,
+        titles=_titles(evaluation.unit),
+        counts=evaluation.counts(),
+        plots=_plots(evaluation),
+        panels=[_panel(name, picture, evaluation) for name, picture in pictures.items()],
+        tolerance=f"{NSD_TOLERANCE:g} {evaluation.unit}",
+        research_use_only=RESEARCH_USE_ONLY,
+    )
+
+
+def _titles(unit: str) -> dict[str, str]:
+    return {**METRIC_TITLES, "hd95": f"HD95 ({unit})"}
+
+
+def _organ_row(evaluation: Evaluation, index: int) -> dict[str, Any]:
+    label = evaluation.labels.labels[index]
+    estimates = {metric: evaluation.summaries[metric].organs[index] for metric in METRICS}
+    return {"name": label.name, "colour": label.colour, "estimates": estimates, "counts": evaluation.counts(index)}
+
+
+def _plots(evaluation: Evaluation) -> list[BoxPlot]:
+    names, colours = evaluation.labels.names, tuple(label.colour for label in evaluation.labels.labels)
+    cases = tuple(case.name for case in evaluation.cases)
+    titles = _titles(evaluation.unit)
+    return [
+        box_plot(titles["dice"], evaluation.values("dice"), names, colours, cases, highest=1.0),
+        box_plot(titles["hd95"], evaluation.values("hd95"), names, colours, cases),
+    ]
+
+
+def _panel(name: str, picture: SlicePicture, evaluation: Evaluation) -> dict[str, Any]:
+    height, width = picture.grey.shape
+    return {
+        "name": name,
+        "case": picture.case,
+        "slice": picture.index + 1,
+        "dice": picture.dice,
+        "aspect": f"1 / {picture.height_to_width:.4f}",
+        "pixelated": max(height, width) < 200,
+        "images": {
+            "Image": png_data_uri(picture.grey),
+            "Truth": png_data_uri(overlay(picture.grey, picture.truth, evaluation.labels)),
+            "Prediction": png_data_uri(overlay(picture.grey, picture.prediction, evaluation.labels)),
+        },
+    }
+
+
+def _number(value: float | None, metric: str) -> str:
+    """Three decimals for a share, one for a length, a dash where nothing counts."""
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if metric == "hd95" else f"{value:.3f}"
+
+
+def _interval(estimate: Estimate, metric: str) -> str:
+    if estimate.low is None:
+        return ""
+    return f"{_number(estimate.low, metric)} – {_number(estimate.high, metric)}"

@@ -1,0 +1,147 @@
+"""The result of an evaluation, and its two machine-readable files: `cases.csv` and `metrics.json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score
+from embedded_vit.evaluation.statistics import Summary, summarise
+from embedded_vit.labels import LabelSet
+
+__all__ = ["CaseResult", "Evaluation", "Provenance", "cases_csv", "metrics_json"]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What one case scored.
+
+    Attributes:
+        name: The case's name in its data set.
+        subset: What it is in the model's split: train, validation, test or unknown.
+        scores: One a structure, in the order of the labels.
+        unit: Of its lengths.
+        seconds: Wall time of the segmentation, reading and scoring left out.
+        digest: SHA-256 of scan and mask.
+    """
+
+    name: str
+    subset: str
+    scores: tuple[Score, ...]
+    unit: Literal["mm", "voxels"]
+    seconds: float
+    digest: str
+
+    def mean(self, metric: str) -> float | None:
+        """The mean of a metric over the structures that count, None where none does."""
+        values = [value for score in self.scores if (value := getattr(score, metric)) is not None]
+        return float(np.mean(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the figures come from; everything is text, for files and people alike."""
+
+    model: dict[str, str]
+    data: dict[str, str]
+    machine: str
+    versions: dict[str, str]
+    created: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every score of a model on a subset of a data set."""
+
+    cases: tuple[CaseResult, ...]
+    labels: LabelSet
+    protocol: Protocol
+    subset: str
+    unit: Literal["mm", "voxels"]
+    provenance: Provenance
+    notes: tuple[str, ...] = field(default=())
+
+    def values(self, metric: str) -> NDArray[np.float64]:
+        """(cases, structures) of one metric, NaN where a structure is excluded."""
+        rows = [[getattr(score, metric) for score in case.scores] for case in self.cases]
+        return np.array(rows, dtype=np.float64)
+
+    @cached_property
+    def summaries(self) -> dict[str, Summary]:
+        """Means and intervals of every metric."""
+        return {metric: summarise(self.values(metric)) for metric in METRICS}
+
+    def counts(self, organ: int | None = None) -> dict[str, int]:
+        """Pairs that count, are excluded, missed and hallucinated, of one structure (from 0) or of all."""
+        scores = [score for case in self.cases for score in (case.scores if organ is None else [case.scores[organ]])]
+        return {
+            "scored": sum(not score.excluded for score in scores),
+            "excluded": sum(score.excluded for score in scores),
+            "missed": sum(score.missed for score in scores),
+            "hallucinated": sum(score.hallucinated for score in scores),
+        }
+
+
+def cases_csv(evaluation: Evaluation) -> str:
+    """One row a case and structure; an excluded value is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    length = f"hd95_{evaluation.unit}"
+    writer.writerow(["case", "subset", "organ", "dice", "jaccard", length, "nsd", "missed", "hallucinated", "excluded"])
+    for case in evaluation.cases:
+        for name, score in zip(evaluation.labels.names, case.scores, strict=True):
+            values = ["" if (value := getattr(score, metric)) is None else f"{value:.6f}" for metric in METRICS]
+            flags = [int(score.missed), int(score.hallucinated), int(score.excluded)]
+            writer.writerow([case.name, case.subset, name, *values, *flags])
+    return text.getvalue()
+
+
+def metrics_json(evaluation: Evaluation) -> str:
+    """Means, intervals, counts, cases and provenance as strictly valid JSON; null where no case counts."""
+    summaries = evaluation.summaries
+    document = {
+        "mean": {metric: summaries[metric].overall.mean for metric in METRICS},
+        "mean_interval_95": {metric: _interval(summaries[metric].overall) for metric in METRICS},
+        "mean_definition": "mean over organs of each organ's mean over cases",
+        "counts": {"cases": len(evaluation.cases), **evaluation.counts()},
+        "organs": {name: _organ(evaluation, index) for index, name in enumerate(evaluation.labels.names)},
+        "cases": {case.name: _case(case, evaluation.labels.names) for case in evaluation.cases},
+        "protocol": {"name": evaluation.protocol.name, "description": evaluation.protocol.description},
+        "split": evaluation.subset,
+        "units": {"hd95": evaluation.unit, "nsd_tolerance": f"{NSD_TOLERANCE:g} {evaluation.unit}"},
+        "notes": list(evaluation.notes),
+        **asdict(evaluation.provenance),
+        "use": RESEARCH_USE_ONLY,
+    }
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _interval(estimate: Any) -> list[float] | None:
+    return None if estimate.low is None else [estimate.low, estimate.high]
+
+
+def _organ(evaluation: Evaluation, index: int) -> dict[str, Any]:
+    estimates = {metric: evaluation.summaries[metric].organs[index] for metric in METRICS}
+    return {
+        **{metric: estimate.mean for metric, estimate in estimates.items()},
+        "interval_95": {metric: _interval(estimate) for metric, estimate in estimates.items()},
+        "counts": evaluation.counts(index),
+    }
+
+
+def _case(case: CaseResult, names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "subset": case.subset,
+        "mean": {metric: case.mean(metric) for metric in METRICS},
+        "organs": {name: asdict(score) for name, score in zip(names, case.scores, strict=True)},
+        "seconds": round(case.seconds, 3),
+        "sha256": case.digest,
+    }

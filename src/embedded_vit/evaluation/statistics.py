@@ -1,0 +1,81 @@
+"""Means over cases and structures, and how far they would move with other patients: the bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Estimate", "Summary", "summarise"]
+
+RESAMPLES = 10_000
+SEED = 0  # the same results give the same intervals
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval; None where no case counts, and no interval where fewer than two do."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over all cases.
+
+    Attributes:
+        overall: The mean over structures of each structure's mean over cases.
+        organs: Each structure's mean over cases.
+    """
+
+    overall: Estimate
+    organs: tuple[Estimate, ...]
+
+
+def summarise(values: NDArray[np.float64], *, resamples: int = RESAMPLES) -> Summary:
+    """Average over cases, then over structures, with percentile bootstrap intervals over cases.
+
+    Cases are drawn with all their structures, since structures of one patient are not independent.
+
+    Args:
+        values: (cases, structures), NaN where a structure is excluded.
+        resamples: Draws of as many cases as there are, with replacement.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    cases = len(values)
+    once = np.ones((1, cases))
+    organ_means = _organ_means(once, values)  # (1, structures)
+    draws = np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), size=resamples)
+    drawn_means = _organ_means(draws.astype(np.float64), values)  # (resamples, structures)
+    counts = (~np.isnan(values)).sum(axis=0)
+    return Summary(
+        overall=_estimate(_mean_of_known(organ_means)[0], _mean_of_known(drawn_means), int(counts.max(initial=0))),
+        organs=tuple(
+            _estimate(organ_means[0, organ], drawn_means[:, organ], int(count)) for organ, count in enumerate(counts)
+        ),
+    )
+
+
+def _organ_means(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(draws, cases) weights and (cases, structures) values -> (draws, structures), NaN where a draw has no case."""
+    known = ~np.isnan(values)
+    totals, counts = weights @ np.where(known, values, 0.0), weights @ known.astype(np.float64)
+    return np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
+
+
+def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(draws, structures) -> (draws,): the mean of what is not NaN, NaN where nothing is."""
+    return _organ_means(np.ones((1, values.shape[1])), values.T)[0]
+
+
+def _estimate(mean: float, drawn: NDArray[np.float64], cases: int) -> Estimate:
+    if cases == 0:
+        return Estimate(None, None, None)
+    if cases == 1:
+        return Estimate(float(mean), None, None)
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Estimate(float(mean), float(low), float(high))

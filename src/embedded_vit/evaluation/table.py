@@ -1,0 +1,52 @@
+"""The table that ends an evaluation on the terminal."""
+
+from __future__ import annotations
+
+from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
+from embedded_vit.evaluation.results import Evaluation
+from embedded_vit.evaluation.statistics import Estimate
+
+__all__ = ["text_table"]
+
+
+def text_table(evaluation: Evaluation) -> str:
+    """One row a structure and the mean: plain text, for people and for logs."""
+    unit = evaluation.unit
+    header = ["", "Dice", "95 % interval", "Jaccard", f"HD95 ({unit})", f"NSD ({NSD_TOLERANCE:g} {unit})"]
+    header += ["scored", "excluded", "missed", "invented"]
+    rows = [header]
+    for index, name in enumerate(evaluation.labels.names):
+        estimates = {metric: evaluation.summaries[metric].organs[index] for metric in METRICS}
+        rows.append(_row(name, estimates, evaluation.counts(index)))
+    overall = {metric: evaluation.summaries[metric].overall for metric in METRICS}
+    rows.append(_row("mean", overall, evaluation.counts()))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    title = (
+        f"{evaluation.provenance.data['name']}: {len(evaluation.cases)} cases, split {evaluation.subset}, "
+        f"protocol {evaluation.protocol.name}"
+    )
+    return "\n".join([title, *evaluation.notes, *lines])
+
+
+def _row(name: str, estimates: dict[str, Estimate], counts: dict[str, int]) -> list[str]:
+    dice = estimates["dice"]
+    interval = "" if dice.low is None or dice.high is None else f"{dice.low:.3f} - {dice.high:.3f}"
+    values = [
+        _number(dice, 3),
+        interval,
+        _number(estimates["jaccard"], 3),
+        _number(estimates["hd95"], 1),
+        _number(estimates["nsd"], 3),
+    ]
+    return [name, *values, *(str(counts[key]) for key in ("scored", "excluded", "missed", "hallucinated"))]
+
+
+def _number(estimate: Estimate, decimals: int) -> str:
+    return "-" if estimate.mean is None else f"{estimate.mean:.{decimals}f}"

@@ -1,0 +1,1 @@
+"""Bytes on disk to volumes and label maps, and back."""

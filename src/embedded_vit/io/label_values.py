@@ -1,0 +1,45 @@
+"""Numbers of a stored mask become labels: integers from 0 to 255, whatever type a file keeps them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.errors import FileFormatError
+
+__all__ = ["labels_from"]
+
+
+def labels_from(array: NDArray[Any], source: str, *, slope: float = 1.0, intercept: float = 0.0) -> NDArray[np.uint8]:
+    """Convert a stored mask to labels, plane by plane.
+
+    Args:
+        array: (..., rows, columns) of any real dtype.
+        source: File, for messages.
+        slope, intercept: label = stored * slope + intercept.
+
+    Returns:
+        The same shape as uint8, in the memory order of `array`.
+
+    Raises:
+        FileFormatError: A number is not an integer, or is not in 0 to 255.
+    """
+    if array.dtype == np.uint8 and (slope, intercept) == (1.0, 0.0):
+        return array
+    labels = np.empty_like(array, np.uint8)
+    slowest = int(np.argmax(np.abs(array.strides)))
+    for plane, target in zip(np.moveaxis(array, slowest, 0), np.moveaxis(labels, slowest, 0), strict=True):
+        values = plane if (slope, intercept) == (1.0, 0.0) else plane * slope + intercept
+        if not np.isfinite(values).all():
+            raise FileFormatError(f"{source}: labels are NaN or infinite; integers from 0 to 255 are expected")
+        whole = np.rint(values)
+        if np.abs(values - whole).max(initial=0) > 1e-4:
+            wrong = float(values[np.abs(values - whole) > 1e-4].flat[0])
+            raise FileFormatError(f"{source}: the label {wrong:g} is not an integer; give a mask, not probabilities")
+        if whole.min(initial=0) < 0 or whole.max(initial=0) > 255:
+            wrong = float(whole.min() if whole.min() < 0 else whole.max())
+            raise FileFormatError(f"{source}: the label {wrong:g} is outside 0 to 255")
+        target[...] = whole
+    return labels

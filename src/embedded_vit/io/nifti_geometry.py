@@ -1,0 +1,125 @@
+"""The geometry of a NIfTI file: shape, affine, and the header fields that a mask on the same grid must repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from numpy.typing import NDArray
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.volume import check_affine
+
+__all__ = ["NiftiGeometry", "read_header"]
+
+# Everything that says where a voxel lies, and nothing else: no description, no names, no dates.
+GEOMETRY_FIELDS = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code",
+                   "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+                   "srow_x", "srow_y", "srow_z")  # fmt: skip
+MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), metre, millimetre, micrometre
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiGeometry:
+    """Where the voxels of a NIfTI file lie.
+
+    Attributes:
+        header: NIfTI-1 or NIfTI-2, only the geometry fields filled, exactly as the file stores them.
+        affine: (4, 4) float64, array index -> RAS+ mm.
+        source: File, for messages.
+    """
+
+    header: Nifti1Header
+    affine: NDArray[np.float64]
+    source: str = "geometry"
+
+    @classmethod
+    def of_header(cls, header: Nifti1Header, source: str) -> NiftiGeometry:
+        """Take the geometry out of a file's header.
+
+        Raises:
+            FileFormatError: A spacing is zero or negative, or the affine is not finite or is singular.
+        """
+        spacing = header["pixdim"][1:4].astype(float)
+        if not (np.isfinite(spacing) & (spacing > 0)).all():
+            numbers = ", ".join(f"{length:g}" for length in spacing)
+            raise FileFormatError(
+                f"{source}: the voxel spacing is {numbers}, all must be above zero; repair the header"
+            )
+        kept = type(header)()
+        for field in GEOMETRY_FIELDS:
+            kept[field] = header[field]
+        try:
+            affine = np.array(kept.get_best_affine(), np.float64)
+        except ValueError as error:  # nibabel's HeaderDataError is one
+            raise FileFormatError(
+                f"{source}: the rotation in the header (qform) is not one; repair the header"
+            ) from error
+        affine[:3] *= MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+        check_affine(affine, source)
+        return cls(kept, affine, source)
+
+    @classmethod
+    def from_affine(
+        cls, shape: tuple[int, ...], affine: NDArray[np.float64], source: str = "geometry"
+    ) -> NiftiGeometry:
+        """Make the geometry of a new NIfTI-1 file in scanner coordinates.
+
+        Args:
+            shape: Length of the three array axes, and the number of channels where there are several.
+            affine: (4, 4), array index -> RAS+ mm.
+            source: For messages.
+        """
+        header = Nifti1Header()
+        header.set_data_shape(shape)
+        header.set_sform(affine, code=1)
+        header.set_qform(affine, code=1)
+        header.set_xyzt_units("mm")
+        return cls.of_header(header, source)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The file's own shape, trailing axes of length one included."""
+        return shape_of(self.header)
+
+    @property
+    def orientation_known(self) -> bool:
+        """Whether the header says where the patient's left is; without both codes it is nibabel's guess (LAS)."""
+        return int(self.header["qform_code"]) > 0 or int(self.header["sform_code"]) > 0
+
+
+def shape_of(header: Nifti1Header) -> tuple[int, ...]:
+    """The array shape that a header announces."""
+    axes = int(header["dim"][0])
+    return tuple(int(length) for length in header["dim"][1 : axes + 1])
+
+
+def read_header(file: BinaryIO, source: str) -> Nifti1Header:
+    """Read a NIfTI-1 or NIfTI-2 header of either endianness from the start of a stream.
+
+    Raises:
+        FileFormatError: The stream is too short or is no single-file NIfTI.
+    """
+    start = file.read(Nifti1Header.sizeof_hdr)
+    if len(start) < Nifti1Header.sizeof_hdr:
+        raise FileFormatError(f"{source}: truncated: {len(start)} bytes are no NIfTI header; copy the file again")
+    for endianness, order in (("<", "little"), (">", "big")):
+        announced = int.from_bytes(start[:4], order)  # type: ignore[arg-type]
+        for kind in (Nifti1Header, Nifti2Header):
+            if announced == kind.sizeof_hdr:
+                start += file.read(kind.sizeof_hdr - len(start))
+                if len(start) < kind.sizeof_hdr:
+                    raise FileFormatError(f"{source}: truncated within the NIfTI header; copy the file again")
+                return _checked(kind(start, endianness, check=False), source)
+    raise FileFormatError(f"{source}: not a NIfTI file (its first number is no header size); give a .nii or .nii.gz")
+
+
+def _checked(header: Nifti1Header, source: str) -> Nifti1Header:
+    if not header["magic"].tobytes().startswith(header.single_magic):
+        raise FileFormatError(f"{source}: not a single-file NIfTI (wrong magic); convert it to .nii or .nii.gz")
+    if not 1 <= int(header["dim"][0]) <= 7:
+        raise FileFormatError(f"{source}: the header announces {int(header['dim'][0])} axes; the file is damaged")
+    return header

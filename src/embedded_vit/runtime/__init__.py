@@ -1,0 +1,1 @@
+"""What runs on the device: numpy and an inference engine, never PyTorch."""

@@ -1,0 +1,218 @@
+"""A scan in, a mask and the organs' volumes out: what `embedded_vit.load` gives."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import Self
+
+from embedded_vit import RESEARCH_USE_ONLY, __version__
+from embedded_vit.artifact.manifest import Manifest
+from embedded_vit.errors import ContractError, FileFormatError, OutputError
+from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.io.digest import sha256_of
+from embedded_vit.io.nifti import NiftiGeometry, is_nifti, read_geometry, read_volume, write_labels
+from embedded_vit.io.transunet import is_h5_volume, read_h5_volume
+from embedded_vit.labels import LabelSet
+from embedded_vit.runtime.contract import check_channels, violations
+from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.segmentation import segment
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["Prediction", "Predictor", "is_scan", "read_scan", "structure_volumes", "summary_path"]
+
+COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
+ORIENTATION_WARNING = "the file does not say where the patient's left is (qform and sform codes are 0): check the sides"
+
+Progress = Callable[[int, int], None]  # slices done, slices in all
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A mask and what belongs beside it.
+
+    Attributes:
+        mask: On the scan's own grid.
+        labels: What its numbers stand for.
+        seconds: Wall time of "reading" and "segmenting".
+        model: The artifact's name.
+        model_sha256: Of the artifact's file.
+        input_sha256: Of the scan's file; None where the scan came as a `Volume`.
+        forced: Whether the scan is outside the artifact's contract and was segmented nevertheless.
+        warnings: What is outside the contract, and what is unsure.
+        geometry: What the mask's file repeats of the scan's header.
+    """
+
+    mask: LabelMap
+    labels: LabelSet
+    seconds: dict[str, float]
+    model: str
+    model_sha256: str
+    input_sha256: str | None
+    forced: bool
+    warnings: tuple[str, ...]
+    geometry: NiftiGeometry
+
+    def summary(self) -> dict[str, object]:
+        """What `save` writes as JSON."""
+        return {
+            "use": RESEARCH_USE_ONLY,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "input_sha256": self.input_sha256,
+            "forced": self.forced,
+            "warnings": list(self.warnings),
+            "unit": "ml" if self.mask.spacing_known else "voxels",
+            "volumes": structure_volumes(self.mask, self.labels),
+            "labels": {label.name: label.id for label in self.labels.labels},
+            "seconds": {stage: round(duration, 3) for stage, duration in self.seconds.items()},
+            "embedded_vit": __version__,
+        }
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the mask as NIfTI, and the summary as JSON of the same name beside it.
+
+        Args:
+            path: A `.nii.gz` or `.nii` file.
+            overwrite: Whether either file may exist.
+
+        Raises:
+            OutputError: A file exists, has another suffix, or cannot be written.
+        """
+        path = Path(path)
+        summary = summary_path(path)
+        if not overwrite:
+            refuse_existing(summary)
+        write_labels(path, self.mask, self.geometry, overwrite=overwrite)
+        write_text(summary, json.dumps(self.summary(), indent=2) + "\n", overwrite=overwrite)
+
+
+class Predictor:
+    """An artifact, ready to segment scans."""
+
+    def __init__(self, engine: OnnxEngine, model_sha256: str) -> None:
+        self._engine = engine
+        self._model_sha256 = model_sha256
+
+    @classmethod
+    def load(cls, path: str | Path, *, threads: int | None = None) -> Self:
+        """Load and verify an artifact; errors as `OnnxEngine.load`."""
+        return cls(OnnxEngine.load(path, threads=threads), sha256_of(path))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artifact says of itself."""
+        return self._engine.manifest
+
+    def predict(
+        self, scan: str | Path | Volume, *, force: bool = False, on_progress: Progress | None = None
+    ) -> Prediction:
+        """Segment one scan.
+
+        Args:
+            scan: A NIfTI or TransUNet h5 file, or a volume (CT in HU).
+            force: Segment it even if it is outside the artifact's contract; recorded in the prediction.
+            on_progress: Called after every slice.
+
+        Raises:
+            FileFormatError: The file cannot be read.
+            ContractError: The scan is outside the contract and `force` is not given, or its channels do not fit.
+        """
+        started = time.perf_counter()
+        channels = len(self.manifest.preprocessing.channels)
+        volume = scan if isinstance(scan, Volume) else read_scan(scan, channels=channels)
+        geometry = _geometry(scan, volume)
+        check_channels(volume, self.manifest)
+        problems = violations(volume, self.manifest)
+        if problems and not force:
+            raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
+        read = time.perf_counter()
+        mask = self._segment(volume, on_progress)
+        segmented = time.perf_counter()
+        return Prediction(
+            mask=mask,
+            labels=self.manifest.labels,
+            seconds={"reading": read - started, "segmenting": segmented - read},
+            model=self.manifest.name,
+            model_sha256=self._model_sha256,
+            input_sha256=None if isinstance(scan, Volume) else sha256_of(scan),
+            forced=bool(problems),
+            warnings=tuple(problems) if geometry.orientation_known else (*problems, ORIENTATION_WARNING),
+            geometry=geometry,
+        )
+
+    def _segment(self, volume: Volume, on_progress: Progress | None) -> LabelMap:
+        total = volume.reoriented(self.manifest.preprocessing.orientation).shape[0]
+        done = 0
+
+        def on_slice() -> None:
+            nonlocal done
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+
+        return segment(volume, self.manifest.preprocessing, self._engine, on_slice=on_slice)
+
+
+def is_scan(path: Path) -> bool:
+    """Whether a file's name is one that `read_scan` reads."""
+    return is_nifti(path) or is_h5_volume(path)
+
+
+def read_scan(path: str | Path, *, channels: int = 1) -> Volume:
+    """Read a scan by its suffix: NIfTI, or TransUNet's h5 (converted to HU).
+
+    Args:
+        path: The file.
+        channels: How many a NIfTI file is expected to have.
+
+    Raises:
+        FileFormatError: The suffix is neither, or the file is unreadable.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file")
+    if is_nifti(path):
+        return read_volume(path, channels=channels)
+    if is_h5_volume(path):
+        return read_h5_volume(path)
+    raise FileFormatError(f"{path}: expected a NIfTI file (.nii.gz, .nii) or a TransUNet .h5 file")
+
+
+def _geometry(scan: str | Path | Volume, volume: Volume) -> NiftiGeometry:
+    """The scan's own header fields where it is a NIfTI file, else new ones for its affine; three axes."""
+    if isinstance(scan, Volume) or not is_nifti(scan):
+        return NiftiGeometry.from_affine(volume.shape, volume.affine, volume.source)
+    geometry = read_geometry(scan)
+    if volume.array.shape[0] == 1:
+        return geometry
+    header = geometry.header.copy()
+    header.set_data_shape(volume.shape)  # the mask has no channels
+    return replace(geometry, header=header)
+
+
+def summary_path(mask_path: Path) -> Path:
+    """The JSON file beside a mask: `mask.nii.gz` -> `mask.json`.
+
+    Raises:
+        OutputError: The mask's suffix is not NIfTI's.
+    """
+    for suffix in (".nii.gz", ".nii"):
+        if mask_path.name.lower().endswith(suffix) and len(mask_path.name) > len(suffix):
+            return mask_path.with_name(mask_path.name[: -len(suffix)] + ".json")
+    raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in .nii.gz")
+
+
+def structure_volumes(mask: LabelMap, labels: LabelSet) -> dict[str, float]:
+    """The volume of every structure: ml, or the number of voxels where the spacing is unknown."""
+    counts = np.zeros(256, np.int64)
+    voxels = mask.array.ravel(order="K")  # a view: as they lie in memory
+    for start in range(0, voxels.size, COUNTED_AT_ONCE):
+        counts += np.bincount(voxels[start : start + COUNTED_AT_ONCE], minlength=256)
+    voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1
+    return {label.name: round(int(counts[label.id]) * voxel_ml, 3) for label in labels.labels}

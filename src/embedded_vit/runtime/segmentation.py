@@ -1,0 +1,85 @@
+"""From a scan to a mask on the scan's own grid, slice by slice, whatever computes the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
+from embedded_vit.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from embedded_vit.runtime.engine import Engine
+
+__all__ = ["label_slice", "segment"]
+
+
+def segment(
+    volume: Volume, preprocessing: Preprocessing, engine: Engine, *, on_slice: Callable[[], None] | None = None
+) -> LabelMap:
+    """Segment a scan in any orientation.
+
+    Beside the scan itself only the mask and a few slices are ever in memory.
+
+    Args:
+        volume: The scan, intensities in the unit that the preprocessing expects (HU for CT).
+        preprocessing: The network's input contract.
+        engine: Computes logits.
+        on_slice: Called after every slice, for a progress bar.
+
+    Returns:
+        The mask on the grid of `volume`: its orientation, its affine.
+    """
+    # "K": the mask lies in memory as the scan does, so that a slice is as contiguous in one as in the other.
+    array = np.zeros_like(volume.array[0], dtype=np.uint8, order="K", subok=False)
+    mask = LabelMap(array, volume.affine, spacing_known=volume.spacing_known, source=volume.source)
+    upright_volume = volume.reoriented(preprocessing.orientation)
+    upright_mask = mask.reoriented(preprocessing.orientation)  # a view: what is written here lands in `array`
+    grid = Grid.of(upright_volume, preprocessing)
+    for index, image in enumerate(network_inputs(upright_volume, preprocessing, grid=grid)):
+        upright_mask.array[index] = label_slice(engine.run(image[None])[0], grid)
+        if on_slice is not None:
+            on_slice()
+    return mask
+
+
+def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
+    """Enlarge logits to the slice's grid and take the largest: `grid.enlarge(logits).argmax(0)`, several times faster.
+
+    Enlarging is a weighted mean of neighbours, so a class can only win near pixels where it already beats the
+    background. Each class is enlarged there alone, and most slices hold few of the classes.
+
+    Args:
+        logits: (K, S, S) float32.
+        grid: The slice's grid.
+
+    Returns:
+        (rows, columns) uint8, 0..K-1; the lower class wins a tie.
+    """
+    labels = np.zeros(grid.shape, np.uint8)
+    best = grid.enlarge(logits[0])
+    for number in range(1, len(logits)):
+        ahead = logits[number] > logits[0]  # (S, S)
+        if not ahead.any():
+            continue
+        rows = _reached(ahead.any(axis=1), grid.enlarge_rows)
+        columns = _reached(ahead.any(axis=0), grid.enlarge_columns)
+        enlarged = grid.enlarge_rows[rows] @ logits[number] @ grid.enlarge_columns[columns].T
+        wins = enlarged > best[rows, columns]
+        np.copyto(labels[rows, columns], np.uint8(number), where=wins)
+        np.maximum(best[rows, columns], enlarged, out=best[rows, columns])
+    return labels
+
+
+def _reached(pixels: NDArray[np.bool_], enlarge: NDArray[np.float32]) -> slice:
+    """The range of slice rows (or columns) that any of the network's `pixels` contributes to.
+
+    Args:
+        pixels: (S,) which rows of the network's grid count.
+        enlarge: (rows, S) weights.
+    """
+    reached = np.flatnonzero(enlarge[:, pixels].any(axis=1))
+    return slice(int(reached[0]), int(reached[-1]) + 1) if reached.size else slice(0, 0)

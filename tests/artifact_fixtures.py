@@ -1,0 +1,58 @@
+"""Artifacts to test with: a one-line graph that any machine runs, and networks with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from embedded_vit.artifact.manifest import Manifest, sealed
+from embedded_vit.artifact.onnx_file import graph_digest
+from embedded_vit.labels import LabelSet
+from embedded_vit.preprocessing import Preprocessing
+
+
+def threshold_graph(size: int = 32, batch: int | str = 1, **model_options: Any) -> onnx.ModelProto:
+    """logits = (-image, image): class 1 wherever the slice is brighter than the middle of the window (75 HU)."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 1, size, size])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 2, size, size])
+    minus_one = helper.make_tensor("minus_one", TensorProto.FLOAT, [1], [-1.0])
+    nodes = [
+        helper.make_node("Mul", ["image", "minus_one"], ["negated"]),
+        helper.make_node("Concat", ["negated", "image"], ["logits"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, "threshold", [image], [logits], [minus_one])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10, **model_options)
+
+
+def threshold_manifest(graph: bytes, **fields: Any) -> Manifest:
+    """The manifest of a threshold graph: CT, one structure named "bright"; `fields` override."""
+    values: dict[str, Any] = {
+        "name": "threshold",
+        "network": {"name": "threshold"},
+        "preprocessing": Preprocessing.for_modality("CT", image_size=32),
+        "labels": LabelSet.from_names(["bright"]),
+        "recipe": "none",
+        "data_fingerprint": "0" * 64,
+        "split": {"train": (), "validation": (), "test": ()},
+        "created": "2026-01-01T00:00:00+00:00",
+        "graph_sha256": graph_digest(graph),
+    }
+    return Manifest(**(values | fields))
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> Callable[..., Path]:
+    """Write a threshold artifact: `make_artifact(model=None, name="model.onnx", **manifest_fields)`."""
+
+    def make(model: onnx.ModelProto | None = None, name: str = "model.onnx", **fields: Any) -> Path:
+        graph = (model or threshold_graph()).SerializeToString()
+        path = tmp_path / name
+        path.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
+        return path
+
+    return make

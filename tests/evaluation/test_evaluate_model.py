@@ -1,0 +1,99 @@
+"""From the command line to the files, with a real network as a run folder and as an artifact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import make_split
+from embedded_vit.evaluation.evaluate import evaluate
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, synapse_folder: Path) -> Path:
+    """A run of a small network that was never trained, on the phantom data set."""
+    from embedded_vit.models.registry import build_network, network_config
+    from embedded_vit.preprocessing import Preprocessing
+    from embedded_vit.training.checkpoint import TrainingRecord, save_checkpoint
+    from embedded_vit.training.settings import RunConfig, TrainingConfig
+
+    data_set = open_data_set(synapse_folder)
+    torch.manual_seed(0)
+    network = network_config(classes=data_set.labels.classes, image_size=32, widths=(16, 32), depth=1)
+    config = RunConfig(
+        network=network,
+        preprocessing=Preprocessing.for_modality("CT", image_size=32),
+        labels=data_set.labels,
+        training=TrainingConfig.for_recipe("modern"),
+    )
+    record = TrainingRecord(
+        data_folder=str(synapse_folder), data_fingerprint="0" * 64, split=make_split(data_set, seed=0)
+    )
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    save_checkpoint(folder, build_network(network).state_dict(), config, record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, synapse_folder: Path) -> Path:
+    """The same network as an artifact."""
+    pytest.importorskip("onnxscript")
+    from embedded_vit.artifact.export import export
+
+    path = tmp_path_factory.mktemp("artifacts") / "model.onnx"
+    export(run_folder, path, data_folder=synapse_folder)
+    return path
+
+
+def evaluate_on_the_command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "embedded_vit", "evaluate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def dice_of(output: Path) -> list[float]:
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    return [score["dice"] for case in metrics["cases"].values() for score in case["organs"].values()]
+
+
+def test_the_command_writes_three_files_and_ends_with_the_table(
+    run_folder: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "evaluation"
+    done = evaluate_on_the_command_line(run_folder, "--data", synapse_folder, "--output", output, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in output.iterdir()} == {"cases.csv", "metrics.json", "report.html"}
+    assert "split test, protocol strict" in done.stdout
+    assert "gallbladder" in done.stdout
+    assert done.stdout.rstrip().endswith(f"report: {output / 'report.html'}")
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["cases"]) == {"case0005", "case0006"}
+    assert {case["subset"] for case in metrics["cases"].values()} == {"test"}
+
+
+def test_a_second_evaluation_into_the_same_folder_is_one_line_and_status_2(
+    run_folder: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_text("kept")
+    done = evaluate_on_the_command_line(run_folder, "--data", synapse_folder, "--output", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "report.html" in done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["strict", "transunet"])
+def test_run_folder_and_artifact_score_the_same(
+    run_folder: Path, artifact: Path, synapse_folder: Path, tmp_path: Path, protocol: str
+) -> None:
+    for model, name in ((run_folder, "run"), (artifact, "artifact")):
+        evaluate(model, synapse_folder, output=tmp_path / name, protocol=protocol, threads=1)
+    of_run, of_artifact = (np.array(dice_of(tmp_path / name), float) for name in ("run", "artifact"))
+    assert (of_run > 0).any()
+    np.testing.assert_allclose(of_run, of_artifact, atol=2e-3)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+
+from embedded_vit.evaluation.metrics import (
+    border,
+    compare,
+    hausdorff_95,
+    normalised_surface_dice,
+    surface_distances,
+)
+
+ANISOTROPIC_MM = (3.0, 0.7, 0.9)
+
+
+def cube(shape: tuple[int, int, int], start: tuple[int, int, int], side: int) -> NDArray[np.uint8]:
+    mask = np.zeros(shape, np.uint8)
+    mask[tuple(slice(first, first + side) for first in start)] = 1
+    return mask
+
+
+def ball(size: int, radius: float) -> NDArray[np.uint8]:
+    axis = np.arange(size) - size // 2
+    return (sum(np.meshgrid(axis**2, axis**2, axis**2, indexing="ij")) <= radius**2).astype(np.uint8)
+
+
+def blobs(seed: int, shape: tuple[int, int, int] = (14, 40, 36)) -> NDArray[np.uint8]:
+    """Ragged label maps with eight structures, some of them touching the array's edge."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 9, [length // 2 for length in shape], dtype=np.uint8)
+    return coarse.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
+
+
+def test_dice_and_jaccard_of_a_cube_moved_by_a_quarter_of_its_side() -> None:
+    truth, prediction = cube((20, 20, 20), (4, 4, 4), 8), cube((20, 20, 20), (4, 6, 4), 8)
+    (result,) = compare(prediction, truth, labels=1, spacing=(1, 1, 1), tolerance=2)
+    assert result.dice == pytest.approx(6 / 8)
+    assert result.jaccard == pytest.approx(6 / 10)
+
+
+def test_hd95_of_a_cube_moved_along_an_axis_is_the_shift_in_mm() -> None:
+    truth, prediction = cube((30, 30, 30), (4, 4, 4), 8), cube((30, 30, 30), (4, 4, 10), 8)
+    (result,) = compare(prediction, truth, labels=1, spacing=(3.0, 0.7, 0.9), tolerance=2)
+    assert result.hausdorff_95 == pytest.approx(6 * 0.9)
+
+
+def test_concentric_balls_are_as_far_apart_as_their_radii() -> None:
+    (result,) = compare(ball(81, 30), ball(81, 20), labels=1, spacing=(0.5, 0.5, 0.5), tolerance=2)
+    assert result.hausdorff_95 == pytest.approx(5.0, abs=0.5)
+    assert result.dice == pytest.approx(2 * 20**3 / (20**3 + 30**3), rel=0.01)
+    assert result.surface_dice == 0.0
+    (within,) = compare(ball(81, 30), ball(81, 20), labels=1, spacing=(0.5, 0.5, 0.5), tolerance=6)
+    assert within.surface_dice == 1.0
+
+
+def test_nsd_of_parallel_faces_is_the_share_within_tolerance() -> None:
+    # A plate one voxel thick against the same plate with half of it lifted by four voxels.
+    truth, prediction = np.zeros((9, 20, 20), bool), np.zeros((9, 20, 20), bool)
+    truth[2] = True
+    prediction[2, :, :10], prediction[6, :, 10:] = True, True
+    distances = surface_distances(prediction, truth, (1, 1, 1))
+    # The prediction's lifted half is 4 away; of the truth's uncovered half the two nearest columns are within 2.
+    assert normalised_surface_dice(distances, 2.0) == pytest.approx((10 + 12) / 40)
+
+
+def test_equal_masks_score_perfectly() -> None:
+    mask = blobs(3)
+    for result in compare(mask, mask, labels=8, spacing=ANISOTROPIC_MM, tolerance=2):
+        assert (result.dice, result.jaccard, result.hausdorff_95, result.surface_dice) == (1, 1, 0, 1)
+
+
+def test_border_is_the_mask_less_its_erosion() -> None:
+    mask = blobs(1) > 4
+    np.testing.assert_array_equal(border(mask), mask & ~binary_erosion(mask))
+    np.testing.assert_array_equal(border(mask[3]), mask[3] & ~binary_erosion(mask[3]))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), ANISOTROPIC_MM])
+def test_all_values_agree_with_medpy(spacing: tuple[float, float, float]) -> None:
+    binary = pytest.importorskip("medpy.metric.binary")
+    prediction, truth = blobs(1), blobs(2)
+    for label, result in enumerate(compare(prediction, truth, labels=8, spacing=spacing, tolerance=2), start=1):
+        pair = prediction == label, truth == label
+        assert result.dice == pytest.approx(binary.dc(*pair), abs=1e-9)
+        assert result.jaccard == pytest.approx(binary.jc(*pair), abs=1e-9)
+        assert result.hausdorff_95 == pytest.approx(binary.hd95(*pair, voxelspacing=spacing), abs=1e-6)
+
+
+SPACE = (40, 90, 90)
+STRAY = cube(SPACE, (2, 4, 4), 6)
+STRAY[38, 85, 85] = 1
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth"),
+    [
+        pytest.param(cube(SPACE, (2, 5, 4), 24), cube(SPACE, (2, 4, 4), 24), id="near borders"),
+        pytest.param(cube(SPACE, (9, 15, 15), 10), cube(SPACE, (2, 4, 4), 30), id="far borders"),
+        pytest.param(STRAY, cube(SPACE, (2, 7, 4), 6), id="a stray fragment"),
+    ],
+)
+def test_distances_agree_with_medpy_near_and_far(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+    binary = pytest.importorskip("medpy.metric.binary")
+    (result,) = compare(prediction, truth, labels=1, spacing=ANISOTROPIC_MM, tolerance=2)
+    expected = binary.hd95(prediction, truth, voxelspacing=ANISOTROPIC_MM)
+    assert result.hausdorff_95 == pytest.approx(expected, abs=1e-6)
+
+
+def test_hd95_takes_the_percentile_over_both_masks_together() -> None:
+    distances = np.concatenate([np.zeros(90), np.full(10, 8.0)])
+    assert hausdorff_95(distances) == 8.0
+    assert hausdorff_95(np.concatenate([np.zeros(96), np.full(4, 8.0)])) == 0.0
+
+
+def test_what_is_empty_has_no_distance() -> None:
+    mask, nothing = cube((8, 8, 8), (2, 2, 2), 3), np.zeros((8, 8, 8), np.uint8)
+    absent, invented = compare(mask * 2, nothing, labels=2, spacing=(1, 1, 1), tolerance=2)
+    assert (absent.dice, absent.jaccard, absent.hausdorff_95) == (None, None, None)
+    assert (invented.dice, invented.hausdorff_95, invented.prediction_voxels) == (0, None, 27)
+
+
+def test_masks_on_two_grids_are_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        compare(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8), labels=1, spacing=(1, 1, 1), tolerance=2)
+
+
+def test_a_volume_of_512_with_eight_organs_takes_seconds_at_most() -> None:
+    slices, rows, columns = np.ogrid[:90, :512, :512]
+    truth, prediction = np.zeros((90, 512, 512), np.uint8), np.zeros((90, 512, 512), np.uint8)
+    for label in range(1, 9):
+        row, column, radius = 60 + 55 * label, 100 + 40 * label, 20 + 4 * label
+        for mask, shift in ((truth, 0), (prediction, 3)):
+            inside = (
+                ((slices - 45) / 30) ** 2 + ((rows - row) / radius) ** 2 + ((columns - column - shift) / radius) ** 2
+            )
+            mask[inside <= 1] = label
+    start = time.perf_counter()
+    results = compare(prediction, truth, labels=8, spacing=ANISOTROPIC_MM, tolerance=2)
+    seconds = time.perf_counter() - start
+    assert all(result.dice is not None and 0.7 < result.dice < 1 for result in results)
+    assert seconds < 5  # half a second on two idle cores; medpy takes a minute

@@ -1,0 +1,37 @@
+"""Files exist whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from embedded_vit.errors import OutputError
+from embedded_vit.io.atomic import atomic_path, write_text
+
+
+def write_half(path: Path, error: Exception) -> None:
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stop"):
+        write_half(tmp_path / "file", ValueError("stop"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "old")
+    with pytest.raises(OutputError, match="file: cannot write: the disk is full"):
+        write_half(tmp_path / "file", OSError(errno.ENOSPC, "No space left on device"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_text(tmp_path / "file" / "inside", "text")
