@@ -6,8 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from embedded_vit.evaluation.provenance import describe_machine as describe_processor
-from embedded_vit.evaluation.provenance import versions
+from embedded_vit.provenance import describe_machine as describe_processor
+from embedded_vit.provenance import versions
 
 __all__ = ["describe_machine"]
 

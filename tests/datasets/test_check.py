@@ -187,11 +187,10 @@ def test_a_constant_image_is_a_warning(folder: Path) -> None:
     assert "every voxel is -7" in found(check(folder), "warning")[0]
 
 
-def test_too_few_patients_are_an_error(folder: Path) -> None:
-    description = json.loads((folder / "dataset.json").read_text())
-    description["training"] = description["training"][:1]
-    (folder / "dataset.json").write_text(json.dumps(description))
-    assert any("leave none for training" in error for error in found(check(folder), "error"))
+def test_test_cases_alone_are_an_error(synapse_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(synapse_folder / "test_vol_h5", tmp_path / "test_vol_h5")
+    (error,) = found(check(tmp_path), "error")
+    assert "leave none for training" in error
 
 
 def run_data(folder: Path) -> subprocess.CompletedProcess[str]:

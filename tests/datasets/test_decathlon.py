@@ -61,7 +61,7 @@ def test_channels_on_the_last_axis_come_first(tmp_path: Path) -> None:
 def test_a_file_with_fewer_channels_is_refused(tmp_path: Path) -> None:
     data_set = open_data_set(decathlon(tmp_path))
     write_volume(tmp_path / "imagesTr" / "BRATS_001.nii.gz", Volume(IMAGE[:3], AFFINE), overwrite=True)
-    with pytest.raises(FileFormatError, match="3 channels .* where 4 are expected"):
+    with pytest.raises(FileFormatError, match=r"3 channels .* where 4 are expected"):
         data_set.read_volume(data_set.cases[0])
 
 
@@ -84,7 +84,7 @@ def test_channels_of_different_scale_are_joined_in_real_intensities(tmp_path: Pa
 def test_channels_on_different_grids_are_refused(tmp_path: Path) -> None:
     data_set = open_data_set(nnunet(tmp_path))
     write_volume(tmp_path / "imagesTr" / "A_B_0001.nii.gz", Volume(IMAGE[:1], np.eye(4)), overwrite=True)
-    with pytest.raises(FileFormatError, match="A_B_0001.nii.gz: lies on another grid"):
+    with pytest.raises(FileFormatError, match=r"A_B_0001.nii.gz: lies on another grid"):
         data_set.read_volume(data_set.cases[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write_phantoms(tmp_path / "data", 3, settings=TINY, on_case=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="data: cannot be written: No space left on device"):
+        write_phantoms(tmp_path / "data", 3, settings=TINY, on_case=fill_the_disk)
     assert list(tmp_path.iterdir()) == []
 
 

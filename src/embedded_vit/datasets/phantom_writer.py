@@ -70,7 +70,8 @@ def write_phantoms(
             folder.rmdir()
         os.replace(temporary, folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        reason = error.strerror or str(error).split("\n")[0]
+        raise OutputError(f"{folder}: cannot be written: {reason}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

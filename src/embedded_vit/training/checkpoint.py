@@ -9,20 +9,16 @@ state.safetensors    everything that `--resume` needs, in one file, so that it i
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import embedded_vit
 from embedded_vit.config import Config
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.errors import CheckpointError
@@ -40,8 +36,8 @@ __all__ = [
     "load_state",
     "read_run_config",
     "save_checkpoint",
+    "save_record",
     "save_state",
-    "versions",
 ]
 
 MODEL, CONFIG, RECORD, STATE = "model.safetensors", "config.json", "training.json", "state.safetensors"
@@ -67,6 +63,7 @@ class TrainingRecord(Config):
     split: Split
     epochs: tuple[EpochMetrics, ...] = ()
     selected_epoch: int | None = None
+    machine: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
 
 
@@ -79,17 +76,6 @@ class Checkpoint:
     record: TrainingRecord
 
 
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    return {
-        "embedded-vit": embedded_vit.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
 def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConfig, record: TrainingRecord) -> None:
     """Write `config.json`, `model.safetensors` and `training.json`, each atomically, in place of older ones.
 
@@ -98,6 +84,11 @@ def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConf
     """
     write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
     _save_tensors(folder / MODEL, weights, {})
+    save_record(folder, record)
+
+
+def save_record(folder: Path, record: TrainingRecord) -> None:
+    """Write `training.json`; errors as `save_checkpoint`."""
     write_text(folder / RECORD, record.model_dump_json(indent=1), overwrite=True)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.evaluation.pictures import overlay
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.labels import LabelSet
 from embedded_vit.training.checkpoint import EpochMetrics
@@ -19,7 +22,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Journal", "paint"]
+__all__ = ["Journal"]
+
+CURVES_EVERY_SECONDS = 15
 
 
 class Journal:
@@ -28,9 +33,10 @@ class Journal:
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
         self.folder = folder
         self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+        self.curves_drawn = -math.inf
 
-    def record(self, history: Sequence[EpochMetrics]) -> None:
-        """Write the log and the curves of all epochs so far."""
+    def record(self, history: Sequence[EpochMetrics], *, last: bool) -> None:
+        """Write the log of all epochs so far; now and then, and after the last one, the curves."""
         latest = history[-1]
         for name, value in latest.model_dump(exclude={"epoch"}).items():
             if value is not None:
@@ -41,7 +47,9 @@ class Journal:
         writer.writeheader()
         writer.writerows(row.model_dump() for row in history)
         write_text(self.folder / "log.csv", text.getvalue(), overwrite=True)
-        self._draw_curves(history)
+        if last or time.monotonic() - self.curves_drawn > CURVES_EVERY_SECONDS:
+            self._draw_curves(history)
+            self.curves_drawn = time.monotonic()
 
     def preview(
         self,
@@ -59,10 +67,15 @@ class Journal:
             truth, predicted: (B, S, S) labels.
             labels: For the colours.
         """
-        grey = np.repeat(((images + 1) * 127.5).astype(np.uint8)[..., None], 3, axis=3)  # (B, S, S, 3)
-        panels = [grey, paint(grey, truth, labels), paint(grey, predicted, labels)]
         # As radiologists look: anterior up, the patient's right on the left.
-        picture = np.concatenate([np.concatenate(list(panel.swapaxes(1, 2)), axis=1) for panel in panels])
+        grey = ((images + 1) * 127.5).astype(np.uint8).swapaxes(1, 2)  # (B, column, row)
+        rows = [
+            np.concatenate(
+                [overlay(picture, mask.T, labels) for picture, mask in zip(grey, masks, strict=True)], axis=1
+            )
+            for masks in (np.zeros_like(truth), truth, predicted)
+        ]
+        picture = np.concatenate(rows)
         path = self.folder / "previews" / f"epoch-{epoch:04d}.png"
         with atomic_path(path, overwrite=True) as temporary:
             plt.imsave(temporary, picture.repeat(2, axis=0).repeat(2, axis=1))
@@ -86,22 +99,3 @@ class Journal:
         with atomic_path(self.folder / "curves.png", overwrite=True) as temporary:
             figure.savefig(temporary, dpi=110)
         plt.close(figure)
-
-
-def paint(
-    grey: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelSet, opacity: float = 0.5
-) -> NDArray[np.uint8]:
-    """Lay a mask's colours over pictures.
-
-    Args:
-        grey: (..., 3) uint8.
-        mask: (...) labels.
-        labels: For the colours.
-        opacity: Of the colours.
-
-    Returns:
-        (..., 3) uint8.
-    """
-    colours = np.array([(0, 0, 0), *(label.rgb for label in labels.labels)], np.float32)
-    blended = (1 - opacity) * grey + opacity * colours[mask]
-    return np.where((mask > 0)[..., None], blended, grey).astype(np.uint8)

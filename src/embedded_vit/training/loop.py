@@ -24,6 +24,7 @@ from embedded_vit.training.checkpoint import (
     TrainingRecord,
     load_state,
     save_checkpoint,
+    save_record,
     save_state,
 )
 from embedded_vit.training.journal import Journal
@@ -93,7 +94,7 @@ class Trainer:
                 self.history.append(row)
                 if journal:
                     self._save(epoch)
-                    journal.record(self.history)
+                    journal.record(self.history, last=epoch == self.training.epochs)
                     self._preview(epoch, journal)
                     progress.epoch_done(row)
         if journal:
@@ -232,6 +233,8 @@ class Trainer:
         if dice is None or dice > best:
             self.selected_epoch = epoch
             save_checkpoint(self.folder, self._evaluated.state_dict(), self.config, self._current_record())
+        else:
+            save_record(self.folder, self._current_record())
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():

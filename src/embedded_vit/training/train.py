@@ -15,7 +15,8 @@ from embedded_vit.datasets.data_set import DataSet, make_split
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.training.checkpoint import CONFIG, STATE, TrainingRecord, initialise, read_run_config, versions
+from embedded_vit.provenance import describe_machine, versions
+from embedded_vit.training.checkpoint import CONFIG, STATE, TrainingRecord, initialise, read_run_config
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -110,6 +111,7 @@ def train(
             data_folder=str(data_folder.resolve()),
             data_fingerprint=slices.fingerprint,
             split=split,
+            machine=describe_machine(),
             versions=versions(),
         )
         trainer = Trainer(_fresh_network(config), config, record, slices, output, device=device, processes=processes)

@@ -1,0 +1,126 @@
+"""What every network must do, whatever its measures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.registry import build_network, network_config
+
+SMALL = {"widths": (16, 24), "depth": 1}
+
+
+class OwnNetwork(nn.Module):
+    """A user's own network."""
+
+    def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(in_channels, classes, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layer(image)
+
+
+@pytest.mark.parametrize("widths", [(16, 24), (16, 24, 32)])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("mixing", ["depthwise", "dense"])
+def test_logits_have_the_size_of_the_image(widths, depth, mixing):
+    network = EmbeddedViT(widths, depth=depth, mixing=mixing, in_channels=3, classes=5)
+    assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 5, 48, 48)
+
+
+@pytest.mark.parametrize("size", [16, 64, 72])
+def test_any_multiple_of_eight_is_a_size(size):
+    assert EmbeddedViT(**SMALL)(torch.zeros(1, 3, size, size)).shape[-2:] == (size, size)
+
+
+@pytest.mark.parametrize(("size", "next_sizes"), [(100, "96 or 104"), (4, "8 or 16"), (0, "8 or 16")])
+def test_a_size_that_does_not_divide_is_refused_with_the_next_ones(size, next_sizes):
+    with pytest.raises(NetworkError, match=next_sizes):
+        network_config(image_size=size, classes=9, **SMALL)
+
+
+def test_an_image_that_is_not_square_is_refused():
+    with pytest.raises(NetworkError, match="64 x 32"):
+        EmbeddedViT(**SMALL)(torch.zeros(1, 1, 64, 32))
+
+
+def test_one_grey_channel_equals_three_copies_of_it():
+    network, image = EmbeddedViT(**SMALL).eval(), torch.rand(2, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image), network(image.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
+
+
+def test_another_number_of_channels_is_refused():
+    with pytest.raises(NetworkError, match="4 channels"):
+        EmbeddedViT(**SMALL)(torch.zeros(1, 4, 32, 32))
+
+
+def test_four_channels_and_their_context_are_taken():
+    network = EmbeddedViT(**SMALL, in_channels=12, classes=4)
+    assert network(torch.zeros(1, 12, 32, 32)).shape == (1, 4, 32, 32)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_gradients_stay_finite_on_a_constant_image(value):
+    network = EmbeddedViT(**SMALL)
+    network(torch.full((2, 1, 32, 32), value)).square().sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_agrees_with_full_precision(dtype):
+    torch.manual_seed(0)
+    network, image = EmbeddedViT(**SMALL).eval(), torch.rand(1, 1, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        full = network(image)
+        with torch.autocast("cpu", dtype):
+            half = network(image).float()
+    assert half.isfinite().all()
+    assert (half - full).abs().max() < 0.05 * full.abs().max()
+
+
+def test_channel_attention_does_not_overflow_in_half_precision():
+    network, image = EmbeddedViT(**SMALL).eval(), torch.rand(1, 1, 256, 256)
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16):
+        assert network(100 * image).isfinite().all()
+
+
+def test_decoder_begins_with_xavier_weights_and_zero_biases():
+    network = EmbeddedViT(**SMALL)
+    linear = network.decoder[0].blocks[0].feed_forward1.fc1
+    bound = (6 / (linear.in_features + linear.out_features)) ** 0.5
+    assert linear.weight.abs().max() <= bound
+    assert linear.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert not linear.bias.any()
+    assert network.encoder[0].blocks[0].feed_forward1.fc1.bias.any()
+
+
+def test_measures_override_a_preset():
+    config = network_config("embedded-vit-64", classes=9, image_size=224, depth=2)
+    assert (config.image_size, config.widths, config.depth) == (224, (32, 80), 2)
+
+
+def test_a_misspelt_network_is_refused_with_the_nearest_name():
+    with pytest.raises(ConfigError, match="did you mean 'embedded-vit-128'"):
+        network_config("embeded-vit-128", classes=9)
+
+
+def test_widths_that_eight_heads_cannot_share_are_refused():
+    with pytest.raises(NetworkError, match=r"\(32, 81\)"):
+        build_network(network_config(image_size=64, widths=(32, 81), classes=9))
+
+
+def test_a_users_own_class_is_built():
+    config = network_config(model=f"{__name__}:OwnNetwork", image_size=40, classes=4, in_channels=1)
+    assert build_network(config)(torch.zeros(1, 1, 40, 40)).shape == (1, 4, 40, 40)
+
+
+@pytest.mark.parametrize("path", ["no_such_module:Network", "json:loads", "json", f"{__name__}:Missing"])
+def test_what_is_no_network_class_is_refused_in_one_line(path):
+    config = network_config(model=path, image_size=40, classes=4)
+    with pytest.raises(NetworkError, match="--model"):
+        build_network(config)

@@ -1,0 +1,117 @@
+"""Augmentation: images and labels move together, and nothing moves that must not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from embedded_vit.training.augmentation import Distortion, distort, draw
+
+SIZE = 32
+
+
+def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """A smooth picture whose labels are its brightness in steps."""
+    axis = torch.linspace(-1, 1, SIZE)
+    picture = (axis[:, None] + 0.3 * axis[None, :]).clamp(-1, 1)
+    images = picture.expand(count, 1, SIZE, SIZE).clone()
+    return images, ((images[:, 0] + 1) * 2).round().long()
+
+
+def test_no_distortion_changes_nothing():
+    images, labels = batch()
+    changed, same_labels = distort(images.clone(), labels.clone(), [Distortion()] * 4)
+    torch.testing.assert_close(changed, images, rtol=0, atol=1e-5)
+    assert torch.equal(same_labels, labels)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "modern"])
+def test_shape_range_and_label_values_are_kept(recipe):
+    images, labels = batch(16)
+    distortions = [draw(recipe, np.random.default_rng(seed), mirror=True) for seed in range(16)]
+    changed, changed_labels = distort(images, labels, distortions)
+    assert changed.shape == images.shape
+    assert changed_labels.dtype == torch.int64
+    assert changed.isfinite().all()
+    assert changed.min() >= -1
+    assert changed.max() <= 1
+    assert set(changed_labels.unique().tolist()) <= set(labels.unique().tolist())
+
+
+def test_labels_move_with_the_image():
+    images, labels = batch(8)
+    rng = np.random.default_rng(3)
+    geometry = []
+    for _ in range(8):
+        drawn = draw("modern", rng, mirror=True)
+        geometry.append(Distortion(matrix=drawn.matrix, displacement=drawn.displacement))
+    changed, changed_labels = distort(images, labels, geometry)
+    inside = changed[:, 0] > -0.9
+    expected = ((changed[:, 0] + 1) * 2).round().long()
+    assert (expected == changed_labels)[inside].float().mean() > 0.9
+
+
+def test_modern_mirrors_only_where_the_label_set_allows_it():
+    def mirrored(mirror: bool) -> int:
+        draws = [draw("modern", np.random.default_rng(seed), mirror=mirror) for seed in range(200)]
+        return sum(np.linalg.det(drawn.matrix[:, :2]) < 0 for drawn in draws)
+
+    assert mirrored(False) == 0
+    assert 70 < mirrored(True) < 130
+
+
+def test_modern_mirrors_left_to_right_which_is_along_rows():
+    seed = next(
+        s for s in range(50) if np.linalg.det(draw("modern", np.random.default_rng(s), mirror=True).matrix[:, :2]) < 0
+    )
+    matrix = draw("modern", np.random.default_rng(seed), mirror=True).matrix
+    assert matrix[0, 0] > 0 > matrix[1, 1]  # columns (front to back) keep their direction
+
+
+def test_paper_draws_none_to_four_of_its_ten():
+    draws = [draw("paper", np.random.default_rng(seed), mirror=False) for seed in range(2000)]
+    untouched = sum(
+        np.array_equal(d.matrix, np.eye(2, 3)) and not d.displacement.any() and d.gain == 1 and not d.blur_pixels
+        and not d.noise and not d.noise_before_blur
+        for d in draws
+    )  # fmt: skip
+    assert 0.2 < untouched / 2000 < 0.32  # a fifth draws none; some draw only a flip that then does not happen
+    noisy = sum(bool(d.noise or d.noise_before_blur) for d in draws) / 2000
+    assert noisy == pytest.approx(0.2, abs=0.03)  # two of ten on average
+    assert {round(d.noise or d.noise_before_blur, 6) for d in draws} == {0.0, 0.005}
+
+
+def test_intensity_curves_keep_the_order_of_intensities():
+    images, labels = batch(50)
+    curves = [Distortion(curve=draw("modern", np.random.default_rng(seed), mirror=False).curve) for seed in range(50)]
+    changed, _ = distort(images.clone(), labels, curves)
+    order = images[0].flatten().argsort()
+    for picture in changed:
+        assert (picture.flatten()[order].diff() >= -1e-5).all()
+
+
+def test_noise_depends_on_the_slices_own_seed_only():
+    images, labels = batch(3)
+    one, two = Distortion(noise=0.1, noise_seed=1), Distortion(noise=0.1, noise_seed=2)
+    together, _ = distort(images.clone(), labels, [one, two, one])
+    alone, _ = distort(images[:1].clone(), labels[:1], [one])
+    assert torch.equal(together[0], together[2])
+    assert torch.equal(together[0], alone[0])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_blur_keeps_the_mean_and_lowers_contrast():
+    images = torch.rand(2, 1, SIZE, SIZE) * 2 - 1
+    blurred, _ = distort(
+        images.clone(), torch.zeros(2, SIZE, SIZE, dtype=torch.long), [Distortion(blur_pixels=1.0)] * 2
+    )
+    assert blurred.mean() == pytest.approx(images.mean().item(), abs=0.02)
+    assert blurred.std() < 0.5 * images.std()
+
+
+def test_context_slices_share_one_geometry():
+    images, labels = batch(2)
+    noiseless = [Distortion(matrix=draw("modern", np.random.default_rng(s), mirror=False).matrix) for s in (1, 2)]
+    changed, _ = distort(images.repeat(1, 3, 1, 1), labels, noiseless)
+    assert torch.equal(changed[:, 0], changed[:, 1])

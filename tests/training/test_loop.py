@@ -1,0 +1,222 @@
+"""The training loop: it learns, it resumes bit by bit, it stops where it must."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from embedded_vit.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from embedded_vit.models.registry import build_network
+from embedded_vit.training.checkpoint import load_checkpoint, save_checkpoint
+from embedded_vit.training.loop import dice_by_case
+from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.train import train
+
+EPOCHS = 30
+TINY = {"measures": {"image_size": 32, "widths": (8, 16)}, "threads": 1}
+OPTIONS = [
+    "--image-size",
+    "32",
+    "--widths",
+    "8",
+    "16",
+    "--batch-size",
+    "8",
+    "--threads",
+    "1",
+    "--validation-cases",
+    "1",
+]
+
+
+def settings(recipe: str = "modern", **given) -> TrainingConfig:
+    return TrainingConfig.for_recipe(recipe, **{"batch_size": 8, "epochs": 2, **given})
+
+
+def command(data: Path, output: Path, *more: str, processes: int = 1) -> list[str]:
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29631", "-m"]
+    return [*start, "embedded_vit", "train", "--data", str(data), "--output", str(output), *OPTIONS, *more]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def run(synapse_folder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    train(synapse_folder, folder, training=settings(epochs=EPOCHS, learning_rate=5e-3), validation_cases=1, **TINY)
+    return folder
+
+
+def test_training_lowers_the_loss_and_finds_structures(run):
+    rows = load_checkpoint(run).record.epochs
+    assert rows[-1].loss < 0.8 * rows[0].loss
+    assert max(row.validation_dice for row in rows) > 0.03
+
+
+def test_a_run_leaves_log_curves_previews_and_tensorboard(run):
+    assert len((run / "log.csv").read_text().splitlines()) == EPOCHS + 1
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((run / "previews").glob("epoch-*.png"))) == EPOCHS
+    assert list((run / "tensorboard").iterdir())
+    assert not (run / "cache").exists()
+
+
+def test_the_epoch_with_the_best_validation_is_kept(run):
+    record = load_checkpoint(run).record
+    assert record.selected_epoch == max(record.epochs, key=lambda row: row.validation_dice).epoch
+
+
+def test_test_cases_never_train_nor_select(run):
+    split = load_checkpoint(run).record.split
+    assert split.test == ("case0005", "case0006")
+    assert not set(split.test) & set(split.train + split.validation)
+    assert len(split.validation) == 1
+
+
+def test_a_loaded_checkpoint_computes_and_can_be_saved_again(run, tmp_path):
+    checkpoint = load_checkpoint(run)
+    save_checkpoint(tmp_path / "copy", checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+    copy = load_checkpoint(tmp_path / "copy")
+    image = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(checkpoint.network(image), copy.network(image))
+    assert copy.record == checkpoint.record
+
+
+@pytest.mark.parametrize("recipe", ["paper", "modern"])
+def test_killed_and_resumed_equals_uninterrupted(recipe, synapse_folder, tmp_path):
+    arguments = ["--recipe", recipe, "--epochs", "4"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(synapse_folder, killed, *arguments), env=environment, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:  # one epoch is whole, the next has begun
+        if line.startswith("epoch 2/"):
+            break
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert len(load_checkpoint(killed).record.epochs) < 4
+    subprocess.run(
+        command(synapse_folder, killed, *arguments, "--resume"), env=environment, check=True, capture_output=True
+    )
+    subprocess.run(
+        command(synapse_folder, tmp_path / "whole", *arguments), env=environment, check=True, capture_output=True
+    )
+    assert same_weights(killed, tmp_path / "whole")
+    losses = [[row.loss for row in load_checkpoint(folder).record.epochs] for folder in (killed, tmp_path / "whole")]
+    assert losses[0] == losses[1]
+
+
+def test_two_processes_equal_one_at_the_same_global_batch(synapse_folder, tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for count in (1, 2):
+        subprocess.run(
+            command(synapse_folder, tmp_path / str(count), "--epochs", "2", "--recipe", "paper", processes=count),
+            env=environment, check=True, capture_output=True,
+        )  # fmt: skip
+    one, two = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 2))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_and_cases(synapse_folder, tmp_path):
+    with pytest.raises(TrainingError, match=r"epoch 1.*case000"):
+        train(synapse_folder, tmp_path / "run", training=settings("paper", learning_rate=1e30), **TINY)
+
+
+def test_no_validation_keeps_the_last_weights(synapse_folder, tmp_path):
+    record = train(synapse_folder, tmp_path / "run", training=settings(), validation_cases=0, **TINY)
+    assert record.selected_epoch == 2
+    assert record.epochs[-1].validation_dice is None
+    assert len(record.split.train) == 4
+
+
+def test_training_begins_with_the_weights_of_another_run(run, synapse_folder, tmp_path):
+    record = train(
+        synapse_folder, tmp_path / "more", training=settings(epochs=1, init=str(run), learning_rate=1e-6), **TINY
+    )
+    assert record.epochs[0].loss < 0.8 * load_checkpoint(run).record.epochs[0].loss
+
+
+def test_resuming_with_other_settings_is_refused_by_name(run, synapse_folder):
+    with pytest.raises(ConfigError, match=r"training\.batch_size: it was 8, now 4"):
+        train(
+            synapse_folder, run, training=settings(epochs=EPOCHS, learning_rate=5e-3, batch_size=4), resume=True, **TINY
+        )
+
+
+def test_a_run_is_never_written_over(run, synapse_folder):
+    before = (run / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="--resume"):
+        train(synapse_folder, run, training=settings(), **TINY)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_nothing_to_resume_is_said(synapse_folder, tmp_path):
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        train(synapse_folder, tmp_path / "none", training=settings(), resume=True, **TINY)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precisions_train(precision, synapse_folder, tmp_path):
+    record = train(
+        synapse_folder, tmp_path / "run", training=settings(epochs=3, precision=precision, learning_rate=4e-3), **TINY
+    )
+    assert record.epochs[-1].loss < record.epochs[0].loss
+
+
+def test_a_decathlon_task_trains_with_context(decathlon_folder, tmp_path):
+    record = train(decathlon_folder, tmp_path / "run", training=settings(epochs=1), context_slices=3, **TINY)
+    assert np.isfinite(record.epochs[0].loss)
+
+
+@pytest.mark.parametrize("name", ["config.json", "training.json", "model.safetensors"])
+def test_a_damaged_or_foreign_file_in_a_run_is_refused_in_one_line(run, tmp_path, name):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in ("config.json", "training.json", "model.safetensors"):
+        content = (run / file).read_bytes()
+        (copy / file).write_bytes(content[: len(content) // 2] if file == name else content)
+    with pytest.raises((CheckpointError, ConfigError), match=name) as caught:
+        load_checkpoint(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_option_in_a_config_is_refused_with_the_nearest_name(run, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    config["network"]["dept"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "training.json").write_bytes((run / "training.json").read_bytes())
+    with pytest.raises(ConfigError, match=r"network\.dept.*did you mean 'depth'"):
+        load_checkpoint(tmp_path)
+
+
+def test_weights_of_another_network_are_refused_by_tensor(run, tmp_path):
+    checkpoint = load_checkpoint(run)
+    other = build_network(checkpoint.config.network.model_copy(update={"widths": (16, 24)}))
+    save_checkpoint(tmp_path / "mixed", other.state_dict(), checkpoint.config, checkpoint.record)
+    with pytest.raises(CheckpointError, match=r"tensor .*: the file has .*, the network expects"):
+        load_checkpoint(tmp_path / "mixed")
+
+
+def test_dice_by_case_leaves_out_what_is_in_neither_mask():
+    truth, predicted = np.array([0, 1, 1, 2], np.uint8), np.array([0, 1, 0, 0], np.uint8)
+    assert dice_by_case(predicted, truth, 4) == pytest.approx([2 / 3, 0.0])

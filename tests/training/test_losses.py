@@ -1,0 +1,41 @@
+"""The loss against its definition."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from embedded_vit.training.losses import segmentation_loss, soft_dice_loss
+
+
+def naive_dice_loss(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """TransUNet's DiceLoss, class by class."""
+    losses = []
+    for label in range(probabilities.shape[1]):
+        score, target = probabilities[:, label], (labels == label).float()
+        overlap, squares = (score * target).sum(), (target * target).sum() + (score * score).sum()
+        losses.append(1 - (2 * overlap + 1e-5) / (squares + 1e-5))
+    return torch.stack(losses).mean()
+
+
+def test_loss_is_the_papers_mixture():
+    logits, labels = torch.randn(2, 5, 8, 8), torch.randint(0, 5, (2, 8, 8))
+    expected = 0.4 * functional.cross_entropy(logits, labels) + 0.6 * naive_dice_loss(logits.softmax(1), labels)
+    torch.testing.assert_close(segmentation_loss(logits, labels), expected)
+
+
+def test_dice_loss_is_zero_for_a_perfect_answer_and_its_gradient_agrees():
+    labels = torch.randint(0, 4, (2, 8, 8))
+    perfect = functional.one_hot(labels, 4).movedim(-1, 1).float()
+    assert soft_dice_loss(perfect, labels).abs() < 1e-6
+    scores = torch.randn(2, 4, 8, 8, requires_grad=True)
+    ours = torch.autograd.grad(soft_dice_loss(scores.softmax(1), labels), scores)[0]
+    theirs = torch.autograd.grad(naive_dice_loss(scores.softmax(1), labels), scores)[0]
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits, labels = torch.randn(2, 5, 64, 64), torch.randint(0, 5, (2, 64, 64))
+    torch.testing.assert_close(
+        segmentation_loss(logits.bfloat16(), labels), segmentation_loss(logits.bfloat16().float(), labels)
+    )

@@ -1,0 +1,51 @@
+"""Learning rates and averaged weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from embedded_vit.errors import ConfigError
+from embedded_vit.training.schedule import learning_rate, make_optimizer, update_average
+from embedded_vit.training.settings import TrainingConfig
+
+
+def test_paper_scales_its_rate_with_the_batch_and_lets_it_fall_polynomially():
+    config = TrainingConfig.for_recipe("paper", batch_size=12)
+    assert config.learning_rate == pytest.approx(0.025)
+    assert learning_rate(0, 100, config) == pytest.approx(0.025)
+    assert learning_rate(50, 100, config) == pytest.approx(0.025 * 0.5**0.9)
+    assert learning_rate(99, 100, config) == pytest.approx(0.025 * 0.01**0.9)
+
+
+def test_modern_warms_up_and_ends_near_zero():
+    config = TrainingConfig.for_recipe("modern")
+    rates = [learning_rate(step, 1000, config) for step in range(1000)]
+    peak = rates.index(max(rates))
+    assert rates[0] < 0.05 * config.learning_rate
+    assert peak == pytest.approx(50, abs=1)
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 1e-4 * config.learning_rate
+
+
+def test_optimizers_are_the_recipes():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    paper = make_optimizer(network, TrainingConfig.for_recipe("paper"))
+    assert isinstance(paper, torch.optim.SGD)
+    assert (paper.defaults["momentum"], paper.defaults["weight_decay"]) == (0.9, 1e-4)
+    modern = make_optimizer(network, TrainingConfig.for_recipe("modern"))
+    decays = {parameter.ndim: group["weight_decay"] for group in modern.param_groups for parameter in group["params"]}
+    assert decays[1] == 0.0 < decays[2]
+
+
+def test_average_follows_slowly_and_more_quickly_at_first():
+    average, current = [torch.zeros(2)], [torch.ones(2)]
+    update_average(average, current, decay=0.99, step=0)
+    assert average[0][0] == pytest.approx(0.9)
+    update_average(average, [torch.zeros(2)], decay=0.5, step=10_000)
+    assert average[0][0] == pytest.approx(0.45)
+
+
+def test_settings_out_of_range_are_refused_by_name():
+    with pytest.raises(ConfigError, match="learning_rate"):
+        TrainingConfig.for_recipe("modern", learning_rate=-1.0)
