@@ -18,10 +18,7 @@ class NaiveNetwork:
 
     def __init__(self, state_dict: Mapping[str, Tensor]) -> None:
         self.tensors = dict(state_dict)
-        self.decoders = sorted(
-            name for name in {key.split(".")[0] for key in self.tensors} if name.startswith("decoder")
-        )
-        self.stages = len(self.decoders)
+        self.stages = len({key.split(".")[0] for key in self.tensors if key.startswith("decoder")})
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, 1 or 3, S, S) -> (B, K, S, S)."""
@@ -33,9 +30,7 @@ class NaiveNetwork:
             image = self.convolution(f"backbone.patch_embed{stage}.proj", image, stride=stride, padding=kernel // 2)
             height, width = image.shape[2:]
             tokens = self.norm(f"backbone.patch_embed{stage}.norm", image.flatten(2).transpose(1, 2))
-            depth = 1 + max(
-                int(match[1]) for key in self.tensors if (match := re.match(rf"backbone\.block{stage}\.(\d+)", key))
-            )
+            depth = len({match[0] for key in self.tensors if (match := re.match(rf"backbone\.block{stage}\.\d+", key))})
             for index in range(depth):
                 tokens = self.block(f"backbone.block{stage}.{index}", tokens, height, width)
             tokens = self.norm(f"backbone.norm{stage}", tokens)
@@ -94,9 +89,8 @@ class NaiveNetwork:
         weight = self.tensors[f"{name}.dwconv.dwconv.weight"]
         groups = image.shape[1] if weight.shape[1] == 1 else 1
         mixed = self.convolution(f"{name}.dwconv.dwconv", image, padding=1, groups=groups).flatten(2).transpose(1, 2)
-        return self.linear(
-            f"{name}.fc2", functional.gelu(self.norm(f"{name}.norm1", mixed + self.linear(f"{name}.fc1", tokens)))
-        )
+        normed = self.norm(f"{name}.norm1", mixed + self.linear(f"{name}.fc1", tokens))
+        return self.linear(f"{name}.fc2", functional.gelu(normed))
 
     def cross_attention(self, name: str, upsampled: Tensor, skip: Tensor, height: int, width: int) -> Tensor:
         values, source = (self.norm(f"{name}.norm1", part).transpose(1, 2) for part in (upsampled, skip))

@@ -107,11 +107,8 @@ def test_three_stages_map_to_the_names_of_dae_former():
 @pytest.mark.parametrize("wrap", ["module", "state_dict"])
 def test_prefix_and_nesting_of_data_parallel_checkpoints_are_understood(wrap):
     state_dict = small_state_dict()
-    wrapped = (
-        {f"module.{name}": tensor for name, tensor in state_dict.items()}
-        if wrap == "module"
-        else {"state_dict": state_dict}
-    )
+    prefixed = {f"module.{name}": tensor for name, tensor in state_dict.items()}
+    wrapped = prefixed if wrap == "module" else {"state_dict": state_dict}
     loaded = load_reference("embedded-vit-64", wrapped)
     assert torch.equal(loaded.head.weight, state_dict["decoder_1.last_layer.weight"][..., 0, 0])
 

@@ -52,20 +52,21 @@ def test_labels_move_with_the_image():
     assert (expected == changed_labels)[inside].float().mean() > 0.9
 
 
-def test_modern_mirrors_only_where_the_label_set_allows_it():
-    def mirrored(mirror: bool) -> int:
-        draws = [draw("modern", np.random.default_rng(seed), mirror=mirror) for seed in range(200)]
-        return sum(np.linalg.det(drawn.matrix[:, :2]) < 0 for drawn in draws)
+def modern_matrix(seed: int, *, mirror: bool) -> np.ndarray:
+    return draw("modern", np.random.default_rng(seed), mirror=mirror).matrix
 
-    assert mirrored(False) == 0
-    assert 70 < mirrored(True) < 130
+
+def is_mirrored(matrix: np.ndarray) -> bool:
+    return np.linalg.det(matrix[:, :2]) < 0
+
+
+def test_modern_mirrors_only_where_the_label_set_allows_it():
+    assert not any(is_mirrored(modern_matrix(seed, mirror=False)) for seed in range(200))
+    assert 70 < sum(is_mirrored(modern_matrix(seed, mirror=True)) for seed in range(200)) < 130
 
 
 def test_modern_mirrors_left_to_right_which_is_along_rows():
-    seed = next(
-        s for s in range(50) if np.linalg.det(draw("modern", np.random.default_rng(s), mirror=True).matrix[:, :2]) < 0
-    )
-    matrix = draw("modern", np.random.default_rng(seed), mirror=True).matrix
+    matrix = next(matrix for seed in range(50) if is_mirrored(matrix := modern_matrix(seed, mirror=True)))
     assert matrix[0, 0] > 0 > matrix[1, 1]  # columns (front to back) keep their direction
 
 
@@ -102,16 +103,14 @@ def test_noise_depends_on_the_slices_own_seed_only():
 
 
 def test_blur_keeps_the_mean_and_lowers_contrast():
-    images = torch.rand(2, 1, SIZE, SIZE) * 2 - 1
-    blurred, _ = distort(
-        images.clone(), torch.zeros(2, SIZE, SIZE, dtype=torch.long), [Distortion(blur_pixels=1.0)] * 2
-    )
+    images, labels = torch.rand(2, 1, SIZE, SIZE) * 2 - 1, torch.zeros(2, SIZE, SIZE, dtype=torch.long)
+    blurred, _ = distort(images.clone(), labels, [Distortion(blur_pixels=1.0)] * 2)
     assert blurred.mean() == pytest.approx(images.mean().item(), abs=0.02)
     assert blurred.std() < 0.5 * images.std()
 
 
 def test_context_slices_share_one_geometry():
     images, labels = batch(2)
-    noiseless = [Distortion(matrix=draw("modern", np.random.default_rng(s), mirror=False).matrix) for s in (1, 2)]
+    noiseless = [Distortion(matrix=modern_matrix(seed, mirror=False)) for seed in (1, 2)]
     changed, _ = distort(images.repeat(1, 3, 1, 1), labels, noiseless)
     assert torch.equal(changed[:, 0], changed[:, 1])

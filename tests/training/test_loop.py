@@ -24,19 +24,8 @@ from embedded_vit.training.train import train
 
 EPOCHS = 30
 TINY = {"measures": {"image_size": 32, "widths": (8, 16)}, "threads": 1}
-OPTIONS = [
-    "--image-size",
-    "32",
-    "--widths",
-    "8",
-    "16",
-    "--batch-size",
-    "8",
-    "--threads",
-    "1",
-    "--validation-cases",
-    "1",
-]
+OPTIONS = "--image-size 32 --widths 8 16 --batch-size 8 --threads 1 --validation-cases 1"
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def settings(recipe: str = "modern", **given) -> TrainingConfig:
@@ -47,7 +36,7 @@ def command(data: Path, output: Path, *more: str, processes: int = 1) -> list[st
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29631", "-m"]
-    return [*start, "embedded_vit", "train", "--data", str(data), "--output", str(output), *OPTIONS, *more]
+    return [*start, "embedded_vit", "train", "--data", str(data), "--output", str(output), *OPTIONS.split(), *more]
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -101,36 +90,30 @@ def test_a_loaded_checkpoint_computes_and_can_be_saved_again(run, tmp_path):
 @pytest.mark.parametrize("recipe", ["paper", "modern"])
 def test_killed_and_resumed_equals_uninterrupted(recipe, synapse_folder, tmp_path):
     arguments = ["--recipe", recipe, "--epochs", "4"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(synapse_folder, killed, *arguments), env=environment, stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:  # one epoch is whole, the next has begun
-        if line.startswith("epoch 2/"):
-            break
-    time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(
+        command(synapse_folder, killed, *arguments), env=ONE_THREAD, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:  # one epoch is whole, the next has begun
+            if line.startswith("epoch 2/"):
+                break
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
     assert len(load_checkpoint(killed).record.epochs) < 4
-    subprocess.run(
-        command(synapse_folder, killed, *arguments, "--resume"), env=environment, check=True, capture_output=True
-    )
-    subprocess.run(
-        command(synapse_folder, tmp_path / "whole", *arguments), env=environment, check=True, capture_output=True
-    )
-    assert same_weights(killed, tmp_path / "whole")
-    losses = [[row.loss for row in load_checkpoint(folder).record.epochs] for folder in (killed, tmp_path / "whole")]
+    for folder, more in ((killed, ["--resume"]), (whole, [])):
+        subprocess.run(
+            command(synapse_folder, folder, *arguments, *more), env=ONE_THREAD, check=True, capture_output=True
+        )
+    assert same_weights(killed, whole)
+    losses = [[row.loss for row in load_checkpoint(folder).record.epochs] for folder in (killed, whole)]
     assert losses[0] == losses[1]
 
 
 def test_two_processes_equal_one_at_the_same_global_batch(synapse_folder, tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for count in (1, 2):
         subprocess.run(
             command(synapse_folder, tmp_path / str(count), "--epochs", "2", "--recipe", "paper", processes=count),
-            env=environment, check=True, capture_output=True,
+            env=ONE_THREAD, check=True, capture_output=True,
         )  # fmt: skip
     one, two = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 2))
     for name in one:

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from embedded_vit.layers.dual_block import DualBlock
+from embedded_vit.layers.feed_forward import MixFeedForward
 from embedded_vit.layers.patches import PatchEmbedding
 from embedded_vit.models.embedded_vit import HEADS, DecoderStage
 from embedded_vit.models.registry import NETWORKS, NetworkConfig, build_network
@@ -114,5 +115,5 @@ def published_parameters(config: NetworkConfig) -> int | None:
             everything.extend([PatchEmbedding(coarsest, width, kernel_size=3, stride=2), nn.LayerNorm(width)])
     total = sum(parameter.numel() for parameter in everything.parameters())
     # Two norms of every feed-forward layer's three are dead: weight and bias each, as wide as the hidden layer.
-    hidden = [module.fc1.out_features for module in everything.modules() if hasattr(module, "fc1")]
-    return total + 4 * sum(hidden)
+    hidden = sum(module.fc1.out_features for module in everything.modules() if isinstance(module, MixFeedForward))
+    return total + 4 * hidden

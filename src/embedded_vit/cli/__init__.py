@@ -11,7 +11,15 @@ from embedded_vit.errors import EmbeddedVitError
 
 __all__ = ["main"]
 
-VERBS = ("phantom", "data", "train", "evaluate", "export", "predict", "info")
+VERBS = {
+    "data": "Check a data set: its cases and everything that is wrong.",
+    "phantom": "Generate a labelled data set of patients who do not exist.",
+    "train": "Train a network on a labelled data set.",
+    "evaluate": "Score a trained network on labelled cases, with a report.",
+    "export": "Turn a trained network into one file.",
+    "predict": "Segment a scan with that file.",
+    "info": "Show what a network is and what it costs.",
+}
 
 
 def application() -> App:
@@ -22,8 +30,8 @@ def application() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for verb in VERBS:
-        app.command(f"embedded_vit.cli.{verb}:command", name=verb)
+    for verb, summary in VERBS.items():
+        app.command(f"embedded_vit.cli.{verb}:command", name=verb, help=summary)
     return app
 
 

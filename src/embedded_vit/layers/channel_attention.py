@@ -36,9 +36,7 @@ class ChannelAttention(nn.Module):
         return self._by_tokens(tokens)
 
     def _by_covariance(self, tokens: Tensor) -> Tensor:
-        scaled = (
-            tokens * tokens.shape[1] ** -0.5
-        )  # the scale cancels in the normalisation; without it half precision overflows
+        scaled = tokens * tokens.shape[1] ** -0.5  # cancels in the normalisation; without it half precision overflows
         gram = (scaled.mT @ scaled).float()  # (B, C, C)
         with torch.autocast(tokens.device.type, enabled=False):
             query, key, value = self.qkv.weight.float().unflatten(0, (3, self.heads, -1))  # each (heads, C/heads, C)

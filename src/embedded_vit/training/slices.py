@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.datasets.check import grid_problem
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import DataSetError
 from embedded_vit.io.atomic import atomic_path, write_text
@@ -113,11 +114,8 @@ def prepare_slices(
         for name in names:
             case = data_set.case(name)
             volume, label_map = data_set.read_volume(case).reoriented(), data_set.read_labels(case).reoriented()
-            if volume.shape != label_map.array.shape:
-                raise DataSetError(
-                    f"{data_set.folder}: case {name}: the scan is {volume.shape}, its mask {label_map.array.shape}; "
-                    "they must be equal"
-                )
+            if problem := grid_problem(volume, label_map):
+                raise DataSetError(f"{data_set.folder}: case {name}: {problem}; repair it or remove the case")
             grid = Grid.of(volume, single)
             for image, mask in zip(network_inputs(volume, single, grid=grid), label_map.array, strict=True):
                 reduced = grid.reduce_labels(mask, data_set.labels.classes)

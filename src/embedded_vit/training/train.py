@@ -95,6 +95,8 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
+    if device == "cpu" and training.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        Console(stderr=True).print("this processor only emulates bf16, about ten times slower than --precision fp32")
     with joined_processes(device) as processes:
         if device == "cuda" and processes.count > 1:
             device = f"cuda:{processes.local_rank}"
