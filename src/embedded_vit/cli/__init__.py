@@ -43,6 +43,12 @@ def main() -> None:
         message = " ".join(str(error).split())
         print(f"embedded-vit: {message} (see --help)", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "embedded_vit").startswith("embedded_vit"):
+            raise
+        needs = "this needs more than the runtime; install it with: pip install 'embedded-vit[train]'"
+        print(f"embedded-vit: {needs} (no module '{error.name}')", file=sys.stderr)
+        sys.exit(2)
     except EmbeddedVitError as error:
         print(f"embedded-vit: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

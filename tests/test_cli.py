@@ -1,0 +1,51 @@
+"""The command line: one line and a status for everything that is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def embedded_vit(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "embedded_vit", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["info", "--network", "embedded-vit-46"], "did you mean 'embedded-vit-64'"),
+        (["info", "--network", "embedded-vit-64", "--image-size", "100"], "96 or 104"),
+        (["info", "--netwrok", "embedded-vit-64"], "--network"),
+        (["info"], "--network NAME"),
+        (["info", "no/such/run"], "not a run"),
+        (["train"], "--data"),
+        (["train", "--data", "/no/such/folder", "--output", "x", "--network", "embedded-vit-64"], "no such folder"),
+        (["train", "--data", ".", "--output", "x", "--network", "embedded-vit-64", "--epochs", "0"], "epochs"),
+    ],
+)
+def test_bad_input_gets_one_line_and_status_two(arguments, named):
+    result = embedded_vit(*arguments)
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_info_shows_what_folding_and_dropping_save():
+    result = embedded_vit("info", "--network", "embedded-vit-64")
+    for figure in ("330,169", "1,314,161", "74.9 % dead", "44,969,984", "60,461,056", "25.6 % saved"):
+        assert figure in result.stdout
+
+
+def test_measures_describe_a_network_as_well_as_a_name():
+    result = embedded_vit("info", "--image-size", 224, "--widths", 32, 80, "--depth", 1)
+    assert "custom: 1 x 224 x 224" in result.stdout
+
+
+def test_help_names_every_verb_and_the_limits_of_use():
+    result = embedded_vit("--help")
+    for word in ("train", "predict", "evaluate", "export", "data", "phantom", "info", "Research use only"):
+        assert word in result.stdout

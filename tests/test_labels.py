@@ -1,0 +1,34 @@
+"""Label sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from embedded_vit.errors import ConfigError
+from embedded_vit.labels import SYNAPSE_LABELS, LabelSet
+
+
+def test_the_synapse_organs_are_in_transunets_order():
+    assert SYNAPSE_LABELS.names == (
+        "aorta", "gallbladder", "left kidney", "right kidney", "liver", "pancreas", "spleen", "stomach",
+    )  # fmt: skip
+    assert SYNAPSE_LABELS.classes == 9
+    assert not SYNAPSE_LABELS.mirror
+
+
+def test_names_get_numbers_and_different_colours():
+    labels = LabelSet.from_names([f"structure {number}" for number in range(16)])
+    assert [label.id for label in labels.labels] == list(range(1, 17))
+    assert len({label.rgb for label in labels.labels}) == 16
+
+
+def test_numbers_with_gaps_are_refused():
+    values = LabelSet.from_names(["a", "b"]).model_dump()
+    values["labels"][1]["id"] = 4
+    with pytest.raises(ConfigError, match=r"without gaps, got \[1, 4\]"):
+        LabelSet.parse(values, source="test")
+
+
+def test_no_structure_at_all_is_refused():
+    with pytest.raises(ConfigError, match="at least one structure"):
+        LabelSet.parse({"labels": []}, source="test")

@@ -1,0 +1,136 @@
+"""Preprocessing: the numbers that a network sees, and the way back to the scan's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from torch.nn import functional
+
+from embedded_vit.errors import ConfigError
+from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network_inputs
+from embedded_vit.volume import Volume
+
+CT = Preprocessing.for_modality("CT", image_size=16)
+
+
+def volume(array: np.ndarray, spacing_mm=(1.0, 1.0, 1.0), **fields) -> Volume:
+    """A volume in training orientation from (channels, slices, rows, columns)."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = spacing_mm[0], -spacing_mm[1], -spacing_mm[2], 1
+    return Volume(array, affine, **fields)
+
+
+def test_ct_window_goes_to_minus_one_and_one():
+    hounsfield = np.array([-1000, -125, 75, 275, 3000], np.int16)
+    array = np.broadcast_to(hounsfield[None, :, None, None], (1, 5, 16, 16)).copy()
+    images = list(network_inputs(volume(array), CT))
+    assert [round(float(image.mean()), 6) for image in images] == [-1, -1, 0, 1, 1]
+
+
+def test_slope_and_intercept_of_the_file_are_applied():
+    array = np.full((1, 1, 16, 16), 0.5, np.float32)
+    (image,) = network_inputs(volume(array, slope=400, intercept=-125), CT)
+    assert image == pytest.approx(np.zeros((1, 16, 16)), abs=1e-6)
+
+
+def test_mr_ranges_are_each_volumes_and_channels_own():
+    rng = np.random.default_rng(0)
+    array = rng.uniform(1, 100, (2, 4, 32, 32)).astype(np.float32)
+    array[1] *= 10_000
+    preprocessing = Preprocessing.for_modality("MR", image_size=32, channels=("T1", "T2"))
+    images = np.stack(list(network_inputs(volume(array), preprocessing)))
+    assert images.shape == (4, 2, 32, 32)
+    assert images[:, 0].mean() == pytest.approx(images[:, 1].mean(), abs=0.1)
+    assert images.min() >= -1
+    assert images.max() <= 1
+
+
+def test_a_constant_mr_volume_gives_finite_numbers():
+    (image,) = network_inputs(
+        volume(np.zeros((1, 1, 16, 16), np.int16)), Preprocessing.for_modality("MR", image_size=16)
+    )
+    assert np.isfinite(image).all()
+
+
+def test_context_repeats_the_first_and_last_slice():
+    array = np.broadcast_to(np.array([-125, -25, 75, 175, 275])[None, :, None, None], (1, 5, 16, 16)).astype(np.int16)
+    images = list(network_inputs(volume(array), CT.model_copy(update={"context_slices": 3})))
+    values = [[round(float(value), 3) for value in image[:, 0, 0]] for image in images]
+    assert values == [[-1, -1, -0.5], [-1, -0.5, 0], [-0.5, 0, 0.5], [0, 0.5, 1], [0.5, 1, 1]]
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_cubic_equals_scipys_zoom(size):
+    image = np.random.default_rng(0).random((200, 200), np.float32)
+    reduced = Grid.between((200, 200), size, interpolation="cubic").reduce(image)
+    np.testing.assert_allclose(reduced, scipy.ndimage.zoom(image, size / 200, order=3), atol=2e-6)
+
+
+@pytest.mark.parametrize(("source", "target"), [(512, 64), (100, 64), (50, 128)])
+def test_antialias_equals_torchs(source, target):
+    image = np.random.default_rng(0).random((source, source), np.float32)
+    expected = functional.interpolate(
+        torch.from_numpy(image)[None, None], (target, target), mode="bilinear", antialias=True
+    )
+    np.testing.assert_allclose(Grid.between((source, source), target).reduce(image), expected[0, 0], atol=2e-5)
+
+
+def test_enlarging_equals_torchs_bilinear():
+    logits = np.random.default_rng(0).standard_normal((3, 16, 16)).astype(np.float32)
+    expected = functional.interpolate(torch.from_numpy(logits)[None], (50, 50), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(Grid.between((50, 50), 16).enlarge(logits), expected[0], atol=2e-5)
+
+
+def test_a_slice_that_is_not_square_lies_in_the_middle_of_a_square_of_air():
+    grid = Grid.between((32, 64), 16)
+    reduced = grid.reduce(np.ones((32, 64), np.float32))
+    assert reduced[:3].max() == reduced[-3:].max() == 0
+    assert reduced[5:11] == pytest.approx(np.ones((6, 16)), abs=1e-6)
+    assert grid.enlarge(np.ones((1, 16, 16), np.float32)).shape == (1, 32, 64)
+
+
+def test_pixels_that_are_not_square_are_seen_in_millimetres():
+    tall = Grid.between((32, 64), 16, spacing_mm=(2.0, 1.0)).reduce(np.ones((32, 64), np.float32))
+    assert tall == pytest.approx(np.ones((16, 16)), abs=1e-6)
+
+
+def test_labels_go_to_the_class_that_covers_most_of_a_pixel():
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:17], mask[17:] = 3, 5
+    reduced = Grid.between((32, 32), 8).reduce_labels(mask, classes=9)
+    assert reduced[:4].tolist() == [[3] * 8] * 4
+    assert reduced[4:].tolist() == [[5] * 8] * 4
+
+
+def test_labels_come_back_where_they_were():
+    mask = np.zeros((96, 80), np.uint8)
+    mask[20:60, 30:55], mask[70:90, 10:30] = 1, 2
+    grid = Grid.between((96, 80), 48)
+    one_hot = (grid.reduce_labels(mask, 3)[None] == np.arange(3)[:, None, None]).astype(np.float32)
+    assert (grid.enlarge(one_hot).argmax(axis=0) == mask).mean() > 0.985
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"window_hu": (275, -125)}, "must rise"),
+        ({"window_hu": None}, "window_hu"),
+        ({"window_hu": (0, 1), "percentiles": (0, 1)}, "one of them"),
+        ({"window_hu": (0, 1), "context_slices": 2}, "context_slices"),
+        ({"window_hu": (0, 1), "image_sise": 64}, "did you mean 'image_size'"),
+    ],
+)
+def test_contracts_that_make_no_sense_are_refused_by_name(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        Preprocessing.parse({"image_size": 64, **settings}, source="test")
+
+
+def test_intensities_of_a_large_volume_are_sampled_alike():
+    array = np.random.default_rng(0).normal(500, 100, (1, 40, 256, 256)).astype(np.float32)
+    preprocessing = Preprocessing.for_modality("MR", image_size=16)
+    sampled = Intensities.of(volume(array), preprocessing)
+    low, high = np.percentile(array, (0.5, 99.5))
+    assert float(sampled.low[0, 0, 0]) == pytest.approx(low, abs=2)
+    assert float(sampled.high[0, 0, 0]) == pytest.approx(high, abs=2)

@@ -1,0 +1,56 @@
+"""Volumes: orientations are views, and voxels stay where they are in the patient."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import nibabel.orientations as orientations
+import numpy as np
+import pytest
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.volume import LabelMap, Volume, check_affine
+
+CODES = ["".join(code) for order in permutations(("RL", "AP", "SI")) for code in product(*order)]
+
+
+def affine(codes: str, spacing_mm=(2.0, 3.0, 4.0)) -> np.ndarray:
+    matrix = orientations.inv_ornt_aff(orientations.axcodes2ornt(tuple(codes)), (5, 6, 7))
+    return matrix @ np.diag([*spacing_mm, 1.0])
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_reorienting_keeps_every_voxel_at_its_place_in_the_patient(codes):
+    array = np.arange(5 * 6 * 7).reshape(1, 5, 6, 7)
+    volume = Volume(array, affine(codes))
+    upright = volume.reoriented("SLP")
+    assert "".join(orientations.aff2axcodes(upright.affine)) == "SLP"
+    for index in [(0, 0, 0), (1, 2, 3), (4, 5, 6)]:
+        (place,) = np.argwhere(upright.array[0] == array[0][index])
+        np.testing.assert_allclose(upright.affine @ [*place, 1], volume.affine @ [*index, 1], atol=1e-9)
+
+
+def test_reorienting_is_a_view():
+    mask = LabelMap(np.zeros((5, 6, 7), np.uint8), affine("RAS"))
+    mask.reoriented().array[0, 0, 0] = 7
+    assert mask.array.max() == 7
+
+
+@pytest.mark.parametrize(
+    ("matrix", "named"),
+    [
+        (np.diag([1.0, 0.0, 1.0, 1.0]), "zero"),
+        (np.full((4, 4), np.nan), "finite"),
+        (np.array([[1.0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]), "singular"),
+    ],
+)
+def test_an_affine_that_puts_voxels_nowhere_is_refused(matrix, named):
+    with pytest.raises(FileFormatError, match=named):
+        check_affine(matrix, "scan.nii")
+
+
+def test_the_number_of_axes_is_checked():
+    with pytest.raises(FileFormatError, match="4 axes"):
+        Volume(np.zeros((5, 6, 7)), np.eye(4))
+    with pytest.raises(FileFormatError, match="3 axes"):
+        LabelMap(np.zeros((1, 5, 6, 7), np.uint8), np.eye(4))
