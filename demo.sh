@@ -4,7 +4,7 @@ set -eu
 
 data=${1:-}
 out=runs/demo
-epochs=${EPOCHS:-24}
+epochs=${EPOCHS:-40}
 rm -rf "$out"
 mkdir -p "$out"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,10 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from embedded_vit import __version__
-from embedded_vit.runtime.engine import available_cores
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["case_digest", "describe_machine", "processor_name", "versions"]
+__all__ = ["available_cores", "case_digest", "describe_machine", "processor_name", "versions"]
+
+
+def available_cores() -> int:
+    """The cores that this process may run on, which a container or `taskset` may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def processor_name() -> str:

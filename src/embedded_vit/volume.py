@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["TRAINING_ORIENTATION", "LabelMap", "Volume", "check_affine", "spacing_of"]
+__all__ = ["TRAINING_ORIENTATION", "LabelMap", "Volume", "border", "check_affine", "spacing_of"]
 
 TRAINING_ORIENTATION = "SLP"
 
@@ -118,6 +118,24 @@ class LabelMap:
         """The same mask with its axes permuted and flipped to `codes`; a view."""
         array, affine = _reorient(self.array, self.affine, codes)
         return replace(self, array=array, affine=affine)
+
+
+def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The voxels of a mask that have a face in common with a voxel outside it, or with the array's edge.
+
+    Args:
+        mask: bool, any number of axes.
+
+    Returns:
+        bool, the same shape: the mask less its erosion by one voxel along the axes.
+    """
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        here, neighbours = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        here[1:] &= neighbours[:-1]
+        here[:-1] &= neighbours[1:]
+        here[[0, -1]] = False
+    return mask & ~inner
 
 
 def _reorient(array: NDArray[Any], affine: NDArray[np.float64], codes: str) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
 from embedded_vit.evaluation.metrics import (
-    border,
     compare,
     hausdorff_95,
     normalised_surface_dice,

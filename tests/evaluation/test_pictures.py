@@ -8,7 +8,8 @@ import pytest
 from matplotlib.image import imread
 from memory_data_set import LABELS, SLP_AFFINE, box_mask
 
-from embedded_vit.evaluation.pictures import PictureCollector, overlay, png_data_uri, slice_dice
+from embedded_vit.evaluation.pictures import PictureCollector, png_data_uri, slice_dice
+from embedded_vit.overlay import overlay
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 

@@ -12,7 +12,8 @@ from artifact_fixtures import threshold_graph
 from embedded_vit.errors import ConfigError, FileFormatError, NetworkError
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import OnnxEngine, available_cores
+from embedded_vit.provenance import available_cores
+from embedded_vit.runtime.engine import OnnxEngine
 
 MakeArtifact = Callable[..., Path]
 

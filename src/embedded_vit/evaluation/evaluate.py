@@ -20,8 +20,7 @@ from embedded_vit.evaluation.report import render_report
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
 from embedded_vit.evaluation.subject import ChosenCases, Subject, Subset, open_subject
 from embedded_vit.io.atomic import refuse_existing, write_text
-from embedded_vit.provenance import case_digest, describe_machine, versions
-from embedded_vit.runtime.engine import available_cores
+from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
 
 __all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate"]
 

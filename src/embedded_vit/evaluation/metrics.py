@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
 
-__all__ = ["Comparison", "border", "compare", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
+from embedded_vit.volume import border
+
+__all__ = ["Comparison", "compare", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
 
 Box = tuple[slice, slice, slice]
 
@@ -96,24 +98,6 @@ def compare(
 
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         return tuple(pool.map(compare_label, range(1, labels + 1)))
-
-
-def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The voxels of a mask that have a face in common with a voxel outside it, or with the array's edge.
-
-    Args:
-        mask: bool, any number of axes.
-
-    Returns:
-        bool, the same shape: the mask less its erosion by one voxel along the axes.
-    """
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        here, neighbours = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
-        here[1:] &= neighbours[:-1]
-        here[:-1] &= neighbours[1:]
-        here[[0, -1]] = False
-    return mask & ~inner
 
 
 def surface_distances(

@@ -10,14 +10,11 @@ import numpy as np
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from embedded_vit.evaluation.metrics import border
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Intensities, Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["PictureCollector", "SlicePicture", "overlay", "png_data_uri", "slice_dice"]
-
-OPACITY = 0.45  # of a structure's area; its outline is opaque
+__all__ = ["PictureCollector", "SlicePicture", "png_data_uri", "slice_dice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,26 +117,6 @@ def slice_dice(
         if total.any():
             dice[index] = np.mean(2 * sizes[2][total > 0] / total[total > 0])
     return dice, shown
-
-
-def overlay(grey: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:
-    """Lay the structures' colours over a grey picture, their outlines opaque.
-
-    Args:
-        grey: (height, width) uint8.
-        mask: (height, width) uint8 labels.
-        labels: For the colours.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
-    picture = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
-    for label in labels.labels:
-        area = mask == label.id
-        if area.any():
-            picture[area] = (1 - OPACITY) * picture[area] + OPACITY * np.array(label.rgb, np.float32)
-            picture[border(area)] = label.rgb
-    return np.rint(picture).astype(np.uint8)
 
 
 def png_data_uri(picture: NDArray[np.uint8]) -> str:

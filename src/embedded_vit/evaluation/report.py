@@ -9,10 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from embedded_vit import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.box_plot import BoxPlot, box_plot
-from embedded_vit.evaluation.pictures import SlicePicture, overlay, png_data_uri
+from embedded_vit.evaluation.pictures import SlicePicture, png_data_uri
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
+from embedded_vit.overlay import overlay
 
 __all__ = ["METRIC_TITLES", "render_report"]
 

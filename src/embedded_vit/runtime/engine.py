@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +12,9 @@ from typing_extensions import Self
 
 from embedded_vit.artifact.manifest import Manifest, read_artifact
 from embedded_vit.errors import ConfigError, FileFormatError, NetworkError
+from embedded_vit.provenance import available_cores
 
-__all__ = ["Engine", "OnnxEngine", "available_cores"]
+__all__ = ["Engine", "OnnxEngine"]
 
 
 class Engine(Protocol):
@@ -90,13 +90,6 @@ class OnnxEngine:
             raise FileFormatError(f"{self._source}: ONNX Runtime cannot run it: {_first_line(error)}") from error
         result: NDArray[np.float32] = logits
         return result
-
-
-def available_cores() -> int:
-    """The cores that this process may run on, which a container or `taskset` may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _session_options(threads: int | None) -> onnxruntime.SessionOptions:

@@ -13,9 +13,9 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.evaluation.pictures import overlay
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.labels import LabelSet
+from embedded_vit.overlay import overlay
 from embedded_vit.training.checkpoint import EpochMetrics
 
 mpl.use("Agg")

@@ -1,0 +1,52 @@
+"""Draws the README's picture: slices of phantoms, their truth, and what a network makes of them.
+
+python benchmarks/picture.py runs/demo/model.onnx runs/demo/phantom docs/demo.png
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.patches import Patch
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.evaluation.pictures import slice_dice
+from embedded_vit.overlay import overlay
+from embedded_vit.preprocessing import Intensities
+from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.segmentation import segment
+
+
+def main() -> None:
+    model, data, picture = (Path(argument) for argument in sys.argv[1:4])
+    engine, data_set = OnnxEngine.load(model), open_data_set(data)
+    labels, preprocessing = data_set.labels, engine.manifest.preprocessing
+    cases = [case for case in data_set.cases if case.reserved_for_test][:3]
+    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), layout="constrained", facecolor="black")
+    for column, case in enumerate(cases):
+        volume, truth = data_set.read_volume(case), data_set.read_labels(case).reoriented()
+        predicted = segment(volume, preprocessing, engine).reoriented()
+        upright = volume.reoriented()
+        dice, shown = slice_dice(predicted.array, truth.array, len(labels.labels))
+        full = np.flatnonzero(shown == shown.max())
+        index = int(full[np.argsort(dice[full])[len(full) // 2]])  # the median of the slices that show most
+        grey = Intensities.of(volume, preprocessing).normalise(upright.intensities(index))[0].T
+        for row, (name, mask) in enumerate((("truth", truth), ("prediction", predicted))):
+            axes[row, column].imshow(overlay((grey * 255).astype(np.uint8), mask.array[index].T, labels))
+            title = name if row == 0 else f"{name}, Dice {dice[index]:.2f}"
+            axes[row, column].set_title(title, color="white", fontsize=9)
+            axes[row, column].axis("off")
+    patches = [Patch(color=label.colour, label=label.name) for label in labels.labels]
+    figure.legend(handles=patches, loc="outside lower center", ncols=8, frameon=False, labelcolor="white", fontsize=8)
+    figure.savefig(picture, dpi=110, facecolor="black")
+    print(picture)
+
+
+if __name__ == "__main__":
+    main()
