@@ -7,9 +7,10 @@ from itertools import permutations, product
 import nibabel.orientations as orientations
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.volume import LabelMap, Volume, check_affine
+from embedded_vit.volume import LabelMap, Volume, border, check_affine
 
 CODES = ["".join(code) for order in permutations(("RL", "AP", "SI")) for code in product(*order)]
 
@@ -54,3 +55,9 @@ def test_the_number_of_axes_is_checked():
         Volume(np.zeros((5, 6, 7)), np.eye(4))
     with pytest.raises(FileFormatError, match="3 axes"):
         LabelMap(np.zeros((1, 5, 6, 7), np.uint8), np.eye(4))
+
+
+def test_border_is_the_mask_less_its_erosion():
+    mask = np.random.default_rng(0).random((7, 9, 8)) > 0.2
+    np.testing.assert_array_equal(border(mask), mask & ~binary_erosion(mask))
+    np.testing.assert_array_equal(border(mask[3]), mask[3] & ~binary_erosion(mask[3]))

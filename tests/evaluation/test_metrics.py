@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
 
 from embedded_vit.evaluation.metrics import (
     compare,
@@ -71,12 +70,6 @@ def test_equal_masks_score_perfectly() -> None:
     mask = blobs(3)
     for result in compare(mask, mask, labels=8, spacing=ANISOTROPIC_MM, tolerance=2):
         assert (result.dice, result.jaccard, result.hausdorff_95, result.surface_dice) == (1, 1, 0, 1)
-
-
-def test_border_is_the_mask_less_its_erosion() -> None:
-    mask = blobs(1) > 4
-    np.testing.assert_array_equal(border(mask), mask & ~binary_erosion(mask))
-    np.testing.assert_array_equal(border(mask[3]), mask[3] & ~binary_erosion(mask[3]))
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), ANISOTROPIC_MM])
