@@ -10,7 +10,7 @@ mkdir -p "$out"
 
 if [ -z "$data" ]; then
     data=$out/phantom
-    embedded-vit phantom "$data" --cases 12
+    embedded-vit phantom "$data" --cases 12 --layout nnunet
 fi
 embedded-vit data "$data"
 embedded-vit train --data "$data" --network embedded-vit-64 --context-slices 3 --epochs "$epochs" --output "$out/run"

@@ -43,5 +43,5 @@ def decathlon_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def nnunet_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four phantoms of 12 x 96 x 96 voxels as an nnU-Net v2 raw data set, stored LPS."""
+    """Four phantoms of 12 x 96 x 96 voxels as an nnU-Net v2 raw data set, stored LPS: three train, one tests."""
     return _phantoms(tmp_path_factory, "nnunet", 4)

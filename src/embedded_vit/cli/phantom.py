@@ -20,7 +20,7 @@ def command(
 
     Args:
         folder: Where to write them; must be empty or not exist.
-        cases: How many patients; in TransUNet's layout the last quarter of them is there to test.
+        cases: How many patients; the last quarter of them is there to test, but for the Decathlon's layout.
         layout: transunet, decathlon (Medical Segmentation Decathlon) or nnunet (v2 raw).
         size: Rows and columns of every slice.
         slices: Slices of every patient, over about 23 cm.

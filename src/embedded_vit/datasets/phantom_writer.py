@@ -41,7 +41,8 @@ def write_phantoms(
 
     Args:
         folder: Where to; must be empty or not exist.
-        cases: How many patients; in TransUNet's layout the last quarter of them, at least one, is there to test.
+        cases: How many patients; the last quarter of them, at least one, is there to test, but for the Decathlon's
+            layout, which has no labelled test cases.
         layout: "transunet", "decathlon" or "nnunet" (v2 raw).
         settings: Size of the volumes.
         seed: The same seed writes the same data set.
@@ -59,13 +60,13 @@ def write_phantoms(
     try:
         temporary.mkdir(parents=True)
         write = {"transunet": _write_transunet, "decathlon": _write_decathlon, "nnunet": _write_nnunet}[layout]
-        first_test = cases + 1 - max(1, round(cases / 4)) if layout == "transunet" else cases + 1
+        training = cases if layout == "decathlon" else cases - max(1, round(cases / 4))
         for number in range(1, cases + 1):
             volume, labels = make_phantom(number, seed=seed, settings=settings)
-            write(temporary, number, volume, labels, number >= first_test)
+            write(temporary, number, volume, labels, number > training)
             on_case()
         if layout != "transunet":
-            _write_description(temporary, layout, cases)
+            _write_description(temporary, layout, training)
         if folder.exists():
             folder.rmdir()
         os.replace(temporary, folder)
@@ -95,23 +96,24 @@ def _write_transunet(folder: Path, number: int, volume: Volume, labels: LabelMap
         file.writelines(f"{name}\n" for name in names)
 
 
-def _write_decathlon(folder: Path, number: int, volume: Volume, labels: LabelMap, _test: bool) -> None:
-    _write_nifti(folder, f"phantom_{number:04d}", "", volume, labels)
+def _write_decathlon(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
+    _write_nifti(folder, number, "", volume, labels, test)
 
 
-def _write_nnunet(folder: Path, number: int, volume: Volume, labels: LabelMap, _test: bool) -> None:
-    _write_nifti(folder, f"phantom_{number:04d}", "_0000", volume, labels)
+def _write_nnunet(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
+    _write_nifti(folder, number, "_0000", volume, labels, test)
 
 
-def _write_nifti(folder: Path, case: str, channel: str, volume: Volume, labels: LabelMap) -> None:
+def _write_nifti(folder: Path, number: int, channel: str, volume: Volume, labels: LabelMap, test: bool) -> None:
     """In the axis order that scanners' files have: columns to the left, rows to posterior, slices last."""
-    write_volume(folder / "imagesTr" / f"{case}{channel}.nii.gz", volume.reoriented("LPS"))
-    write_labels(folder / "labelsTr" / f"{case}.nii.gz", labels.reoriented("LPS"))
+    case, subset = f"phantom_{number:04d}", "Ts" if test else "Tr"
+    write_volume(folder / f"images{subset}" / f"{case}{channel}.nii.gz", volume.reoriented("LPS"))
+    write_labels(folder / f"labels{subset}" / f"{case}.nii.gz", labels.reoriented("LPS"))
 
 
-def _write_description(folder: Path, layout: Layout, cases: int) -> None:
+def _write_description(folder: Path, layout: Layout, training: int) -> None:
     names = ["background", *SYNAPSE_LABELS.names]
-    description: dict[str, object] = {"name": "Phantom", "description": DESCRIPTION, "numTraining": cases}
+    description: dict[str, object] = {"name": "Phantom", "description": DESCRIPTION, "numTraining": training}
     if layout == "decathlon":
         description |= {
             "tensorImageSize": "3D",
@@ -119,7 +121,7 @@ def _write_description(folder: Path, layout: Layout, cases: int) -> None:
             "labels": {str(number): name for number, name in enumerate(names)},
             "training": [
                 {"image": f"./imagesTr/phantom_{number:04d}.nii.gz", "label": f"./labelsTr/phantom_{number:04d}.nii.gz"}
-                for number in range(1, cases + 1)
+                for number in range(1, training + 1)
             ],
             "test": [],
         }
