@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError, TrainingError
@@ -203,3 +204,14 @@ def test_weights_of_another_network_are_refused_by_tensor(run, tmp_path):
 def test_dice_by_case_leaves_out_what_is_in_neither_mask():
     truth, predicted = np.array([0, 1, 1, 2], np.uint8), np.array([0, 1, 0, 0], np.uint8)
     assert dice_by_case(predicted, truth, 4) == pytest.approx([2 / 3, 0.0])
+
+
+def test_a_disk_that_is_full_gives_one_line_and_no_half_file(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("embedded_vit.training.checkpoint.save_file", full)
+    checkpoint = load_checkpoint(run)
+    with pytest.raises(OutputError, match="No space left"):
+        save_checkpoint(tmp_path, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

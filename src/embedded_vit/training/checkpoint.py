@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from embedded_vit.config import Config
 from embedded_vit.datasets.data_set import Split
-from embedded_vit.errors import CheckpointError
+from embedded_vit.errors import CheckpointError, OutputError
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.models.reference_checkpoint import load_into, read_reference_file
 from embedded_vit.models.registry import build_network
@@ -167,8 +167,12 @@ def _load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path, overwrite=True) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        try:
+            save_file(plain, temporary, metadata)
+        except SafetensorError as error:  # which stands for the operating system's errors too
+            raise OutputError(f"{path}: cannot write: {error}") from error
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,21 +12,26 @@ __all__ = ["TorchEngine"]
 
 
 class TorchEngine:
-    """A PyTorch network as an `embedded_vit.runtime.engine.Engine`, in float32 on the CPU."""
+    """A PyTorch network as an `embedded_vit.runtime.engine.Engine`, on the CPU."""
 
-    def __init__(self, network: torch.nn.Module, *, threads: int | None = None) -> None:
+    def __init__(
+        self, network: torch.nn.Module, *, threads: int | None = None, precision: Literal["fp32", "fp16"] = "fp32"
+    ) -> None:
         """Set a network to inference.
 
         Args:
             network: Maps (B, C, S, S) to (B, K, S, S) logits.
             threads: Cores to compute on, for the whole process; by default PyTorch's own choice.
+            precision: fp16 keeps the weights in float32 and multiplies in float16 where autocast does.
         """
         self._network = network.eval().float().cpu()
         if threads is not None:
             torch.set_num_threads(threads)
+        self._half = precision == "fp16"
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits: (B, C, S, S) float32 in [-1, 1] -> (B, K, S, S) float32."""
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = self._network(torch.from_numpy(np.ascontiguousarray(image_bchw))).numpy()
+        image = torch.from_numpy(np.ascontiguousarray(image_bchw))
+        with torch.inference_mode(), torch.autocast("cpu", torch.float16, enabled=self._half):
+            logits: NDArray[np.float32] = self._network(image).float().numpy()
         return logits
