@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,13 +19,16 @@ from embedded_vit.evaluation.pictures import PictureCollector
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
-from embedded_vit.evaluation.subject import ChosenCases, Subject, Subset, open_subject
+from embedded_vit.evaluation.subject import ChosenCases, Precision, Subject, Subset, open_subject
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
+from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate"]
 
 CASES_FILE, METRICS_FILE, REPORT_FILE = "cases.csv", "metrics.json", "report.html"
+
+OnCase = Callable[[str, Volume, LabelMap, LabelMap], None]
 
 
 def evaluate(
@@ -35,6 +39,8 @@ def evaluate(
     subset: Subset = "test",
     protocol: ProtocolName = "strict",
     threads: int | None = None,
+    precision: Precision = "fp32",
+    on_case: OnCase | None = None,
 ) -> Evaluation:
     """Segment and score every case of a subset, and write `cases.csv`, `metrics.json` and `report.html`.
 
@@ -45,9 +51,11 @@ def evaluate(
         subset: Of the split that the model was trained with; "all" takes every case of the folder.
         protocol: See `embedded_vit.evaluation.protocol`.
         threads: Cores to compute on; by default all that this process may use.
+        precision: Of a run folder's multiplications.
+        on_case: Called after each case with its name, scan, true mask and predicted mask.
 
     Raises:
-        ConfigError: `threads` is less than 1.
+        ConfigError: `threads` is less than 1, or fp16 is asked of an artifact.
         OutputError: `output` already holds results, or cannot be written.
         DataSetError: The data set does not fit the model, or the subset is empty.
         CheckpointError, FileFormatError: The model or a scan cannot be read.
@@ -56,12 +64,12 @@ def evaluate(
         raise ConfigError(f"threads must be at least 1, got {threads}")
     threads = threads or available_cores()
     _prepare(output)
-    subject = open_subject(model_path, threads=threads)
+    subject = open_subject(model_path, threads=threads, precision=precision)
     data_set = open_data_set(data_folder)
     subject.check_fits(data_set)
     chosen = subject.choose(data_set, subset)
     pictures = PictureCollector(subject.preprocessing, subject.labels)
-    results = _Runner(subject, data_set, PROTOCOLS[protocol], pictures, threads).evaluate(chosen)
+    results = _Runner(subject, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
     evaluation = Evaluation(
         cases=tuple(results),
         labels=subject.labels,
@@ -69,7 +77,7 @@ def evaluate(
         subset=subset,
         unit=results[0].unit,
         provenance=_provenance(subject, data_set, results),
-        notes=chosen.notes + _length_notes(PROTOCOLS[protocol], results[0].unit),
+        notes=chosen.notes + _length_notes(PROTOCOLS[protocol], results[0].unit) + _precision_notes(precision),
     )
     write_text(output / CASES_FILE, cases_csv(evaluation))
     write_text(output / REPORT_FILE, render_report(evaluation, pictures.chosen()))
@@ -96,6 +104,7 @@ class _Runner:
     protocol: Protocol
     pictures: PictureCollector
     threads: int
+    on_case: OnCase | None
 
     def evaluate(self, chosen: ChosenCases) -> list[CaseResult]:
         """Segment and score the cases one after another; only scores and a few slices outlive a case."""
@@ -126,6 +135,8 @@ class _Runner:
         seconds = time.perf_counter() - start
         scores = self.protocol.score(prediction, truth, labels=len(self.subject.labels.labels), threads=self.threads)
         self.pictures.add(case.name, volume, truth, prediction)
+        if self.on_case is not None:
+            self.on_case(case.name, volume, truth, prediction)
         unit = self.protocol.unit(truth)
         return CaseResult(case.name, known_as, scores, unit, seconds, case_digest(volume, truth))
 
@@ -147,6 +158,10 @@ def _length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:
     if protocol.name == "strict" and unit == "voxels":
         return ("The data set stores no spacing: HD95 and the tolerance of NSD are in voxels.",)
     return ()
+
+
+def _precision_notes(precision: Precision) -> tuple[str, ...]:
+    return ("Computed in half precision: weights in float32, products in float16.",) if precision == "fp16" else ()
 
 
 def _provenance(subject: Subject, data_set: DataSet, results: list[CaseResult]) -> Provenance:

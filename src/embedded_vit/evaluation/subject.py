@@ -9,15 +9,16 @@ from typing import Literal
 
 from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.datasets.data_set import Case, DataSet
-from embedded_vit.errors import CheckpointError, DataSetError
+from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engine import Engine, OnnxEngine
 
-__all__ = ["ChosenCases", "Subject", "Subset", "open_subject"]
+__all__ = ["ChosenCases", "Precision", "Subject", "Subset", "open_subject"]
 
 Subset = Literal["train", "validation", "test", "all"]
+Precision = Literal["fp32", "fp16"]
 UNKNOWN = "unknown"  # a case that the model's split does not name
 
 
@@ -117,27 +118,31 @@ class Subject:
         return tuple(notes)
 
 
-def open_subject(path: Path, *, threads: int) -> Subject:
+def open_subject(path: Path, *, threads: int, precision: Precision = "fp32") -> Subject:
     """Open a run folder (with PyTorch) or an artifact (without).
 
     Args:
         path: A folder that `embedded-vit train` wrote, or a file that `embedded-vit export` wrote.
         threads: Cores to compute on.
+        precision: Of a run folder's multiplications; an artifact has its own.
 
     Raises:
+        ConfigError: fp16 is asked of an artifact.
         CheckpointError: There is nothing at `path`, or the run folder cannot be loaded.
         FileFormatError: The artifact cannot be loaded.
     """
     if path.is_dir():
-        return _open_run_folder(path, threads)
+        return _open_run_folder(path, threads, precision)
     if not path.exists():
         raise CheckpointError(f"{path}: no such run folder or artifact")
+    if precision != "fp32":
+        raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
     engine = OnnxEngine.load(path, threads=threads)
     manifest = engine.manifest
     return Subject(path, "artifact", engine, manifest.preprocessing, manifest.labels, sha256_of(path), manifest.split)
 
 
-def _open_run_folder(path: Path, threads: int) -> Subject:
+def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
     from embedded_vit.training.checkpoint import load_checkpoint
     from embedded_vit.training.engine import TorchEngine
 
@@ -146,7 +151,7 @@ def _open_run_folder(path: Path, threads: int) -> Subject:
     return Subject(
         path,
         "run folder",
-        TorchEngine(checkpoint.network, threads=threads),
+        TorchEngine(checkpoint.network, threads=threads, precision=precision),
         checkpoint.config.preprocessing,
         checkpoint.config.labels,
         sha256_of(path / "model.safetensors"),

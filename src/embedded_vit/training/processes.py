@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as distributed
 
 __all__ = ["Processes", "joined_processes", "keep_freed_memory"]
+
+PATIENCE = timedelta(hours=24)  # the others wait while the first process prepares the slices of a large data set
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def joined_processes(device: str) -> Iterator[Processes]:
     if count == 1:
         yield Processes()
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Processes(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     finally:
