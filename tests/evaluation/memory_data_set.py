@@ -85,5 +85,5 @@ def subject(split: Mapping[str, Sequence[str]] | None = None) -> Subject:
 
 def install(monkeypatch: pytest.MonkeyPatch, model: Subject, data_set: MemoryDataSet) -> None:
     """Make `evaluate` find this model and this data set, whatever the paths."""
-    monkeypatch.setattr(evaluate_module, "open_subject", lambda path, threads: model)
+    monkeypatch.setattr(evaluate_module, "open_subject", lambda path, **options: model)
     monkeypatch.setattr(evaluate_module, "open_data_set", lambda folder: data_set)

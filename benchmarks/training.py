@@ -1,0 +1,195 @@
+"""Training throughput of the real loop, augmentation included, beside the naive form of the same network.
+
+python benchmarks/training.py --sizes 64 128 --rounds 5
+
+Each contestant is a process of its own, because the allocator's settings hold for a whole process, and computes only
+while the others wait: a round is an epoch of `--steps` batches by each of them in turn. The naive form is the oracle of
+the tests, trained by the same loop, once with glibc's default allocator and once with the loop's own settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe_machine
+from torch import Tensor, nn
+
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.reference_checkpoint import to_reference
+from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.provenance import available_cores
+from embedded_vit.training.checkpoint import TrainingRecord
+from embedded_vit.training.loop import Trainer
+from embedded_vit.training.processes import keep_freed_memory
+from embedded_vit.training.progress import TrainingProgress
+from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
+from embedded_vit.training.slices import SliceSet
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from naive_network import NaiveNetwork
+
+CASE = "synthetic"
+STOP = 0
+
+
+class NaiveModule(nn.Module):
+    """The naive form with its parameters as leaves, so that the loop trains it like any network."""
+
+    def __init__(self, network: EmbeddedViT) -> None:
+        super().__init__()
+        tensors = to_reference(network, stages=2)
+        self.names = list(tensors)
+        self.tensors = nn.ParameterList([nn.Parameter(tensor.detach().clone()) for tensor in tensors.values()])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1 or 3, S, S) -> (B, K, S, S)."""
+        return NaiveNetwork(dict(zip(self.names, self.tensors, strict=True)))(image)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What one process trains, and how."""
+
+    naive: bool
+    precision: Precision
+    own_allocator: bool
+
+    def __str__(self) -> str:
+        form = "naive" if self.naive else "embedded-vit"
+        return f"{form} {self.precision}" + ("" if self.own_allocator else ", default allocator")
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all contestants have in common."""
+
+    image_size: int
+    batch_size: int
+    steps: int
+    threads: int
+
+
+def synthetic_slices(course: Course) -> SliceSet:
+    """As many slices as an epoch of `steps` batches takes, labels in blocks of 8 x 8 pixels."""
+    random = np.random.default_rng(0)
+    count, size = course.batch_size * course.steps, course.image_size
+    blocks = random.integers(0, SYNAPSE_LABELS.classes, (count, size // 8, size // 8), dtype=np.uint8)
+    labels = blocks.repeat(8, axis=1).repeat(8, axis=2)  # (slices, S, S)
+    images = random.uniform(-1, 1, (count, 1, size, size)).astype(np.float16)
+    return SliceSet(images, labels, (CASE,), np.zeros(count, np.int64), "synthetic")
+
+
+def make_trainer(contestant: Contestant, course: Course, folder: Path) -> Trainer:
+    """The loop as `embedded-vit train` sets it up, on synthetic slices."""
+    torch.manual_seed(0)
+    described = network_config(f"embedded-vit-{course.image_size}", classes=SYNAPSE_LABELS.classes)
+    network = build_network(described)
+    config = RunConfig(
+        network=described,
+        preprocessing=Preprocessing.for_modality("CT", image_size=course.image_size),
+        labels=SYNAPSE_LABELS,
+        training=TrainingConfig.for_recipe(
+            "modern", epochs=1000, batch_size=course.batch_size, precision=contestant.precision
+        ),
+    )
+    split = Split(seed=0, train=(CASE,), validation=(), test=())
+    record = TrainingRecord(data_folder=CASE, data_fingerprint=CASE, split=split)
+    if contestant.naive:
+        assert isinstance(network, EmbeddedViT)
+        network = NaiveModule(network)
+    return Trainer(network, config, record, synthetic_slices(course), folder)
+
+
+def compete(connection: Connection, contestant: Contestant, course: Course) -> None:
+    """Train an epoch for each number received; answer with images a second and the fraction of time spent loading."""
+    torch.set_num_threads(course.threads)
+    if contestant.own_allocator:
+        keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder, TrainingProgress(1, done=0, silent=True) as progress:
+        trainer = make_trainer(contestant, course, Path(folder))
+        while (epoch := connection.recv()) != STOP:
+            row = trainer._train_epoch(epoch, progress)  # `run` would also write files and draw previews
+            connection.send((row.images_per_second, row.loading_fraction))
+
+
+def race(contestants: list[Contestant], course: Course, rounds: int) -> dict[Contestant, list[tuple[float, float]]]:
+    """Rounds of all contestants in turn, after a warm-up round that does not count."""
+    context = multiprocessing.get_context("spawn")
+    processes, connections = [], {}
+    for contestant in contestants:
+        connections[contestant], theirs = context.Pipe()
+        processes.append(context.Process(target=compete, args=(theirs, contestant, course), daemon=True))
+        processes[-1].start()
+        theirs.close()  # so that waiting for a process that died ends
+    results: dict[Contestant, list[tuple[float, float]]] = {contestant: [] for contestant in contestants}
+    for epoch in range(1, rounds + 2):
+        for contestant, connection in connections.items():
+            connection.send(epoch)
+            results[contestant].append(connection.recv())
+    for connection in connections.values():
+        connection.send(STOP)
+    for process in processes:
+        process.join()
+    return {contestant: values[1:] for contestant, values in results.items()}
+
+
+def print_race(results: dict[Contestant, list[tuple[float, float]]], course: Course) -> None:
+    """A line a contestant: median throughput, its share of loading, and how many times the naive form's it is."""
+    speeds = {contestant: [speed for speed, _ in values] for contestant, values in results.items()}
+    medians = {contestant: statistics.median(values) for contestant, values in speeds.items()}
+    naive = {contestant.own_allocator: median for contestant, median in medians.items() if contestant.naive}
+    print(
+        f"embedded-vit-{course.image_size}, batch {course.batch_size}, {course.threads} threads, "
+        f"{course.steps} steps a round:"
+    )
+    for contestant, median in medians.items():
+        loading = statistics.median(fraction for _, fraction in results[contestant])
+        ratios = f"{median / naive[False]:5.2f} x naive default, {median / naive[True]:5.2f} x naive"
+        rounds = ", ".join(f"{value:.1f}" for value in speeds[contestant])
+        print(
+            f"  {contestant!s:<30} {median:7.1f} images/s  {1000 / median:6.1f} ms/image  "
+            f"loading {loading:5.1%}  {ratios}  ({rounds})"
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", choices=[64, 128, 224], default=[64, 128], help="pixels")
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], help="of ours; by default all that pay")
+    parser.add_argument("--threads", type=int, nargs="+", default=[available_cores()], help="CPU threads, one or more")
+    parser.add_argument("--batch-size", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=8, help="batches a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    has_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    precisions = arguments.precisions or (["fp32", "bf16"] if has_bf16 else ["fp32"])
+    print(describe_machine())
+    if os.getloadavg()[0] > 0.5:
+        print("this machine is busy: figures are too low, and with several threads meaningless")
+    if not has_bf16:
+        print("this processor has no bf16 instructions; asked for, bf16 is emulated")
+    contestants = [Contestant(naive=False, precision=precision, own_allocator=True) for precision in precisions]
+    contestants += [Contestant(naive=True, precision="fp32", own_allocator=own) for own in (True, False)]
+    for image_size in arguments.sizes:
+        for threads in arguments.threads:
+            course = Course(image_size, arguments.batch_size, arguments.steps, threads)
+            print_race(race(contestants, course, arguments.rounds), course)
+    print(f"median of {arguments.rounds} rounds; load average now {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

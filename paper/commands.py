@@ -1,0 +1,135 @@
+"""The published commands themselves: training and testing."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from published import (
+    NETWORKS,
+    check_image_size,
+    fresh_folder,
+    learning_rate,
+    link_data,
+    removed_without,
+    say,
+)
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.datasets.synapse import TEST_FOLDER
+from embedded_vit.errors import CheckpointError, ConfigError
+from embedded_vit.evaluation.evaluate import METRICS_FILE, REPORT_FILE, OnCase, evaluate
+from embedded_vit.evaluation.subject import Precision
+from embedded_vit.evaluation.table import text_table
+from embedded_vit.io.nifti import write_labels, write_volume
+from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file
+from embedded_vit.models.registry import NETWORKS as PRESETS
+from embedded_vit.training.checkpoint import CONFIG, TrainingRecord, read_run_config, save_checkpoint
+from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.train import plan
+from embedded_vit.training.train import train as train_network
+from embedded_vit.volume import LabelMap, Volume
+
+
+def train(arguments: Namespace, *, precision: Precision) -> None:
+    """Train a published network by the published recipe, then score it on the test cases.
+
+    Args:
+        arguments: Of `training_parser`.
+        precision: fp16: products in float16 with a scaled loss, weights in float32, as published.
+    """
+    name: str = arguments.module
+    check_image_size(arguments.img_size, PRESETS[name]["image_size"], name)
+    if arguments.n_gpu < 1:
+        raise ConfigError(f"--n_gpu {arguments.n_gpu}: at least 1 expected")
+    training = TrainingConfig.for_recipe(
+        "paper",
+        epochs=arguments.max_epochs,
+        batch_size=arguments.batch_size * arguments.n_gpu,
+        learning_rate=learning_rate(arguments.base_lr, arguments.batch_size),
+        precision=precision,
+        seed=arguments.seed,
+        init=str(arguments.input_model) if arguments.input_model else None,
+    )
+    run_folder = fresh_folder(arguments.output_dir / name)
+    data = run_folder / arguments.dataset
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with removed_without(CONFIG, run_folder):
+        link_data(data, train=arguments.root_path, test=arguments.test_path, lists=arguments.list_dir)
+        say(f"{name} on {device}, run folder {run_folder}")
+        train_network(data, run_folder, network=name, training=training, validation_cases=0, device=device)
+    _score(run_folder, data, run_folder / "test")
+
+
+def test(arguments: Namespace, *, precision: Precision) -> None:
+    """Score weights on the test volumes by the published protocol.
+
+    Args:
+        arguments: Of `testing_parser`.
+        precision: fp16: products in float16, weights in float32, as published.
+    """
+    output_dir: Path = arguments.output_dir
+    model = _find_model(output_dir, arguments.max_epochs)
+    results = fresh_folder((model if model.is_dir() else output_dir) / "test")
+    data = results / arguments.dataset
+    with removed_without(METRICS_FILE, results):
+        link_data(data, train=None, test=arguments.volume_path / TEST_FOLDER, lists=arguments.list_dir)
+        run_folder = model if model.is_dir() else _converted(model, data, arguments.max_epochs)
+        network = read_run_config(run_folder).network
+        check_image_size(arguments.img_size, network.image_size, network.name)
+        say(f"testing {network.name} of {model}")
+        saving = _saving(fresh_folder(output_dir / "predictions")) if arguments.is_savenii else None
+        _score(run_folder, data, results, precision=precision, on_case=saving)
+
+
+def _score(
+    run_folder: Path, data: Path, results: Path, *, precision: Precision = "fp32", on_case: OnCase | None = None
+) -> None:
+    evaluation = evaluate(run_folder, data, output=results, protocol="transunet", precision=precision, on_case=on_case)
+    print(text_table(evaluation))
+    print(f"report: {results / REPORT_FILE}")
+
+
+def _find_model(output_dir: Path, max_epochs: int) -> Path:
+    """Published weights if the folder has them, else the folder itself if it is a run, else its latest run."""
+    published = [output_dir / "best_model.pth", output_dir / f"synapse_epoch_{max_epochs - 1}.pth"]
+    runs = sorted(output_dir.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for candidate in (*published, output_dir / CONFIG, *runs):
+        if candidate.is_file():
+            return candidate if candidate in published else candidate.parent
+    names = " nor ".join(path.name for path in published)
+    raise CheckpointError(f"{output_dir}: holds no run, and neither {names}; train first, or give another --output_dir")
+
+
+def _converted(weights: Path, data: Path, epochs: int) -> Path:
+    """A run folder from published weights; the network is the one they fit."""
+    tensors = read_reference_file(weights)
+    data_set = open_data_set(data)
+    for name in NETWORKS.values():
+        try:
+            network = load_reference(name, tensors, classes=data_set.labels.classes)
+        except CheckpointError:
+            continue
+        training = TrainingConfig.for_recipe("paper", epochs=epochs, init=str(weights))
+        config = plan(data_set, network=name, measures={}, training=training)
+        split = Split(seed=0, train=(), validation=(), test=tuple(case.name for case in data_set.cases))
+        record = TrainingRecord(data_folder=str(data.resolve()), data_fingerprint="unknown", split=split)
+        save_checkpoint(weights.with_suffix(""), network.state_dict(), config, record)
+        return weights.with_suffix("")
+    raise CheckpointError(
+        f"{weights}: fits none of {', '.join(NETWORKS.values())} with {data_set.labels.classes} classes"
+    )
+
+
+def _saving(folder: Path) -> OnCase:
+    """Writes each case as the published script does: mask, scan and truth, spacing 1, 1, 1."""
+
+    def save(case: str, volume: Volume, truth: LabelMap, prediction: LabelMap) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_labels(folder / f"{case}_pred.nii.gz", prediction)
+        write_volume(folder / f"{case}_img.nii.gz", volume)
+        write_labels(folder / f"{case}_gt.nii.gz", truth)
+
+    return save
