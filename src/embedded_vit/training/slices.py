@@ -104,6 +104,22 @@ def prepare_slices(
     if index_path.exists() and (index := json.loads(index_path.read_text()))["key"] == key:
         return _open(folder, index)
     index_path.unlink(missing_ok=True)
+    counts, fingerprint = _write(data_set, names, single, folder, on_case)
+    index = {
+        "key": key,
+        "counts": counts,
+        "channels": len(single.channels),
+        "image_size": single.image_size,
+        "fingerprint": fingerprint,
+    }
+    write_text(index_path, json.dumps(index, indent=1))
+    return _open(folder, index)
+
+
+def _write(
+    data_set: DataSet, names: Sequence[str], preprocessing: Preprocessing, folder: Path, on_case: Callable[[str], None]
+) -> tuple[list[int], str]:
+    """Write images and labels case by case; returns how many slices each case has, and the fingerprint of all."""
     counts, digest, labelled = [], hashlib.sha256(), False
     with (
         atomic_path(folder / "images.f16", overwrite=True) as images_path,
@@ -116,8 +132,8 @@ def prepare_slices(
             volume, label_map = data_set.read_volume(case).reoriented(), data_set.read_labels(case).reoriented()
             if problem := grid_problem(volume, label_map):
                 raise DataSetError(f"{data_set.folder}: case {name}: {problem}; repair it or remove the case")
-            grid = Grid.of(volume, single)
-            for image, mask in zip(network_inputs(volume, single, grid=grid), label_map.array, strict=True):
+            grid = Grid.of(volume, preprocessing)
+            for image, mask in zip(network_inputs(volume, preprocessing, grid=grid), label_map.array, strict=True):
                 reduced = grid.reduce_labels(mask, data_set.labels.classes)
                 labelled = labelled or bool(reduced.any())
                 for file, data in ((images_file, image.astype(np.float16).tobytes()), (labels_file, reduced.tobytes())):
@@ -127,15 +143,7 @@ def prepare_slices(
             on_case(name)
         if not labelled:
             raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
-    index = {
-        "key": key,
-        "counts": counts,
-        "channels": len(single.channels),
-        "image_size": single.image_size,
-        "fingerprint": digest.hexdigest(),
-    }
-    write_text(index_path, json.dumps(index, indent=1))
-    return _open(folder, index)
+    return counts, digest.hexdigest()
 
 
 def _open(folder: Path, index: dict) -> SliceSet:

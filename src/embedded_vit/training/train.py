@@ -92,11 +92,7 @@ def train(
         InputError: Data, settings or the run folder are not usable.
         TrainingError: The loss is not finite.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    keep_freed_memory()
-    if device == "cpu" and training.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        Console(stderr=True).print("this processor only emulates bf16, about ten times slower than --precision fp32")
+    _prepare_processor(device, training, threads)
     with joined_processes(device) as processes:
         if device == "cuda" and processes.count > 1:
             device = f"cuda:{processes.local_rank}"
@@ -124,6 +120,14 @@ def train(
         if processes.leads:
             shutil.rmtree(output / "cache", ignore_errors=True)
     return record
+
+
+def _prepare_processor(device: str, training: TrainingConfig, threads: int | None) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+    keep_freed_memory()
+    if device == "cpu" and training.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        Console(stderr=True).print("this processor only emulates bf16, about ten times slower than --precision fp32")
 
 
 def _fresh_network(config: RunConfig) -> torch.nn.Module:
