@@ -147,6 +147,18 @@ def test_resuming_with_other_settings_is_refused_by_name(run, synapse_folder):
         )
 
 
+def test_resuming_on_another_split_is_refused(run, synapse_folder):
+    with pytest.raises(ConfigError, match="split in another way"):
+        train(
+            synapse_folder,
+            run,
+            training=settings(epochs=EPOCHS, learning_rate=5e-3),
+            validation_cases=2,
+            resume=True,
+            **TINY,
+        )
+
+
 def test_a_run_is_never_written_over(run, synapse_folder):
     before = (run / "model.safetensors").read_bytes()
     with pytest.raises(OutputError, match="--resume"):

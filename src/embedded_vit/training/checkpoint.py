@@ -34,6 +34,7 @@ __all__ = [
     "initialise",
     "load_checkpoint",
     "load_state",
+    "read_record",
     "read_run_config",
     "save_checkpoint",
     "save_record",
@@ -99,8 +100,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         CheckpointError: Something is missing, damaged, or does not belong together.
     """
     folder = Path(folder)
-    config = read_run_config(folder)
-    record = TrainingRecord.parse(_read_json(folder / RECORD), source=str(folder / RECORD))
+    config, record = read_run_config(folder), read_record(folder)
     network = build_network(config.network)
     _load_weights(network, _load_tensors(folder / MODEL), folder / MODEL)
     return Checkpoint(network.eval(), config, record)
@@ -115,6 +115,15 @@ def read_run_config(folder: Path) -> RunConfig:
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: not a run of `embedded-vit train` (no {CONFIG})")
     return RunConfig.parse(_read_json(folder / CONFIG), source=str(folder / CONFIG))
+
+
+def read_record(folder: Path) -> TrainingRecord:
+    """Read a run's `training.json`.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    return TrainingRecord.parse(_read_json(folder / RECORD), source=str(folder / RECORD))
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.training.checkpoint import CONFIG, STATE, TrainingRecord, initialise, read_run_config
+from embedded_vit.training.checkpoint import CONFIG, STATE, TrainingRecord, initialise, read_record, read_run_config
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -114,6 +114,7 @@ def train(
         )
         trainer = Trainer(_fresh_network(config), config, record, slices, output, device=device, processes=processes)
         if resume:
+            _check_same_data(output, record)
             trainer.resume()
         record = trainer.run()
         processes.wait()
