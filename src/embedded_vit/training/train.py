@@ -159,6 +159,13 @@ def _check_output(output: Path, config: RunConfig, resume: bool) -> None:
                 )
 
 
+def _check_same_data(output: Path, record: TrainingRecord) -> None:
+    before = read_record(output)
+    if (before.split, before.data_fingerprint) != (record.split, record.data_fingerprint):
+        what = "cases are split in another way" if before.split != record.split else "slices are others"
+        raise ConfigError(f"{output}: cannot resume: the {what} than when it began; give the same data and options")
+
+
 def _prepare(data_set: DataSet, names: list[str], config: RunConfig, output: Path, processes: Processes) -> SliceSet:
     """The first process prepares the slices, the others open what it wrote."""
     console = Console(stderr=True)
