@@ -110,6 +110,24 @@ def test_killed_and_resumed_equals_uninterrupted(recipe, synapse_folder, tmp_pat
     assert losses[0] == losses[1]
 
 
+def test_killed_between_state_and_weights_the_weights_are_written_again(synapse_folder, tmp_path):
+    folder, options = tmp_path / "run", {"training": settings(epochs=1), "validation_cases": 0, **TINY}
+    train(synapse_folder, folder, **options)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").unlink()
+    train(synapse_folder, folder, resume=True, **options)
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_killed_in_its_first_epoch_a_run_can_begin_again(synapse_folder, tmp_path):
+    folder, options = tmp_path / "run", {"training": settings(epochs=1), **TINY}
+    train(synapse_folder, folder, **options)
+    for name in ("model.safetensors", "state.safetensors"):
+        (folder / name).unlink()
+    train(synapse_folder, folder, **options)
+    assert load_checkpoint(folder).record.selected_epoch == 1
+
+
 def test_two_processes_equal_one_at_the_same_global_batch(synapse_folder, tmp_path):
     for count in (1, 2):
         subprocess.run(
@@ -226,4 +244,4 @@ def test_a_disk_that_is_full_gives_one_line_and_no_half_file(run, tmp_path, monk
     checkpoint = load_checkpoint(run)
     with pytest.raises(OutputError, match="No space left"):
         save_checkpoint(tmp_path, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "training.json"]

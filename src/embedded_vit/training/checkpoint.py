@@ -31,6 +31,7 @@ __all__ = [
     "Checkpoint",
     "EpochMetrics",
     "TrainingRecord",
+    "describe_run",
     "initialise",
     "load_checkpoint",
     "load_state",
@@ -83,8 +84,13 @@ def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConf
     Raises:
         OutputError: The folder cannot be written or the disk is full.
     """
-    write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
+    describe_run(folder, config, record)
     _save_tensors(folder / MODEL, weights, {})
+
+
+def describe_run(folder: Path, config: RunConfig, record: TrainingRecord) -> None:
+    """Write `config.json` and `training.json`, which are there from the beginning; errors as `save_checkpoint`."""
+    write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
     save_record(folder, record)
 
 

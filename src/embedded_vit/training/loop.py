@@ -110,6 +110,8 @@ class Trainer:
         self.scaler.load_state_dict(metadata["scaler"])
         self.history = [EpochMetrics.parse(row, source=str(self.folder)) for row in metadata["history"]]
         self.selected_epoch = metadata["selected_epoch"]
+        if self.processes.leads:
+            self._save_checkpoint()
 
     def _train_epoch(self, epoch: int, progress: TrainingProgress) -> EpochMetrics:
         started = time.perf_counter()
@@ -227,14 +229,11 @@ class Trainer:
         journal.preview(epoch, images[:, 0], truth.astype(np.uint8), self._predict(chosen), self.config.labels)
 
     def _save(self, epoch: int) -> None:
-        """Write the selected weights, then the state: killed in between, the same epoch writes the same again."""
+        """Write the state, then what follows from it: killed in between, `resume` writes the rest."""
         dice = self.history[-1].validation_dice
         best = max((row.validation_dice or 0.0 for row in self.history[:-1]), default=-1.0)
         if dice is None or dice > best:
             self.selected_epoch = epoch
-            save_checkpoint(self.folder, self._evaluated.state_dict(), self.config, self._current_record())
-        else:
-            save_record(self.folder, self._current_record())
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
@@ -247,6 +246,14 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
         }
         save_state(self.folder, tensors, metadata)
+        self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        """Write the weights if the latest epoch is the selected one, and the record in any case."""
+        if self.selected_epoch == len(self.history):
+            save_checkpoint(self.folder, self._evaluated.state_dict(), self.config, self._current_record())
+        else:
+            save_record(self.folder, self._current_record())
 
     def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}

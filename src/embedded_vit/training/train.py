@@ -16,7 +16,15 @@ from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.training.checkpoint import CONFIG, STATE, TrainingRecord, initialise, read_record, read_run_config
+from embedded_vit.training.checkpoint import (
+    MODEL,
+    STATE,
+    TrainingRecord,
+    describe_run,
+    initialise,
+    read_record,
+    read_run_config,
+)
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -116,6 +124,8 @@ def train(
         if resume:
             _check_same_data(output, record)
             trainer.resume()
+        elif processes.leads:
+            describe_run(output, config, record)
         record = trainer.run()
         processes.wait()
         if processes.leads:
@@ -141,7 +151,7 @@ def _fresh_network(config: RunConfig) -> torch.nn.Module:
 
 def _check_output(output: Path, config: RunConfig, resume: bool) -> None:
     if not resume:
-        if any((output / name).exists() for name in (CONFIG, STATE)):
+        if any((output / name).exists() for name in (MODEL, STATE)):
             raise OutputError(
                 f"{output}: holds a run already; choose another --output, or add --resume to go on with it"
             )
