@@ -28,7 +28,7 @@ def main() -> None:
     engine, data_set = OnnxEngine.load(model), open_data_set(data)
     labels, preprocessing = data_set.labels, engine.manifest.preprocessing
     cases = [case for case in data_set.cases if case.reserved_for_test][:3]
-    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), layout="constrained", facecolor="black")
+    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.0), layout="constrained", facecolor="black")
     for column, case in enumerate(cases):
         volume, truth = data_set.read_volume(case), data_set.read_labels(case).reoriented()
         predicted = segment(volume, preprocessing, engine).reoriented()
@@ -37,8 +37,10 @@ def main() -> None:
         full = np.flatnonzero(shown == shown.max())
         index = int(full[np.argsort(dice[full])[len(full) // 2]])  # the median of the slices that show most
         grey = Intensities.of(volume, preprocessing).normalise(upright.intensities(index))[0].T
+        body = np.ix_(*(np.flatnonzero((grey > 0.1).sum(axis=axis) > 5) for axis in (1, 0)))
         for row, (name, mask) in enumerate((("truth", truth), ("prediction", predicted))):
-            axes[row, column].imshow(overlay((grey * 255).astype(np.uint8), mask.array[index].T, labels))
+            picture_of_slice = overlay((grey * 255).astype(np.uint8), mask.array[index].T, labels)
+            axes[row, column].imshow(picture_of_slice[body])
             title = name if row == 0 else f"{name}, Dice {dice[index]:.2f}"
             axes[row, column].set_title(title, color="white", fontsize=9)
             axes[row, column].axis("off")

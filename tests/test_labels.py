@@ -22,6 +22,13 @@ def test_names_get_numbers_and_different_colours():
     assert len({label.rgb for label in labels.labels}) == 16
 
 
+def test_known_organs_keep_their_colour_and_code_in_any_data_set():
+    labels = LabelSet.from_names(["tumour", "Left_Kidney"])
+    assert labels.labels[1].snomed == SYNAPSE_LABELS.labels[2].snomed == "18639004"
+    assert labels.labels[1].colour == SYNAPSE_LABELS.labels[2].colour
+    assert labels.labels[0].snomed is None
+
+
 def test_numbers_with_gaps_are_refused():
     values = LabelSet.from_names(["a", "b"]).model_dump()
     values["labels"][1]["id"] = 4

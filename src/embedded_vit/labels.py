@@ -15,6 +15,18 @@ __all__ = ["SYNAPSE_LABELS", "Label", "LabelSet"]
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999",
            "#882255", "#44AA99", "#117733", "#DDCC77", "#88CCEE", "#AA4499", "#332288", "#661100")  # fmt: skip
 
+# Structures that are known by name: colour, and SNOMED CT code as in DICOM PS3.16 CID 4031.
+ORGANS = {
+    "aorta": ("#D62728", "15825003"),
+    "gallbladder": ("#2CA02C", "28231008"),
+    "left kidney": ("#1F77B4", "18639004"),
+    "right kidney": ("#17BECF", "9846003"),
+    "liver": ("#B5651D", "10200004"),
+    "pancreas": ("#FFD92F", "15776009"),
+    "spleen": ("#9467BD", "78961009"),
+    "stomach": ("#F781BF", "69695003"),
+}
+
 
 class Label(Config):
     """One structure of a mask."""
@@ -48,14 +60,12 @@ class LabelSet(Config):
 
     @classmethod
     def from_names(cls, names: Sequence[str], *, mirror: bool = False) -> LabelSet:
-        """Number the structures 1, 2, ... and give each a colour."""
-        return cls(
-            labels=tuple(
-                Label(id=number, name=name, colour=PALETTE[(number - 1) % len(PALETTE)])
-                for number, name in enumerate(names, start=1)
-            ),
-            mirror=mirror,
-        )
+        """Number the structures 1, 2, ...; each gets a colour, and known organs their own and their code."""
+        labels = []
+        for number, name in enumerate(names, start=1):
+            colour, snomed = ORGANS.get(name.lower().replace("_", " "), (PALETTE[(number - 1) % len(PALETTE)], None))
+            labels.append(Label(id=number, name=name, colour=colour, snomed=snomed))
+        return cls(labels=tuple(labels), mirror=mirror)
 
     @property
     def classes(self) -> int:
@@ -68,20 +78,5 @@ class LabelSet(Config):
         return tuple(label.name for label in self.labels)
 
 
-def _synapse_label(number: int, name: str, colour: str, snomed: str) -> Label:
-    return Label(id=number, name=name, colour=colour, snomed=snomed)
-
-
-# The eight organs of TransUNet's Synapse data (BTCV), in its order. SNOMED CT codes as in DICOM PS3.16 CID 4031.
-SYNAPSE_LABELS = LabelSet(
-    labels=(
-        _synapse_label(1, "aorta", "#D62728", "15825003"),
-        _synapse_label(2, "gallbladder", "#2CA02C", "28231008"),
-        _synapse_label(3, "left kidney", "#1F77B4", "18639004"),
-        _synapse_label(4, "right kidney", "#17BECF", "9846003"),
-        _synapse_label(5, "liver", "#B5651D", "10200004"),
-        _synapse_label(6, "pancreas", "#FFD92F", "15776009"),
-        _synapse_label(7, "spleen", "#9467BD", "78961009"),
-        _synapse_label(8, "stomach", "#F781BF", "69695003"),
-    ),
-)
+# The eight organs of TransUNet's Synapse data (BTCV), in its order.
+SYNAPSE_LABELS = LabelSet.from_names(list(ORGANS))

@@ -92,6 +92,8 @@ class Journal:
         validated = [(row.epoch, row.validation_dice) for row in history if row.validation_dice is not None]
         if validated:
             right.plot(*zip(*validated, strict=True), color="#D55E00")
+        else:
+            right.text(0.5, 0.5, "no validation cases", ha="center", transform=right.transAxes)
         right.set(xlabel="epoch", ylabel="mean Dice", ylim=(0, 1), title="Validation, on the network's grid")
         for axes in (left, right):
             axes.grid(alpha=0.3)
