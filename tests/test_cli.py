@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import nibabel
 import pytest
 
 
-def embedded_vit(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "embedded_vit", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def embedded_vit(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run the installed command, which does not have the current folder on its path."""
+    command = Path(sys.executable).with_name("embedded-vit")
+    return subprocess.run([command, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,22 @@ def test_help_names_every_verb_and_the_limits_of_use():
     result = embedded_vit("--help")
     for word in ("train", "predict", "evaluate", "export", "data", "phantom", "info", "Research use only"):
         assert word in result.stdout
+
+
+def test_a_users_own_network_goes_all_the_way_to_a_mask(synapse_folder, decathlon_folder, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Network(nn.Sequential):\n"
+        "    def __init__(self, in_channels, classes, image_size):\n"
+        "        super().__init__(nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 1))\n"
+    )
+    scan = sorted((decathlon_folder / "imagesTr").iterdir())[0]
+    for arguments in (
+        ["train", "--data", synapse_folder, "--model", "own:Network", "--image-size", 40, "--epochs", 1, "-o", "run"],
+        ["evaluate", "run", "--data", synapse_folder, "--output", "results"],
+        ["export", "run", "--output", "model.onnx"],
+        ["predict", "model.onnx", scan, "--output", "mask.nii.gz"],
+    ):
+        result = embedded_vit(*arguments, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert nibabel.load(tmp_path / "mask.nii.gz").shape == nibabel.load(scan).shape

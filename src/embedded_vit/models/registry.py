@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -96,6 +98,8 @@ def build_network(config: NetworkConfig) -> nn.Module:
 
 def _import_class(path: str) -> type[nn.Module]:
     module_name, _, class_name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # as `python -m` would, which our command is not
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
