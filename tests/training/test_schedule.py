@@ -38,12 +38,25 @@ def test_optimizers_are_the_recipes():
     assert decays[1] == 0.0 < decays[2]
 
 
+def constant_network(value: float) -> torch.nn.Module:
+    network = torch.nn.BatchNorm1d(2)
+    for tensor in (*network.parameters(), network.running_mean):
+        torch.nn.init.constant_(tensor, value)
+    return network
+
+
 def test_average_follows_slowly_and_more_quickly_at_first():
-    average, current = [torch.zeros(2)], [torch.ones(2)]
-    update_average(average, current, decay=0.99, step=0)
-    assert average[0][0] == pytest.approx(0.9)
-    update_average(average, [torch.zeros(2)], decay=0.5, step=10_000)
-    assert average[0][0] == pytest.approx(0.45)
+    average = constant_network(0)
+    update_average(average, constant_network(1), decay=0.99, step=0)
+    assert average.weight[0].item() == pytest.approx(0.9)
+    update_average(average, constant_network(0), decay=0.5, step=10_000)
+    assert average.weight[0].item() == pytest.approx(0.45)
+
+
+def test_statistics_of_a_batch_norm_are_copied():
+    average = constant_network(0)
+    update_average(average, constant_network(1), decay=0.99, step=5)
+    assert average.running_mean.tolist() == [1, 1]
 
 
 def test_settings_out_of_range_are_refused_by_name():

@@ -182,9 +182,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.training.ema_decay is not None:
-            update_average(
-                self.average.parameters(), self.network.parameters(), decay=self.training.ema_decay, step=step
-            )
+            update_average(self.average, self.network, decay=self.training.ema_decay, step=step)
         return loss.item()
 
     def _autocast(self) -> torch.autocast:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
@@ -39,9 +37,15 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
 
 
 @torch.no_grad()
-def update_average(
-    average: Iterable[torch.Tensor], current: Iterable[torch.Tensor], *, decay: float, step: int
-) -> None:
-    """Move averaged weights towards the current ones; the first steps count for more than `decay` would let them."""
+def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+    """Move averaged weights towards the current ones, faster in the first steps, and copy the network's buffers.
+
+    Args:
+        average, network: Two networks of one form; the first is changed.
+        decay: What the average keeps of itself in a step.
+        step: From 0.
+    """
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average), list(current), 1 - decay)
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(current)  # a batch norm's statistics are averages already
