@@ -72,6 +72,8 @@ def command(
         device=device,
         threads=threads,
     )
+    if record is None:
+        return
     last = record.epochs[-1]
     dice = "" if last.validation_dice is None else f", validation Dice {last.validation_dice:.3f}"
     print(

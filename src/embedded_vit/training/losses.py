@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as distributed
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+from embedded_vit.training.processes import sum_over_processes
 
 __all__ = ["segmentation_loss", "soft_dice_loss"]
 
@@ -47,7 +47,5 @@ def soft_dice_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     overlap = torch.zeros(classes, device=flat.device).index_add(0, flat_labels, chosen)
     count = torch.bincount(flat_labels, minlength=classes).to(flat.dtype)
     sums = torch.stack([overlap, count, (flat * flat).sum(dim=0)])  # (3, K)
-    if distributed.is_available() and distributed.is_initialized():
-        sums = all_reduce(sums)
-    overlap, count, squares = sums
+    overlap, count, squares = sum_over_processes(sums)
     return 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()

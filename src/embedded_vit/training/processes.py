@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as distributed
 
-__all__ = ["Processes", "joined_processes", "keep_freed_memory"]
+__all__ = ["Processes", "joined_processes", "keep_freed_memory", "sum_over_processes"]
 
 PATIENCE = timedelta(hours=24)  # the others wait while the first process prepares the slices of a large data set
 
@@ -68,6 +69,30 @@ def joined_processes(device: str) -> Iterator[Processes]:
         yield Processes(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     finally:
         distributed.destroy_process_group()
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Add a tensor over all processes, gradients too; alone, nothing happens."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return tensor
+    total: torch.Tensor = _SumOverProcesses.apply(tensor)
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum depends on every process's tensor, and every process's result on it: both ways are one addition."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
 
 
 def keep_freed_memory() -> None:

@@ -83,7 +83,7 @@ def train(
     resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
-) -> TrainingRecord:
+) -> TrainingRecord | None:
     """Train a network on a data set; a run folder is left behind.
 
     Args:
@@ -95,6 +95,9 @@ def train(
         resume: Whether to go on with the run in `output`, whose settings must be the same.
         device: Where to train.
         threads: CPU threads; PyTorch's choice when None.
+
+    Returns:
+        The record of the run; None in every process but the first.
 
     Raises:
         InputError: Data, settings or the run folder are not usable.
@@ -130,7 +133,7 @@ def train(
         processes.wait()
         if processes.leads:
             shutil.rmtree(output / "cache", ignore_errors=True)
-    return record
+    return record if processes.leads else None
 
 
 def _prepare_processor(device: str, training: TrainingConfig, threads: int | None) -> None:
