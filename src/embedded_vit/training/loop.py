@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedded_vit.errors import TrainingError
-from embedded_vit.training.augmentation import distort, draw
+from embedded_vit.training.augmentation import Distortion, distort, draw
 from embedded_vit.training.checkpoint import (
     EpochMetrics,
     TrainingRecord,
@@ -27,6 +28,7 @@ from embedded_vit.training.checkpoint import (
     save_record,
     save_state,
 )
+from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.journal import Journal
 from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.processes import Processes
@@ -52,6 +54,7 @@ class Trainer:
         folder: The run.
         device: "cpu", "cuda", "cuda:1", ...
         processes: This process among all.
+        hooks: What a compression step adds to the loop.
     """
 
     def __init__(
@@ -64,10 +67,11 @@ class Trainer:
         *,
         device: str = "cpu",
         processes: Processes | None = None,
+        hooks: Sequence[TrainingHook] = (),
     ) -> None:
         self.config, self.training, self.record = config, config.training, record
         self.slices, self.folder, self.device = slices, folder, torch.device(device)
-        self.processes = processes or Processes()
+        self.processes, self.hooks = processes or Processes(), hooks
         self.network = network.to(self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = make_optimizer(self.network, self.training)
@@ -88,6 +92,9 @@ class Trainer:
         """
         done, leads = len(self.history), self.processes.leads
         journal = Journal(self.folder, first_epoch=done + 1) if leads else None
+        for hook in self.hooks:
+            steps = self._steps_per_epoch
+            hook.begin(self.network, self.average, steps=self.training.epochs * steps, first_step=done * steps)
         with TrainingProgress(self.training.epochs, done=done, silent=not leads) as progress:
             for epoch in range(done + 1, self.training.epochs + 1):
                 row = self._train_epoch(epoch, progress)
@@ -121,7 +128,10 @@ class Trainer:
         losses, loading_seconds, rate = [], 0.0, 0.0
         self.network.train()
         for step in range(steps):
-            rate = learning_rate((epoch - 1) * steps + step, self.training.epochs * steps, self.training)
+            total_step = (epoch - 1) * steps + step
+            rate = learning_rate(total_step, self.training.epochs * steps, self.training)
+            for hook in self.hooks:
+                rate = hook.learning_rate(rate, total_step)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             positions = np.arange(step * batch_size, (step + 1) * batch_size)[
@@ -130,8 +140,9 @@ class Trainer:
             load_started = time.perf_counter()
             images, labels = self.slices.batch(order[positions], self.config.preprocessing.context_slices)
             loading_seconds += time.perf_counter() - load_started
-            images_tensor, labels_tensor = self._distorted(images, labels, epoch, positions)
-            losses.append(self._step(images_tensor, labels_tensor, (epoch - 1) * steps + step))
+            distortions = self._distortions(epoch, positions)
+            images_labels = distort(self._to_device(images), self._to_device(labels), distortions)
+            losses.append(self._step(Batch(*images_labels, order[positions], distortions, total_step)))
             if not math.isfinite(losses[-1]):
                 raise TrainingError(self._not_finite(epoch, losses[-1], order[positions]))
             progress.batch_done(1 / steps)
@@ -155,10 +166,12 @@ class Trainer:
         batches = math.ceil(len(order) / self.training.batch_size)
         return np.resize(order, batches * self.training.batch_size)
 
-    def _distorted(
-        self, images: NDArray[np.float32], labels: NDArray[np.int64], epoch: int, positions: NDArray[np.int64]
-    ) -> tuple[Tensor, Tensor]:
-        distortions = [
+    @property
+    def _steps_per_epoch(self) -> int:
+        return len(self._epoch_order(1)) // self.training.batch_size
+
+    def _distortions(self, epoch: int, positions: NDArray[np.int64]) -> list[Distortion]:
+        return [
             draw(
                 self.training.recipe,
                 np.random.default_rng((self.training.seed, epoch, int(position))),
@@ -166,13 +179,17 @@ class Trainer:
             )
             for position in positions
         ]
-        return distort(torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device), distortions)
 
-    def _step(self, images: Tensor, labels: Tensor, step: int) -> float:
+    def _to_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _step(self, batch: Batch) -> float:
         """One step of the optimizer; returns the loss."""
         with self._autocast():
-            logits = self.network(images)
-        loss = segmentation_loss(logits, labels)
+            logits = self.network(batch.images)
+        loss = segmentation_loss(logits, batch.labels)
+        for hook in self.hooks:
+            loss = hook.loss(loss, logits, batch, self.network)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.processes.average_gradients(self.network.parameters())
@@ -182,7 +199,9 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.training.ema_decay is not None:
-            update_average(self.average, self.network, decay=self.training.ema_decay, step=step)
+            update_average(self.average, self.network, decay=self.training.ema_decay, step=batch.step)
+        for hook in self.hooks:
+            hook.after_step(batch.step)
         return loss.item()
 
     def _autocast(self) -> torch.autocast:

@@ -1,0 +1,162 @@
+"""What every compression step is: settings that turn a checkpoint into a smaller one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.config import Config
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.training.checkpoint import STATE, Checkpoint, load_checkpoint
+from embedded_vit.training.hooks import TrainingHook
+from embedded_vit.training.loop import Trainer, dice_by_case
+from embedded_vit.training.settings import RunConfig
+from embedded_vit.training.slices import SliceSet, prepare_slices
+
+__all__ = ["GraphPrecision", "Product", "Step", "Workshop"]
+
+GraphPrecision = Literal["fp32", "fp16", "int8"]
+PROBE_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """What a step made.
+
+    Attributes:
+        checkpoint: The network, ready for the next step.
+        graph: A serialized ONNX model where the step makes one itself; otherwise the checkpoint is exported.
+        precision: Of the graph, as the manifest states it.
+        facts: What the step found out, JSON values by name, for `compression.json`.
+    """
+
+    checkpoint: Checkpoint
+    graph: bytes | None = None
+    precision: GraphPrecision = "fp32"
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Step(Config):
+    """The settings of one step, and what it does."""
+
+    name: ClassVar[str]
+
+    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+        """Do it.
+
+        Args:
+            before: The network as the step before left it; not changed.
+            workshop: Data, training and measuring.
+            folder: The step's own, for what it writes; a killed step finds there what it had done.
+            protected: Units that must stay as they are.
+        """
+        raise NotImplementedError
+
+    def units(self, before: Checkpoint) -> tuple[str, ...]:
+        """The parts of the network that the step treats one by one, and that may be protected from it; none here."""
+        return ()
+
+    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+        """The network with this unit alone treated, untrained: how much worse it is tells how sensitive the unit is."""
+        raise NotImplementedError
+
+
+class Workshop:
+    """What the steps work with: the data of the run that is compressed, the one training loop, and a quick score.
+
+    Args:
+        data_folder: The data set.
+        original: The run that is compressed.
+        folder: Where prepared slices and the steps' own folders go.
+        device: Where to train.
+        threads: To compute on.
+    """
+
+    def __init__(
+        self, data_folder: Path, original: Checkpoint, folder: Path, *, device: str = "cpu", threads: int
+    ) -> None:
+        self.data_set: DataSet = open_data_set(data_folder)
+        self.original, self.folder, self.device, self.threads = original, folder, device, threads
+
+    @property
+    def split_names(self) -> list[str]:
+        """Training and validation cases, in the order of their slices."""
+        split = self.original.record.split
+        return sorted(split.train + split.validation)
+
+    @cached_property
+    def slices(self) -> SliceSet:
+        """Training and validation slices on the original network's grid."""
+        return self.slices_for(self.original.config.preprocessing)
+
+    def slices_for(self, preprocessing: Preprocessing) -> SliceSet:
+        """The same slices on another network's grid, in the same order."""
+        folder = self.folder / f"cache-{preprocessing.image_size}"
+        return prepare_slices(self.data_set, self.split_names, preprocessing, folder)
+
+    @property
+    def gate_cases(self) -> tuple[str, ...]:
+        """The cases that decide: validation, or where the run has none, training; never a test case."""
+        split = self.original.record.split
+        return split.validation or split.train
+
+    def train(
+        self,
+        checkpoint: Checkpoint,
+        folder: Path,
+        *,
+        epochs: int,
+        learning_rate: float,
+        hooks: Sequence[TrainingHook] = (),
+        config: RunConfig | None = None,
+    ) -> Checkpoint:
+        """Train a network on, through the one loop; a training that was killed goes on, a finished one is read.
+
+        Args:
+            checkpoint: Where to begin.
+            folder: The training's run folder.
+            epochs, learning_rate: In place of the original's; everything else is the original's.
+            hooks: What the step adds.
+            config: In place of the checkpoint's, where the network has another form.
+        """
+        config = config or checkpoint.config
+        training = config.training.model_copy(update={"epochs": epochs, "learning_rate": learning_rate})
+        config = config.model_copy(update={"training": training})
+        record = checkpoint.record.model_copy(update={"epochs": (), "selected_epoch": None})
+        trainer = Trainer(checkpoint.network, config, record, self.slices, folder, device=self.device, hooks=hooks)
+        if (folder / STATE).is_file():
+            trainer.resume()
+        trainer.run()
+        return load_checkpoint(folder)
+
+    def probe_images(self, count: int) -> list[NDArray[np.float32]]:
+        """`count` training slices with structures, evenly spread: each (1, C, S, S) float32."""
+        slices, config = self.slices, self.original.config
+        indices = slices.indices_of(self.original.record.split.train)
+        indices = indices[slices.labels[indices].any(axis=(1, 2))]
+        chosen = indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
+        return [slices.batch(chosen[[place]], config.preprocessing.context_slices)[0] for place in range(len(chosen))]
+
+    def quick_dice(self, engine: Engine, *, every: int = 4) -> float:
+        """Mean Dice on every `every`-th slice of the gate's cases, on the network's grid: fast, for comparisons."""
+        scores: list[float] = []
+        preprocessing, classes = self.original.config.preprocessing, self.original.config.labels.classes
+        for name in self.gate_cases:
+            indices = self.slices.indices_of([name])[::every]
+            predicted = [
+                engine.run(self.slices.batch(indices[first : first + PROBE_BATCH], preprocessing.context_slices)[0])
+                .argmax(axis=1)
+                .astype(np.uint8)
+                for first in range(0, len(indices), PROBE_BATCH)
+            ]
+            scores.extend(dice_by_case(np.concatenate(predicted), self.slices.labels[indices], classes))
+        return float(np.mean(scores))
