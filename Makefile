@@ -1,13 +1,15 @@
 # make setup   the full environment in .venv        make test   every test
 # make demo    train, export, predict, report       make lint   ruff and mypy
 # make bench   the figures of the README            DATA=DIR    your own data set for the demo
+# make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
 PYTHON ?= python3
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 DATA ?=
+OPTIONS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test lint bench paper-table
 
 setup: .venv/ready
 
@@ -30,3 +32,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/training.py
+
+paper-table: setup
+	$(if $(DATA),,$(error say where the data set is: make paper-table DATA=DIR))
+	$(BIN)/python paper/table.py --data $(DATA) $(OPTIONS)

@@ -13,7 +13,6 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
@@ -37,9 +37,6 @@ from embedded_vit.training.processes import keep_freed_memory
 from embedded_vit.training.progress import TrainingProgress
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from naive_network import NaiveNetwork
 
 CASE = "synthetic"
 STOP = 0
@@ -56,7 +53,7 @@ class NaiveModule(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1 or 3, S, S) -> (B, K, S, S)."""
-        return NaiveNetwork(dict(zip(self.names, self.tensors, strict=True)))(image)
+        return PublishedForm(dict(zip(self.names, self.tensors, strict=True)))(image)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The published commands themselves: training and testing."""
+"""The published commands themselves: training, pruning and testing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from published import (
     say,
 )
 
+from embedded_vit.artifact.export import export
+from embedded_vit.compression.prune_weights import prunable_weights
+from embedded_vit.compression.sparseml import read_sparseml
+from embedded_vit.compression.step import Workshop
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.datasets.synapse import TEST_FOLDER
@@ -24,9 +28,10 @@ from embedded_vit.evaluation.evaluate import METRICS_FILE, REPORT_FILE, OnCase, 
 from embedded_vit.evaluation.subject import Precision
 from embedded_vit.evaluation.table import text_table
 from embedded_vit.io.nifti import write_labels, write_volume
-from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file
+from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file, reference_name
 from embedded_vit.models.registry import NETWORKS as PRESETS
-from embedded_vit.training.checkpoint import CONFIG, TrainingRecord, read_run_config, save_checkpoint
+from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.training.checkpoint import CONFIG, TrainingRecord, load_checkpoint, read_run_config, save_checkpoint
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.train import plan
 from embedded_vit.training.train import train as train_network
@@ -40,6 +45,36 @@ def train(arguments: Namespace, *, precision: Precision) -> None:
         arguments: Of `training_parser`.
         precision: fp16: products in float16 with a scaled loss, weights in float32, as published.
     """
+    run_folder, data = _trained(arguments, precision)
+    _score(run_folder, data, run_folder / "test")
+
+
+def prune(arguments: Namespace) -> None:
+    """Train on as `train` does, set weights to zero by a SparseML recipe, export the result to ONNX and score it.
+
+    Args:
+        arguments: Of `pruning_parser`.
+    """
+    name: str = arguments.module
+    network = build_network(network_config(name, classes=2))  # any number of classes: the names are the same
+    stages = len(PRESETS[name]["widths"])
+    step = read_sparseml(arguments.recipe, list(prunable_weights(network)), stages=stages)
+    run_folder, data = _trained(arguments, "fp32")
+    pruned_folder = fresh_folder(arguments.output_dir / f"{name}-pruned")
+    say(f"{step.epochs} epochs that set {step.sparsity:.0%} of the weights to zero, run folder {pruned_folder}")
+    workshop = Workshop(
+        data, load_checkpoint(run_folder), pruned_folder, device=_device(), threads=torch.get_num_threads()
+    )
+    product = step.apply(workshop.original, workshop, pruned_folder, frozenset())
+    for parameter, sparsity in product.facts["sparsity_by_parameter"].items():
+        print(f"{reference_name(parameter, stages=stages)}: {sparsity:.4f}")
+    exported = export(pruned_folder, pruned_folder / "model.onnx", data_folder=data)
+    print(f"{product.facts['sparsity']:.1%} of the weights are zero; exported to {exported.path}")
+    _score(pruned_folder, data, pruned_folder / "test")
+
+
+def _trained(arguments: Namespace, precision: Precision) -> tuple[Path, Path]:
+    """Train; returns the run folder and the data set that was linked together in it."""
     name: str = arguments.module
     check_image_size(arguments.img_size, PRESETS[name]["image_size"], name)
     if arguments.n_gpu < 1:
@@ -55,12 +90,15 @@ def train(arguments: Namespace, *, precision: Precision) -> None:
     )
     run_folder = fresh_folder(arguments.output_dir / name)
     data = run_folder / arguments.dataset
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with removed_without(CONFIG, run_folder):
         link_data(data, train=arguments.root_path, test=arguments.test_path, lists=arguments.list_dir)
-        say(f"{name} on {device}, run folder {run_folder}")
-        train_network(data, run_folder, network=name, training=training, validation_cases=0, device=device)
-    _score(run_folder, data, run_folder / "test")
+        say(f"{name} on {_device()}, run folder {run_folder}")
+        train_network(data, run_folder, network=name, training=training, validation_cases=0, device=_device())
+    return run_folder, data
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def test(arguments: Namespace, *, precision: Precision) -> None:

@@ -59,7 +59,7 @@ class PublishedParser(argparse.ArgumentParser):
 
 
 def training_parser(*, batch_size: int) -> PublishedParser:
-    """The flags of train.py, train_half.py and train_prun_*.py.
+    """The flags of train.py and train_half.py, which train_prun_*.py take too.
 
     Args:
         batch_size: The default, in which alone they differ.
@@ -75,6 +75,13 @@ def training_parser(*, batch_size: int) -> PublishedParser:
     parser.add_argument("--base_lr", type=float, default=0.05, help="learning rate at a batch of 24")
     parser.add_argument("--seed", type=int, default=1234)
     _add_common_flags(parser, IGNORED_IN_TRAINING)
+    return parser
+
+
+def pruning_parser() -> PublishedParser:
+    """The flags of train_prun_*.py, and one of ours for the file that they read from where they run."""
+    parser = training_parser(batch_size=24)
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("prun.yaml"), help="a SparseML recipe")
     return parser
 
 
@@ -110,16 +117,6 @@ def parse(parser: PublishedParser, words: Sequence[str] | None = None) -> argpar
         if flag.removeprefix("--").replace("-", "_") in arguments:
             say(f"{flag} has no effect: {reasons.get(flag, UNREAD)}")
     return arguments
-
-
-def prune() -> None:
-    """Refuse: pruning is not there yet, and nothing else is done in its place.
-
-    Raises:
-        ConfigError: Always, once the flags are understood.
-    """
-    arguments = parse(training_parser(batch_size=24))
-    raise ConfigError(f"pruning {arguments.module} comes with the compression work; nothing was done")
 
 
 def network_name(module: str) -> str:

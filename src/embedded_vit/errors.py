@@ -9,6 +9,7 @@
     │   ├── CheckpointError         a run folder or a checkpoint cannot be loaded
     │   └── OutputError             the result cannot be written: it exists already, or the disk is full
     ├── ContractError       (3)     refused: outside what the artifact was made and measured for (`--force` overrides)
+    ├── GateError           (4)     a compression recipe harms the network more than its gate allows
     └── TrainingError       (1)     training cannot go on: the loss is not finite
 
 A message says what came, what was expected, where (file or tensor), and what to do. It never holds patient text.
@@ -23,6 +24,7 @@ __all__ = [
     "DataSetError",
     "EmbeddedVitError",
     "FileFormatError",
+    "GateError",
     "InputError",
     "NetworkError",
     "OutputError",
@@ -70,6 +72,12 @@ class ContractError(EmbeddedVitError):
     """Refused: the input is outside what the artifact was made and measured for."""
 
     exit_status = 3
+
+
+class GateError(EmbeddedVitError):
+    """A compression recipe harms the network more than its gate allows; the last network that passed is kept."""
+
+    exit_status = 4
 
 
 class TrainingError(EmbeddedVitError):

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_network import NaiveNetwork
 
 from embedded_vit.benchmark.complexity import complexity
 from embedded_vit.errors import CheckpointError
+from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file, to_reference
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
 
@@ -55,7 +55,7 @@ def test_logits_of_both_forms_agree_with_the_published_network(name, reference, 
     network = load_reference(name, live | dead).eval()
     expected = stored["logits"]
     with torch.inference_mode():
-        for form in (network, NaiveNetwork(live)):
+        for form in (network, PublishedForm(live)):
             logits = form(torch.from_numpy(image)).numpy()[0, :, ::stride, ::stride]
             assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
 
@@ -73,7 +73,7 @@ def test_folded_form_equals_naive_form_without_shared_data(name):
     state_dict = small_state_dict(name)
     image = torch.rand(2, 1, 64, 64) * 2 - 1
     with torch.inference_mode():
-        folded, naive = load_reference(name, state_dict).eval()(image), NaiveNetwork(state_dict)(image)
+        folded, naive = load_reference(name, state_dict).eval()(image), PublishedForm(state_dict)(image)
     torch.testing.assert_close(folded, naive, rtol=0, atol=1e-5 * naive.abs().max().item())
 
 
@@ -83,7 +83,7 @@ def test_gradients_of_the_folded_form_equal_those_of_the_naive_form():
     image = torch.rand(2, 1, 64, 64) * 2 - 1
     network(image).square().mean().backward()
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in state_dict.items()}
-    NaiveNetwork(leaves)(image).square().mean().backward()
+    PublishedForm(leaves)(image).square().mean().backward()
     for name, gradient in to_reference_gradients(network).items():
         expected = leaves[name].grad
         torch.testing.assert_close(gradient, expected, rtol=0, atol=2e-4 * float(expected.abs().max() + 1e-3))
@@ -101,7 +101,7 @@ def test_three_stages_map_to_the_names_of_dae_former():
     state_dict = to_reference(network, stages=3)
     image = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(network(image), NaiveNetwork(state_dict)(image), rtol=0, atol=2e-5)
+        torch.testing.assert_close(network(image), PublishedForm(state_dict)(image), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("wrap", ["module", "state_dict"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from embedded_vit.compression.prune_weights import prunable_weights
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
+from embedded_vit.runtime.engine import OnnxEngine
 from embedded_vit.training.checkpoint import load_checkpoint
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"
@@ -84,11 +87,34 @@ def test_half_precision_tests_published_weights(synapse_folder: Path, tmp_path: 
     assert load_checkpoint(tmp_path / "synapse_epoch_0").config.network.name == "embedded-vit-64"
 
 
-def test_pruning_says_that_it_is_not_there_yet(tmp_path: Path) -> None:
-    words = ["--module", MODULE, "--input_model", "synapse_epoch_399.pth", "--output_dir", tmp_path / "out"]
+def test_pruning_zeroes_weights_by_the_recipe_and_exports(output: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    recipe = (PAPER / "prun.yaml").read_text()
+    for phase, epochs in (("stabilization", 0), ("pruning", 1), ("finetuning", 1)):
+        recipe = re.sub(rf"^{phase}_epochs: .*$", f"{phase}_epochs: {epochs}", recipe, flags=re.MULTILINE)
+    (tmp_path / "prun.yaml").write_text(recipe)
+    begin_with = ["--input_model", output / "embedded-vit-64", "--recipe", tmp_path / "prun.yaml"]
+    done = run("train_prun_64.py", *train_words(synapse_folder, tmp_path / "out"), *begin_with)
+    assert done.returncode == 0, done.stderr
+    pruned = tmp_path / "out" / "embedded-vit-64-pruned"
+    weights = prunable_weights(load_checkpoint(pruned).network)
+    spared = [name for name, weight in weights.items() if weight.all()]
+    assert spared == [
+        f"decoder.0.blocks.1.feed_forward{place}.{layer}.weight" for place in "12" for layer in ("fc1", "fc2")
+    ]
+    zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+    pruned_weights = sum(weight.numel() for name, weight in weights.items() if name not in spared)
+    assert zeros / pruned_weights == pytest.approx(0.5, abs=1e-4)
+    assert "decoder_1.last_layer.weight: 0." in done.stdout
+    assert OnnxEngine.load(pruned / "model.onnx").manifest.name == "embedded-vit-64"
+    assert (pruned / "test" / "metrics.json").is_file()
+
+
+def test_a_wrong_recipe_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "prun.yaml").write_text("pruning_modifiers: [!MagnitudePruningModifier {start_epoch: 0}]")
+    words = ["--module", MODULE, "--recipe", tmp_path / "prun.yaml", "--output_dir", tmp_path / "out"]
     done = run("train_prun_64.py", *words)
     assert done.returncode == 2
-    assert "compression" in done.stderr
+    assert "did you mean 'GlobalMagnitudePruningModifier'?" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -131,7 +157,8 @@ def test_an_unknown_network_is_answered_with_the_nearest() -> None:
     ],
 )
 def test_every_published_training_flag_is_understood(words: str) -> None:
-    published.parse(published.training_parser(batch_size=10), ["--module", MODULE, *words.split()])
+    for parser in (published.training_parser(batch_size=10), published.pruning_parser()):
+        published.parse(parser, ["--module", MODULE, *words.split()])
 
 
 def test_every_published_test_flag_is_understood(capsys: pytest.CaptureFixture[str]) -> None:

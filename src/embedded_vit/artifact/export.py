@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir
@@ -19,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedded_vit.artifact.manifest import Manifest, SpacingRange, hashed_names, sealed
+from embedded_vit.artifact.manifest import GraphPrecision, Manifest, SpacingRange, hashed_names, sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.artifact.verify import Agreement, compare
 from embedded_vit.datasets import open_data_set
@@ -31,7 +32,7 @@ from embedded_vit.runtime.engine import OnnxEngine
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 from embedded_vit.training.engine import TorchEngine
 
-__all__ = ["ExportReport", "export", "onnx_graph"]
+__all__ = ["ExportReport", "export", "export_checkpoint", "onnx_graph"]
 
 OPERATOR_SET = 18  # ONNX 1.13, December 2022: old enough for every runtime in use, new enough for LayerNormalization
 FOLDING_LIMIT_ELEMENTS = 2**28  # fold constants of any size that a network can have
@@ -82,15 +83,45 @@ def export(
         ContractError: The artifact does not compute what PyTorch computes.
         NetworkError: The network uses what ONNX cannot express.
     """
-    output = Path(output)
+    checkpoint = load_checkpoint(run_folder)
+    data_set = _data_set(checkpoint, data_folder)
+    return export_checkpoint(checkpoint, Path(output), data_set, dynamic_batch=dynamic_batch, overwrite=overwrite)
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    output: Path,
+    data_set: DataSet | None,
+    *,
+    graph: bytes | None = None,
+    precision: GraphPrecision = "fp32",
+    compression: dict[str, Any] | None = None,
+    dynamic_batch: bool = False,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Make an artifact of a checkpoint in memory.
+
+    Args:
+        checkpoint: The network and what is known of it.
+        output: The `.onnx` file to write.
+        data_set: Whose slices the artifact is checked on; synthetic inputs where there is none.
+        graph: A serialized ONNX model of the network in a lower precision, which need not give PyTorch's logits; by
+            default the network is translated, and must.
+        precision: Of the graph.
+        compression: The recipe, for the manifest.
+        dynamic_batch, overwrite: As `export`.
+
+    Raises:
+        As `export`.
+    """
     if not overwrite:
         refuse_existing(output)
-    checkpoint = load_checkpoint(run_folder)
-    network = checkpoint.network.float().eval()
-    preprocessing = checkpoint.config.preprocessing
-    data_set = _data_set(checkpoint, data_folder)
-    graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
+    network, preprocessing = checkpoint.network.float().eval(), checkpoint.config.preprocessing
+    exact = graph is None
+    if graph is None:
+        graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
     manifest = _manifest(checkpoint, data_set, graph_digest(graph))
+    manifest = manifest.model_copy(update={"precision": precision, "compression": compression})
     if data_set is None:
         images = _synthetic_inputs(preprocessing)
         checked_on = f"synthetic inputs: no data set at {checkpoint.record.data_folder}"
@@ -99,7 +130,8 @@ def export(
     with atomic_path(output, overwrite=overwrite) as temporary:
         temporary.write_bytes(sealed(graph, manifest))
         agreement = compare(TorchEngine(network), OnnxEngine.load(temporary), images)
-        agreement.check(f"{output}: ONNX Runtime against PyTorch")
+        if exact:
+            agreement.check(f"{output}: ONNX Runtime against PyTorch")
     return ExportReport(output, output.stat().st_size, manifest, agreement, checked_on)
 
 

@@ -21,13 +21,14 @@ from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 
-__all__ = ["Manifest", "SpacingRange", "hashed_names", "read_artifact", "sealed"]
+__all__ = ["GraphPrecision", "Manifest", "SpacingRange", "hashed_names", "read_artifact", "sealed"]
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_KEY = "embedded_vit.manifest"
 MANIFEST_DIGEST_KEY = "embedded_vit.manifest_sha256"
 MAXIMUM_BYTES = 2**30  # embedded-vit-224-dense, the largest of the paper, has 353 MB; protobuf itself ends at 2 GiB
 
+GraphPrecision = Literal["fp32", "fp16", "bf16", "int8"]
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
 
 
@@ -47,8 +48,9 @@ class Manifest(Config):
     preprocessing: Preprocessing = Field(description="the input contract")
     spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
     labels: LabelSet
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    recipe: str = Field(description="how it was trained and compressed")
+    precision: GraphPrecision = "fp32"
+    recipe: str = Field(description="how it was trained")
+    compression: dict[str, Any] | None = Field(default=None, description="the recipe by which it was compressed")
     data_fingerprint: str
     split: dict[str, tuple[str, ...]] = Field(description="subset -> SHA-256 of each of its case names")
     metrics: dict[str, float] | None = Field(default=None, description="measured on held-out cases, or none")

@@ -35,7 +35,7 @@ class Complexity:
         parameters: Of the network as we have it.
         published_parameters: Of the authors' checkpoint, dead weights included; None for other networks.
         macs: Multiply-accumulates of the form that runs.
-        naive_macs: Of the published form; None for a user's own network.
+        naive_macs: Of the published form; None for a user's own network and where channels were removed.
     """
 
     parameters: int
@@ -62,7 +62,7 @@ def complexity(config: NetworkConfig, *, input_channels: int = 1) -> Complexity:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         published_parameters=published_parameters(config),
         macs=counter.get_total_flops() // 2,
-        naive_macs=naive_macs(config) if config.model is None else None,
+        naive_macs=naive_macs(config) if config.model is None and not config.kept_channels else None,
     )
 
 
@@ -100,7 +100,7 @@ def _feed_forward(tokens: int, width: int, hidden: int, mixing: str) -> int:
 def published_parameters(config: NetworkConfig) -> int | None:
     """Parameters of the authors' checkpoint of a preset, those that its forward pass never uses included."""
     preset = NETWORKS.get(config.name)
-    if preset is None or any(getattr(config, key) != value for key, value in preset.items()):
+    if preset is None or config.kept_channels or any(getattr(config, key) != value for key, value in preset.items()):
         return None
     coarsest, mixing, ratio = config.widths[-1], config.mixing, config.hidden_ratio
     with torch.device("meta"):

@@ -17,7 +17,9 @@ VERBS = {
     "phantom": "Generate a labelled data set of patients who do not exist.",
     "train": "Train a network on a labelled data set.",
     "evaluate": "Score a trained network on labelled cases, with a report.",
+    "compress": "Make a trained network smaller and faster by a recipe.",
     "export": "Turn a trained network into one file.",
+    "report": "Compare runs and compression steps on one page.",
     "predict": "Segment a scan with that file.",
     "info": "Show what a network is and what it costs.",
 }

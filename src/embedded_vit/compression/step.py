@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.artifact.manifest import GraphPrecision
 from embedded_vit.config import Config
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.datasets.unlabelled import open_unlabelled
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engine import Engine
 from embedded_vit.training.checkpoint import STATE, Checkpoint, load_checkpoint
@@ -22,9 +25,8 @@ from embedded_vit.training.loop import Trainer, dice_by_case
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
-__all__ = ["GraphPrecision", "Product", "Step", "Workshop"]
+__all__ = ["Product", "Step", "Workshop"]
 
-GraphPrecision = Literal["fp32", "fp16", "int8"]
 PROBE_BATCH = 8
 
 
@@ -103,6 +105,13 @@ class Workshop:
         folder = self.folder / f"cache-{preprocessing.image_size}"
         return prepare_slices(self.data_set, self.split_names, preprocessing, folder)
 
+    def unlabelled_slices(self, scans: Path, preprocessing: Preprocessing) -> SliceSet:
+        """The slices of a folder of scans without masks on a network's grid."""
+        data_set = open_unlabelled(scans, preprocessing, self.original.config.labels)
+        names = [case.name for case in data_set.cases]
+        folder = self.folder / f"cache-unlabelled-{preprocessing.image_size}"
+        return prepare_slices(data_set, names, preprocessing, folder, labelled=False)
+
     @property
     def gate_cases(self) -> tuple[str, ...]:
         """The cases that decide: validation, or where the run has none, training; never a test case."""
@@ -132,7 +141,9 @@ class Workshop:
         training = config.training.model_copy(update={"epochs": epochs, "learning_rate": learning_rate})
         config = config.model_copy(update={"training": training})
         record = checkpoint.record.model_copy(update={"epochs": (), "selected_epoch": None})
-        trainer = Trainer(checkpoint.network, config, record, self.slices, folder, device=self.device, hooks=hooks)
+        trainer = Trainer(
+            copy.deepcopy(checkpoint.network), config, record, self.slices, folder, device=self.device, hooks=hooks
+        )
         if (folder / STATE).is_file():
             trainer.resume()
         trainer.run()

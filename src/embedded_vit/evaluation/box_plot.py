@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "BoxPlot", "Dot", "box_plot"]
+__all__ = ["Box", "BoxPlot", "Dot", "box_plot", "round_step"]
 
 ROW_HEIGHT = 30.0
 LEFT, RIGHT, TOP, BOTTOM = 112.0, 16.0, 4.0, 28.0  # margins, for names and for the scale
@@ -71,7 +71,7 @@ def box_plot(
         highest: The end of the scale; by default a round number above the largest value.
     """
     largest = float(np.nanmax(values, initial=0.0))
-    step = _round_step((highest or largest or 1.0) / 5)
+    step = round_step((highest or largest or 1.0) / 5)
     end = highest or step * max(1, math.ceil(largest / step))
     across = (WIDTH - LEFT - RIGHT) / end
     boxes = []
@@ -112,7 +112,7 @@ def _spread(place: int) -> float:
     return ((place * 0.618034) % 1 - 0.5) * 14
 
 
-def _round_step(step: float) -> float:
+def round_step(step: float) -> float:
     """The next 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))

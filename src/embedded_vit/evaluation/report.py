@@ -15,7 +15,7 @@ from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
 from embedded_vit.overlay import overlay
 
-__all__ = ["METRIC_TITLES", "render_report"]
+__all__ = ["METRIC_TITLES", "page_environment", "render_report"]
 
 METRIC_TITLES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "NSD"}
 
@@ -30,8 +30,28 @@ def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) 
     Returns:
         A complete HTML document.
     """
+    return (
+        page_environment()
+        .get_template("evaluation/report.html.j2")
+        .render(
+            evaluation=evaluation,
+            organs=[_organ_row(evaluation, index) for index in range(len(evaluation.labels.labels))],
+            overall={metric: evaluation.summaries[metric].overall for metric in METRICS},
+            metrics=METRICS,
+            titles=_titles(evaluation.unit),
+            counts=evaluation.counts(),
+            plots=_plots(evaluation),
+            panels=[_panel(name, picture, evaluation) for name, picture in pictures.items()],
+            tolerance=f"{NSD_TOLERANCE:g} {evaluation.unit}",
+            research_use_only=RESEARCH_USE_ONLY,
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """What renders our pages: templates by their path in the package, every value escaped, an unknown one an error."""
     environment = Environment(
-        loader=PackageLoader("embedded_vit.evaluation", "."),
+        loader=PackageLoader("embedded_vit", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -39,18 +59,7 @@ def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) 
     )
     environment.filters["number"] = _number
     environment.filters["interval"] = _interval
-    return environment.get_template("report.html.j2").render(
-        evaluation=evaluation,
-        organs=[_organ_row(evaluation, index) for index in range(len(evaluation.labels.labels))],
-        overall={metric: evaluation.summaries[metric].overall for metric in METRICS},
-        metrics=METRICS,
-        titles=_titles(evaluation.unit),
-        counts=evaluation.counts(),
-        plots=_plots(evaluation),
-        panels=[_panel(name, picture, evaluation) for name, picture in pictures.items()],
-        tolerance=f"{NSD_TOLERANCE:g} {evaluation.unit}",
-        research_use_only=RESEARCH_USE_ONLY,
-    )
+    return environment
 
 
 def _titles(unit: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from embedded_vit.config import nearest_name
 from embedded_vit.errors import CheckpointError
 from embedded_vit.models.registry import NetworkConfig, build_network, network_config
 
-__all__ = ["load_reference", "read_reference_file", "reference_name", "to_reference"]
+__all__ = ["is_dead", "load_reference", "read_reference_file", "reference_name", "to_reference"]
 
 # Inside blocks and layers, ours -> theirs, applied in this order.
 _INNER_NAMES = (
@@ -97,7 +97,7 @@ def load_into(network: nn.Module, config: NetworkConfig, state_dict: Mapping[str
     theirs = {reference_name(name, stages=stages): name for name in ours}
     if missing := [name for name in theirs if name not in tensors]:
         raise CheckpointError(f"not a checkpoint of {config.name}: {_some(missing)} missing")
-    unknown = [name for name in tensors if name not in theirs and not _is_dead(name, stages)]
+    unknown = [name for name in tensors if name not in theirs and not is_dead(name, stages=stages)]
     if unknown:
         raise CheckpointError(
             f"not a checkpoint of {config.name}: {_some(unknown)} unknown{nearest_name(unknown[0], theirs)[:120]}"
@@ -147,7 +147,8 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in inner.items()}
 
 
-def _is_dead(name: str, stages: int) -> bool:
+def is_dead(name: str, *, stages: int) -> bool:
+    """Whether the authors' forward pass never uses their tensor of this name; `stages` as in `reference_name`."""
     return bool(_DEAD.search(name) or (stages == 2 and _DEAD_IN_TWO_STAGES.search(name)))
 
 

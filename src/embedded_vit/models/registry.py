@@ -14,6 +14,7 @@ from typing_extensions import Self
 from embedded_vit.config import Config, nearest_name
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.feed_forward import Mixing
+from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size
 
 __all__ = ["NETWORKS", "NetworkConfig", "build_network", "network_config"]
@@ -40,6 +41,9 @@ class NetworkConfig(Config):
     mixing: Mixing = "depthwise"
     in_channels: int = Field(default=3, ge=1, description="channels of the stem; one grey channel is always taken too")
     classes: int = Field(ge=2, description="K, background included")
+    kept_channels: dict[str, int] = Field(
+        default_factory=dict, description="channels left of those that were removed, by group: see models/channels.py"
+    )
     model: str | None = Field(default=None, description="package.module:Class of a user's own network")
 
     @model_validator(mode="after")
@@ -76,24 +80,28 @@ def network_config(name: str | None = None, *, classes: int, in_channels: int = 
 def build_network(config: NetworkConfig) -> nn.Module:
     """Build a network with fresh initial values.
 
-    A user's own class is imported and called with `in_channels`, `classes` and `image_size`.
+    A user's own class is imported and called with `in_channels`, `classes` and `image_size`. A network from which
+    channels were removed is built with its first widths and then loses as many.
 
     Raises:
-        NetworkError: The class cannot be imported or is no nn.Module; the measures do not fit.
+        NetworkError: The class cannot be imported or is no nn.Module; the measures or the channels do not fit.
     """
     if config.model is not None:
-        made: nn.Module = _import_class(config.model)(
+        network: nn.Module = _import_class(config.model)(
             in_channels=config.in_channels, classes=config.classes, image_size=config.image_size
         )
-        return made
-    return EmbeddedViT(
-        config.widths,
-        depth=config.depth,
-        hidden_ratio=config.hidden_ratio,
-        mixing=config.mixing,
-        in_channels=config.in_channels,
-        classes=config.classes,
-    )
+    else:
+        network = EmbeddedViT(
+            config.widths,
+            depth=config.depth,
+            hidden_ratio=config.hidden_ratio,
+            mixing=config.mixing,
+            in_channels=config.in_channels,
+            classes=config.classes,
+        )
+    for name, width in config.kept_channels.items():
+        keep_channels(network, name, range(width))
+    return network
 
 
 def _import_class(path: str) -> type[nn.Module]:

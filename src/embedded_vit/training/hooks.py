@@ -60,3 +60,7 @@ class TrainingHook:
 
     def after_step(self, step: int) -> None:
         """Called when a step has changed the network and its average."""
+
+    def complete(self, step: int) -> bool:
+        """Whether the network is, after an epoch's last step, what it should become; else that epoch is never kept."""
+        return True

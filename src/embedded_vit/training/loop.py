@@ -247,10 +247,11 @@ class Trainer:
 
     def _save(self, epoch: int) -> None:
         """Write the state, then what follows from it: killed in between, `resume` writes the rest."""
-        dice = self.history[-1].validation_dice
-        best = max((row.validation_dice or 0.0 for row in self.history[:-1]), default=-1.0)
-        if dice is None or dice > best:
-            self.selected_epoch = epoch
+        if all(hook.complete(epoch * self._steps_per_epoch - 1) for hook in self.hooks):
+            dice = self.history[-1].validation_dice
+            best = -1.0 if self.selected_epoch is None else self.history[self.selected_epoch - 1].validation_dice or 0.0
+            if dice is None or dice > best:
+                self.selected_epoch = epoch
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():

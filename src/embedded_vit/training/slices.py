@@ -79,6 +79,7 @@ def prepare_slices(
     preprocessing: Preprocessing,
     folder: Path,
     *,
+    labelled: bool = True,
     on_case: Callable[[str], None] = lambda name: None,
 ) -> SliceSet:
     """Bring the slices of the named cases to the network's grid, or find them done already in `folder`.
@@ -88,10 +89,11 @@ def prepare_slices(
         names: Cases to prepare.
         preprocessing: The input contract; context is left to `SliceSet.batch`.
         folder: Where the three files go.
+        labelled: Whether masks without any structure are a mistake.
         on_case: Called after each case.
 
     Raises:
-        DataSetError: No slice has any label.
+        DataSetError: No slice has any label, and some should.
         FileFormatError: A case cannot be read.
     """
     single = preprocessing.model_copy(update={"context_slices": 1})
@@ -104,7 +106,9 @@ def prepare_slices(
     if index_path.exists() and (index := json.loads(index_path.read_text()))["key"] == key:
         return _open(folder, index)
     index_path.unlink(missing_ok=True)
-    counts, fingerprint = _write(data_set, names, single, folder, on_case)
+    counts, fingerprint, any_label = _write(data_set, names, single, folder, on_case)
+    if labelled and not any_label:
+        raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
     index = {
         "key": key,
         "counts": counts,
@@ -118,9 +122,9 @@ def prepare_slices(
 
 def _write(
     data_set: DataSet, names: Sequence[str], preprocessing: Preprocessing, folder: Path, on_case: Callable[[str], None]
-) -> tuple[list[int], str]:
-    """Write images and labels case by case; returns how many slices each case has, and the fingerprint of all."""
-    counts, digest, labelled = [], hashlib.sha256(), False
+) -> tuple[list[int], str, bool]:
+    """Write images and labels case by case; returns the slices of each, the fingerprint, and if there is any label."""
+    counts, digest, any_label = [], hashlib.sha256(), False
     with (
         atomic_path(folder / "images.f16", overwrite=True) as images_path,
         atomic_path(folder / "labels.u8", overwrite=True) as labels_path,
@@ -135,15 +139,13 @@ def _write(
             grid = Grid.of(volume, preprocessing)
             for image, mask in zip(network_inputs(volume, preprocessing, grid=grid), label_map.array, strict=True):
                 reduced = grid.reduce_labels(mask, data_set.labels.classes)
-                labelled = labelled or bool(reduced.any())
+                any_label = any_label or bool(reduced.any())
                 for file, data in ((images_file, image.astype(np.float16).tobytes()), (labels_file, reduced.tobytes())):
                     file.write(data)
                     digest.update(data)
             counts.append(volume.shape[0])
             on_case(name)
-        if not labelled:
-            raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
-    return counts, digest.hexdigest()
+    return counts, digest.hexdigest(), any_label
 
 
 def _open(folder: Path, index: dict) -> SliceSet:

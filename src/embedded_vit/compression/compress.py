@@ -1,0 +1,267 @@
+"""From a trained run and a recipe to a smaller run: step by step, each measured, each before the gate.
+
+OUTPUT/recipe.json           what was asked for, so that a killed compression goes on with nothing else
+OUTPUT/compression.json      every stage as measured
+OUTPUT/steps/N-NAME/         a run folder and `model.onnx` of each stage; its trainings in attempt-M/
+OUTPUT/                      the last stage again: an ordinary run folder, and `model.onnx` beside it
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from embedded_vit.artifact.export import export_checkpoint
+from embedded_vit.compression.gate import Gate
+from embedded_vit.compression.measure import measure_artifact
+from embedded_vit.compression.recipe import Recipe
+from embedded_vit.compression.record import (
+    COMPRESSION_FILE,
+    ORIGINAL,
+    Attempt,
+    CompressionRecord,
+    Measurements,
+    Scores,
+    StageRecord,
+    read_compression_record,
+    write_compression_record,
+)
+from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.errors import ConfigError, GateError, OutputError
+from embedded_vit.io.atomic import write_text
+from embedded_vit.provenance import available_cores, describe_machine, versions
+from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from embedded_vit.training.engine import TorchEngine
+from embedded_vit.training.processes import keep_freed_memory
+
+__all__ = ["compress"]
+
+ARTIFACT, RECIPE, STEPS = "model.onnx", "recipe.json", "steps"
+PROTECTED_FRACTIONS = (0.0, 0.25, 0.5)  # of a step's units in its first, second and third attempt
+
+
+def compress(
+    run: Path,
+    recipe: Recipe,
+    output: Path,
+    *,
+    data_folder: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    on_stage: Callable[[StageRecord], None] = lambda stage: None,
+) -> CompressionRecord:
+    """Compress a trained run.
+
+    Args:
+        run: A run folder; not changed.
+        recipe: The steps, and the gate that each must pass.
+        output: The run folder to make; new, unless resuming.
+        data_folder: The data set; by default the one of the training.
+        resume: Go on with a compression by the same recipe that was killed.
+        device: Where to train.
+        threads: CPU threads; by default all that this process may use.
+        on_stage: Called when a stage is done.
+
+    Raises:
+        GateError: A step fails at the gate however much of the network it spares; the stage before it is kept.
+        InputError: The run, the data, the recipe or the output are not usable.
+        TrainingError: A loss is not finite.
+    """
+    original = load_checkpoint(run)
+    values = recipe.plain()
+    _check_output(output, run, values, resume)
+    keep_freed_memory()
+    workshop = Workshop(
+        data_folder or Path(original.record.data_folder),
+        original,
+        output,
+        device=device,
+        threads=threads or available_cores(),
+    )
+    compression = _Compression(output, values, recipe.gate, workshop, on_stage)
+    if (output / COMPRESSION_FILE).is_file():
+        record = read_compression_record(output)
+    else:
+        record = CompressionRecord(
+            original=str(run.resolve()),
+            data_folder=str(workshop.data_set.folder),
+            recipe=values,
+            stages=(compression.original_stage(),),
+            machine=describe_machine(),
+            versions=versions(),
+        )
+        write_compression_record(output, record)
+    for number, step in enumerate(recipe.steps, start=1):
+        if number < len(record.stages):
+            continue
+        try:
+            stage = compression.stage(number, step, record)
+        except GateError as error:
+            record = record.model_copy(update={"gate_failed": str(error)})
+            write_compression_record(output, record)
+            compression.finish(record)
+            raise
+        record = record.model_copy(update={"stages": (*record.stages, stage), "gate_failed": None})
+        write_compression_record(output, record)
+    compression.finish(record)
+    return record
+
+
+def _check_output(output: Path, run: Path, values: dict[str, object], resume: bool) -> None:
+    path = output / RECIPE
+    asked = {"run": str(run.resolve()), "recipe": values}
+    if not resume:
+        if path.exists() or (output / "config.json").exists():
+            raise OutputError(
+                f"{output}: holds a run already; choose another --output, or add --resume to go on with it"
+            )
+        write_text(path, json.dumps(asked, indent=1))
+    elif not path.is_file():
+        raise ConfigError(f"{output}: nothing to resume from; compress without --resume")
+    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(asked)):
+        raise ConfigError(f"{output}: cannot resume: it was begun with another run or recipe (see {path})")
+
+
+@dataclass(frozen=True)
+class _Compression:
+    """What stays the same from step to step."""
+
+    output: Path
+    recipe: dict[str, object]
+    gate: Gate | None
+    workshop: Workshop
+    on_stage: Callable[[StageRecord], None]
+
+    @property
+    def gate_subset(self) -> Literal["validation", "train"]:
+        return "validation" if self.workshop.original.record.split.validation else "train"
+
+    def original_stage(self) -> StageRecord:
+        """Export and measure the run as it is."""
+        started = time.perf_counter()
+        folder = self.folder(0, ORIGINAL)
+        product = Product(self.workshop.original)
+        artifact, measured = self._realise(product, folder, previous=None)
+        return self._recorded(ORIGINAL, artifact, measured, started)
+
+    def stage(self, number: int, step: Step, record: CompressionRecord) -> StageRecord:
+        """Apply one step, sparing more of the network in each attempt until the gate lets it pass.
+
+        Raises:
+            GateError: It never does.
+        """
+        started = time.perf_counter()
+        last = record.stages[-1]
+        before = load_checkpoint(self.folder(number - 1, last.name))
+        previous = self.output / last.artifact
+        units: list[str] = []  # the most sensitive first; only ranked when the first attempt fails
+        attempts: list[Attempt] = []
+        for place, fraction in enumerate(PROTECTED_FRACTIONS):
+            protected = frozenset(units[: round(fraction * len(units))])
+            if place > 0 and not protected:
+                break
+            folder = self.folder(number, step.name)
+            product = step.apply(before, self.workshop, folder / f"attempt-{place + 1}", protected)
+            artifact, measured = self._realise(product, folder, previous)
+            scores, reference = _gate_scores(measured), _gate_scores(record.stages[0].measured)
+            reason = self.gate.objection(reference, scores) if self.gate else ""
+            attempts.append(
+                Attempt(protected=tuple(sorted(protected)), dice=scores.dice, passed=not reason, reason=reason)
+            )
+            if not reason:
+                settings = step.model_dump(mode="json", exclude_unset=True)
+                return self._recorded(
+                    step.name, artifact, measured, started, settings=settings, attempts=attempts, facts=product.facts
+                )
+            if place == 0:
+                units = self._by_sensitivity(step, before)
+        shutil.rmtree(self.folder(number, step.name), ignore_errors=True)
+        tries = "; ".join(attempt.reason for attempt in attempts)
+        raise GateError(
+            f"step {number}, {step.name}, does not pass the gate ({tries}); kept the stage before it, {last.name}, "
+            f"in {self.output}"
+        )
+
+    def _by_sensitivity(self, step: Step, before: Checkpoint) -> list[str]:
+        """A step's units, those first whose treatment alone costs most Dice."""
+        whole = self.workshop.quick_dice(TorchEngine(before.network), every=8)
+        damage = {
+            unit: whole - self.workshop.quick_dice(step.damaged(before, unit, self.workshop), every=8)
+            for unit in step.units(before)
+        }
+        return sorted(damage, key=lambda unit: -damage[unit])
+
+    def _realise(self, product: Product, folder: Path, previous: Path | None) -> tuple[Path, Measurements]:
+        """Write a product as run folder and artifact, and measure it."""
+        checkpoint = product.checkpoint
+        save_checkpoint(folder, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+        artifact = folder / ARTIFACT
+        export_checkpoint(
+            checkpoint,
+            artifact,
+            self.workshop.data_set,
+            graph=product.graph,
+            precision=product.precision,
+            compression=None if previous is None else self.recipe,
+            overwrite=True,
+        )
+        measured = measure_artifact(
+            artifact,
+            previous,
+            checkpoint.network,
+            checkpoint.config,
+            self.workshop.data_set.folder,
+            folder / "evaluation",
+            subsets=(self.gate_subset, "test"),
+            threads=self.workshop.threads,
+        )
+        return artifact, measured
+
+    def _recorded(
+        self,
+        name: str,
+        artifact: Path,
+        measured: Measurements,
+        started: float,
+        *,
+        settings: dict[str, object] | None = None,
+        attempts: list[Attempt] | None = None,
+        facts: dict[str, object] | None = None,
+    ) -> StageRecord:
+        stage = StageRecord(
+            name=name,
+            settings=settings or {},
+            artifact=str(artifact.relative_to(self.output)),
+            measured=measured,
+            gate_subset=self.gate_subset,
+            attempts=tuple(attempts or ()),
+            seconds=time.perf_counter() - started,
+            facts=facts or {},
+        )
+        self.on_stage(stage)
+        return stage
+
+    def folder(self, number: int, name: str) -> Path:
+        """Where a stage lives."""
+        return self.output / STEPS / f"{number}-{name}"
+
+    def finish(self, record: CompressionRecord) -> None:
+        """Put the last stage that passed at the top, and take prepared slices away."""
+        last = record.stages[-1]
+        checkpoint = load_checkpoint(self.folder(len(record.stages) - 1, last.name))
+        save_checkpoint(self.output, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+        shutil.copyfile(self.output / last.artifact, self.output / ARTIFACT)
+        for cache in self.output.glob("cache*"):
+            shutil.rmtree(cache, ignore_errors=True)
+
+
+def _gate_scores(measured: Measurements) -> Scores:
+    scores = measured.validation or measured.train
+    assert scores is not None
+    return scores

@@ -1,0 +1,96 @@
+"""Everything that `compression.json` says of one exported file, measured on that file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.benchmark.footprint import footprint
+from embedded_vit.benchmark.latency import paired_latency
+from embedded_vit.compression.record import Measurements, Scores
+from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.protocol import ProtocolName
+from embedded_vit.training.settings import RunConfig
+
+__all__ = ["LATENCY_THREADS", "measure_artifact"]
+
+LATENCY_THREADS = (1, 2)
+
+
+def measure_artifact(
+    artifact: Path,
+    previous: Path | None,
+    network: nn.Module,
+    config: RunConfig,
+    data_folder: Path,
+    output: Path,
+    *,
+    subsets: Sequence[Literal["validation", "train", "test"]] = ("validation", "test"),
+    protocol: ProtocolName = "strict",
+    threads: int = 1,
+    repeats: int = 30,
+) -> Measurements:
+    """Score an exported file and measure what it costs.
+
+    Args:
+        artifact: The file.
+        previous: The file before the step, whose latency is measured in turns with this one's; None for the first.
+        network: What was exported, for its parameters.
+        config: Of that network, for its operations.
+        data_folder: The data set.
+        output: Gets a folder with an evaluation for each subset, in place of an older one.
+        subsets: Which to score; one without cases in the artifact's split is left out.
+        protocol: Of the evaluation.
+        threads: Cores that the evaluation computes on; latency is measured on 1 and on 2.
+        repeats: Of the latency.
+
+    Raises:
+        FileFormatError: The file is no artifact.
+        DataSetError: The data set does not fit it, or its cases are not there.
+    """
+    _, manifest = read_artifact(artifact)
+    scores: dict[str, Scores] = {}
+    for subset in subsets:
+        if not manifest.split[subset]:
+            continue
+        folder = output / subset
+        shutil.rmtree(folder, ignore_errors=True)  # of a measurement that was killed, or of another try at the step
+        evaluation = evaluate(artifact, data_folder, output=folder, subset=subset, protocol=protocol, threads=threads)
+        scores[subset] = Scores.of(evaluation)
+    latency_ms, previous_latency_ms = _latency_ms(artifact, previous, repeats)
+    sizes = footprint(artifact)
+    parameters = list(network.parameters())
+    return Measurements(
+        validation=scores.get("validation"),
+        train=scores.get("train"),
+        test=scores.get("test"),
+        macs=complexity(config.network, input_channels=config.preprocessing.input_channels).macs,
+        parameters=sum(parameter.numel() for parameter in parameters),
+        nonzero_parameters=sum(int(parameter.count_nonzero()) for parameter in parameters),
+        file_bytes=sizes.file_bytes,
+        deflated_bytes=sizes.deflated_bytes,
+        latency_ms=latency_ms,
+        previous_latency_ms=previous_latency_ms,
+        peak_memory_mib=sizes.peak_memory_mib,
+    )
+
+
+def _latency_ms(
+    artifact: Path, previous: Path | None, repeats: int
+) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Threads -> median, of the artifact and of the file before it."""
+    paths = [artifact] if previous is None else [artifact, previous]
+    medians = {
+        str(threads): [latency.p50_ms for latency in paired_latency(paths, threads=threads, repeats=repeats)]
+        for threads in LATENCY_THREADS
+    }
+    latency_ms = {threads: of_both[0] for threads, of_both in medians.items()}
+    if previous is None:
+        return latency_ms, None
+    return latency_ms, {threads: of_both[1] for threads, of_both in medians.items()}

@@ -1,0 +1,224 @@
+"""Channels physically removed: the step that makes a network faster on every engine."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from embedded_vit.artifact.export import export
+from embedded_vit.benchmark.latency import paired_latency
+from embedded_vit.benchmark.macs_by_shape import macs_by_shape
+from embedded_vit.compression.channel_choice import choose_channels, next_width
+from embedded_vit.compression.channel_importance import channel_importance
+from embedded_vit.compression.distill import Distillation, Teacher
+from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.errors import ConfigError
+from embedded_vit.io.atomic import write_text
+from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from embedded_vit.training.engine import TorchEngine
+
+__all__ = ["PruneChannels"]
+
+IMPORTANCE_BATCH = 4  # slices whose effects on the loss may cancel
+MEASUREMENTS = 4  # of the importance in a round: once channels are gone, others matter more
+BISECTIONS = 6  # of the operations, for a target in latency: to 1.6 % of the network's
+TARGET = "target.json"
+
+Importance = Mapping[str, NDArray[np.float64]]
+
+_known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary()
+
+
+class PruneChannels(Step):
+    """Removes the channels that matter least for what they cost, by rounds, each trained on with the whole network as
+    teacher.
+
+    The folder gets a run folder `round-N` for each round, whose `start` is the network as pruned, before training.
+    """
+
+    name: ClassVar[str] = "prune_channels"
+
+    target_macs: float | None = Field(default=None, gt=0, lt=1, description="fraction of the operations left")
+    target_latency: float | None = Field(default=None, gt=0, lt=1, description="fraction of the median latency left")
+    rounds: int = Field(default=3, ge=1)
+    epochs: int = Field(ge=1, description="of training, over all rounds together")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    multiple: int = Field(default=8, ge=1, description="of which the widths that are left are multiples")
+    importance_slices: int = Field(default=64, ge=1)
+    teacher_weight: float = Field(default=0.5, ge=0, le=1, description="of the whole network in the loss")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.target_macs is None) == (self.target_latency is None):
+            raise ValueError("prune_channels: give either target_macs or target_latency")
+        if self.epochs < self.rounds:
+            raise ValueError(f"prune_channels: {self.epochs} epochs are less than one a round ({self.rounds} rounds)")
+        return self
+
+    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+        """Remove channels and train; see `Step.apply`.
+
+        Raises:
+            ConfigError: The target cannot be reached.
+            NetworkError: It is a user's own network.
+        """
+        whole = _macs(before)
+        fraction = self._target_macs(before, workshop, folder, protected)
+        teacher = Teacher(copy.deepcopy(before.network))
+        hooks = [Distillation([teacher], self.teacher_weight)] if self.teacher_weight else []
+        current, macs_by_round = before, []
+        for round_index in range(self.rounds):
+            round_folder = folder / f"round-{round_index + 1}"
+            start_folder = round_folder / "start"
+            if not (start_folder / MODEL).is_file():  # written last
+                target = int(whole * fraction ** ((round_index + 1) / self.rounds))
+                _save(start_folder, self._pruned(current, target, workshop, protected))
+            epochs = self.epochs // self.rounds
+            if round_index == self.rounds - 1:
+                epochs += self.epochs % self.rounds
+            current = workshop.train(
+                load_checkpoint(start_folder),
+                round_folder,
+                epochs=epochs,
+                learning_rate=self.learning_rate,
+                hooks=hooks,
+            )
+            macs_by_round.append(_macs(current))
+        facts: dict[str, Any] = {
+            "macs_before": whole,
+            "macs_by_round": macs_by_round,
+            "kept_channels": current.config.network.kept_channels,
+        }
+        return Product(current, facts=facts)
+
+    def units(self, before: Checkpoint) -> tuple[str, ...]:
+        """The groups that can lose channels; see `Step.units`."""
+        groups = channel_groups(before.network)
+        return tuple(name for name, group in groups.items() if self._next(group) is not None)
+
+    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+        """The network with half of one group; see `Step.damaged`."""
+        if before.network not in _known_importance:  # the same for every unit
+            _known_importance[before.network] = channel_importance(before.network, self._batches(workshop))
+        strongest_first = np.argsort(_known_importance[before.network][unit], kind="stable")[::-1]
+        width = self._half(channel_groups(before.network)[unit])
+        network = copy.deepcopy(before.network)
+        keep_channels(network, unit, sorted(strongest_first[:width].tolist()))
+        return TorchEngine(network, threads=workshop.threads)
+
+    def _next(self, group: ChannelGroup) -> int | None:
+        return next_width(group.width, unit=group.unit, multiple=self.multiple)
+
+    def _half(self, group: ChannelGroup) -> int:
+        """About half of a group's width, one that `apply` could leave."""
+        if group.unit > 1:
+            return max(1, group.width // 2)
+        half = -(-group.width // 2 // self.multiple) * self.multiple
+        return half if half < group.width else self.multiple
+
+    def _pruned(
+        self, before: Checkpoint, target_macs: int, workshop: Workshop, protected: frozenset[str]
+    ) -> Checkpoint:
+        """A copy without the least important channels, untrained."""
+        macs, current = _macs(before), before
+        for measurement in range(1, MEASUREMENTS + 1):
+            kept = choose_channels(
+                current.config.network,
+                channel_importance(current.network, self._batches(workshop)),
+                int(macs * (target_macs / macs) ** (measurement / MEASUREMENTS)),
+                input_channels=before.config.preprocessing.input_channels,
+                multiple=self.multiple,
+                protected=protected,
+            )
+            current = _with_channels(current, kept)
+        return current
+
+    def _target_macs(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> float:
+        """The fraction of the operations to leave; for a target in latency it is measured once and written down."""
+        if self.target_macs is not None:
+            return self.target_macs
+        if (folder / TARGET).is_file():
+            found: float = json.loads((folder / TARGET).read_text())["target_macs"]
+            return found
+        fraction = self._bisect(before, workshop, folder, protected)
+        write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)
+        return fraction
+
+    def _bisect(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> float:
+        """Export networks of more or fewer operations, untrained, until one is as fast as it should be."""
+        assert self.target_latency is not None
+        fast_enough, too_slow, ratio = 0.0, 1.0, 1.0
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            whole = _exported(before, Path(temporary) / "whole", workshop)
+            for bisection in range(BISECTIONS):
+                fraction = (fast_enough + too_slow) / 2
+                try:
+                    pruned = self._pruned(before, int(fraction * _macs(before)), workshop, protected)
+                except ConfigError:  # no network is that small
+                    break
+                path = _exported(pruned, Path(temporary) / str(bisection), workshop)
+                latency, latency_before = paired_latency([path, whole], threads=workshop.threads)
+                ratio = latency.p50_ms / latency_before.p50_ms
+                if ratio <= self.target_latency:
+                    fast_enough = fraction
+                else:
+                    too_slow = fraction
+        if not fast_enough:
+            raise ConfigError(
+                f"prune_channels: target_latency {self.target_latency:g} cannot be reached: with {too_slow:.1%} of the "
+                f"operations {ratio:.0%} of the latency are left; raise the target"
+            )
+        return fast_enough
+
+    def _batches(self, workshop: Workshop) -> Iterator[tuple[Tensor, Tensor]]:
+        """Training slices with structures, evenly spread, in small batches."""
+        slices, original = workshop.slices, workshop.original
+        indices = slices.indices_of(original.record.split.train)
+        indices = indices[slices.labels[indices].any(axis=(1, 2))]
+        count = min(self.importance_slices, len(indices))
+        chosen = indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
+        for first in range(0, count, IMPORTANCE_BATCH):
+            batch = chosen[first : first + IMPORTANCE_BATCH]
+            images, labels = slices.batch(batch, original.config.preprocessing.context_slices)
+            yield torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Checkpoint:
+    network = copy.deepcopy(before.network)
+    for name, indices in kept.items():
+        keep_channels(network, name, indices)
+    widths = before.config.network.kept_channels | {name: len(indices) for name, indices in kept.items()}
+    described = before.config.network.model_copy(update={"kept_channels": widths})
+    return Checkpoint(network, before.config.model_copy(update={"network": described}), before.record)
+
+
+def _save(folder: Path, checkpoint: Checkpoint) -> None:
+    save_checkpoint(folder, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+
+
+def _exported(checkpoint: Checkpoint, folder: Path, workshop: Workshop) -> Path:
+    _save(folder, checkpoint)
+    return export(folder, folder / "model.onnx", data_folder=workshop.data_set.folder).path
+
+
+def _macs(checkpoint: Checkpoint) -> int:
+    """Multiply-accumulates of one image."""
+    channel_groups(checkpoint.network)  # refuses a user's own network
+    shapes = {name: parameter.shape for name, parameter in checkpoint.network.named_parameters()}
+    preprocessing = checkpoint.config.preprocessing
+    return macs_by_shape(shapes, preprocessing.image_size, input_channels=preprocessing.input_channels)

@@ -1,0 +1,155 @@
+"""`compression.json`: what every step of a compression cost and gained, as measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from embedded_vit.config import Config
+from embedded_vit.errors import CheckpointError
+from embedded_vit.evaluation.protocol import METRICS
+from embedded_vit.evaluation.results import Evaluation
+from embedded_vit.io.atomic import write_text
+
+__all__ = [
+    "COMPRESSION_FILE",
+    "ORIGINAL",
+    "Attempt",
+    "CompressionRecord",
+    "Measurements",
+    "Scores",
+    "StageRecord",
+    "read_compression_record",
+    "summary_line",
+    "write_compression_record",
+]
+
+COMPRESSION_FILE = "compression.json"
+ORIGINAL = "original"  # the name of the first stage
+
+
+class Scores(Config):
+    """How well an artifact segments the cases of one subset, strict protocol.
+
+    Every mean is over structures of each structure's mean over cases; None where no case counts.
+    """
+
+    dice: float | None
+    jaccard: float | None
+    hd95: float | None
+    nsd: float | None
+    unit: Literal["mm", "voxels"] = Field(description="of hd95")
+    cases: int = Field(ge=1)
+    dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap over cases")
+    organs: dict[str, float | None] = Field(default_factory=dict, description="structure -> Dice")
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> Scores:
+        """Sum up an evaluation."""
+        summary = evaluation.summaries["dice"]
+        low, high = summary.overall.low, summary.overall.high
+        return cls(
+            **{metric: evaluation.summaries[metric].overall.mean for metric in METRICS},
+            unit=evaluation.unit,
+            cases=len(evaluation.cases),
+            dice_interval=None if low is None or high is None else (low, high),
+            organs={name: organ.mean for name, organ in zip(evaluation.labels.names, summary.organs, strict=True)},
+        )
+
+
+class Measurements(Config):
+    """What was measured of one exported file."""
+
+    validation: Scores | None = Field(description="None where the split has no such cases, or they were not asked for")
+    train: Scores | None = Field(default=None, description="measured only where the split has no validation cases")
+    test: Scores | None
+    macs: int = Field(description="multiply-accumulates of one image, in the form that runs")
+    parameters: int
+    nonzero_parameters: int
+    file_bytes: int
+    deflated_bytes: int = Field(description="of the same file, compressed as zip does")
+    latency_ms: dict[str, float] = Field(description="threads -> median of one image in ONNX Runtime")
+    previous_latency_ms: dict[str, float] | None = Field(
+        default=None, description="threads -> the same of the file before the step, measured in turns with this one"
+    )
+    peak_memory_mib: float = Field(description="of a process that loads the file and segments one slice")
+
+    def latency_ratio(self, threads: str) -> float | None:
+        """The median over that of the file before the step, measured in turns with it; None where there is none."""
+        before = (self.previous_latency_ms or {}).get(threads)
+        return None if before is None else self.latency_ms[threads] / before
+
+
+class Attempt(Config):
+    """One try at a step: the gate's verdict."""
+
+    protected: tuple[str, ...] = Field(default=(), description="units that were left as they were")
+    dice: float | None
+    passed: bool
+    reason: str = Field(default="", description="why it did not pass")
+
+
+class StageRecord(Config):
+    """One step's result, or the original's."""
+
+    name: str = Field(description=f"the step's name, or '{ORIGINAL}'")
+    settings: dict[str, Any] = Field(default_factory=dict)
+    artifact: str = Field(description="path of the exported file, relative to the run folder")
+    measured: Measurements
+    gate_subset: Literal["validation", "train"] = Field(description="the cases that the gate looks at")
+    attempts: tuple[Attempt, ...] = ()
+    seconds: float = Field(ge=0, description="that the step took, measuring included")
+    facts: dict[str, Any] = Field(default_factory=dict, description="what the step found out")
+
+
+class CompressionRecord(Config):
+    """The whole file."""
+
+    original: str = Field(description="the run that was compressed")
+    data_folder: str
+    recipe: dict[str, Any]
+    stages: tuple[StageRecord, ...] = Field(description="the first is the original")
+    gate_failed: str | None = Field(default=None, description="why the recipe was stopped; None where it was not")
+    machine: str
+    versions: dict[str, str]
+
+
+def summary_line(stage: StageRecord) -> str:
+    """What a stage is, in a line for the terminal."""
+    measured = stage.measured
+    test = "" if measured.test is None or measured.test.dice is None else f", test Dice {measured.test.dice:.3f}"
+    previous = measured.previous_latency_ms
+    change = "" if previous is None else f" ({measured.latency_ms['1'] / previous['1']:.2f} of the step before)"
+    return (
+        f"{stage.name}: {measured.macs / 1e6:.1f} M MACs, {measured.parameters / 1e6:.2f} M parameters, "
+        f"{measured.file_bytes / 1e6:.2f} MB, {measured.latency_ms['1']:.1f} ms{change}{test}"
+    )
+
+
+def read_compression_record(run_folder: Path) -> CompressionRecord:
+    """Read a run's `compression.json`.
+
+    Raises:
+        CheckpointError: There is none, or it is no JSON object.
+        ConfigError: A key or a value is not what it should be.
+    """
+    path = run_folder / COMPRESSION_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: missing or not valid JSON ({error}); run `embedded-vit compress`") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return CompressionRecord.parse(values, source=str(path))
+
+
+def write_compression_record(run_folder: Path, record: CompressionRecord) -> None:
+    """Write a run's `compression.json` atomically, in place of an older one.
+
+    Raises:
+        OutputError: The folder cannot be written or the disk is full.
+    """
+    write_text(run_folder / COMPRESSION_FILE, record.model_dump_json(indent=1) + "\n", overwrite=True)

@@ -1,0 +1,58 @@
+"""A folder of scans without masks, for learning from another network's opinion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from embedded_vit.datasets.data_set import Case, DataSet
+from embedded_vit.errors import DataSetError
+from embedded_vit.io.nifti import is_nifti, read_volume
+from embedded_vit.labels import LabelSet
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["UnlabelledFolder", "open_unlabelled"]
+
+
+@dataclass(frozen=True)
+class UnlabelledFolder(DataSet):
+    """NIfTI scans of one folder; every mask is background."""
+
+    def read_volume(self, case: Case) -> Volume:
+        """Read a scan; see `DataSet.read_volume`."""
+        return read_volume(self.folder / case.name, channels=len(self.channels))
+
+    def read_labels(self, case: Case) -> LabelMap:
+        """A mask of nothing but background on the scan's grid."""
+        volume = self.read_volume(case)
+        return LabelMap(np.zeros(volume.shape, np.uint8), volume.affine, source=volume.source)
+
+
+def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet) -> UnlabelledFolder:
+    """Find the scans of a folder.
+
+    Args:
+        folder: Holds `.nii.gz` or `.nii` files; other files are left alone.
+        preprocessing: Modality and channels, which the scans must have.
+        labels: What the network segments.
+
+    Raises:
+        DataSetError: There is no such folder, or no scan in it.
+    """
+    if not folder.is_dir():
+        raise DataSetError(f"{folder}: no such folder; expected one with NIfTI scans to learn from without masks")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and is_nifti(path))
+    if not names:
+        raise DataSetError(f"{folder}: no .nii.gz or .nii file in this folder")
+    return UnlabelledFolder(
+        folder=folder,
+        name=folder.name,
+        modality=preprocessing.modality,
+        channels=preprocessing.channels,
+        labels=labels,
+        cases=tuple(Case(name, patient=name) for name in names),
+        layout="scans without masks",
+    )

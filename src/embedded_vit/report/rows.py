@@ -1,0 +1,131 @@
+"""The rows of a report: every run, and every step of a run that was compressed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from embedded_vit.artifact.export import export
+from embedded_vit.benchmark.latency import paired_latency
+from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
+from embedded_vit.compression.record import COMPRESSION_FILE, ORIGINAL, Measurements, read_compression_record
+from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
+from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
+
+__all__ = ["ReportRow", "check_comparable", "data_folder_of", "measured_in_turns", "rows_of_run"]
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One exported file and what was measured of it.
+
+    Attributes:
+        run: The run folder.
+        step: The compression step that made it, with its place in the recipe; "" for a run as it was trained.
+        artifact: The file.
+        measured: Its figures, as they were taken when it was made.
+        latency_ms: Threads -> median of one image, taken for the report, in turns with all other rows.
+        original_dice: Test Dice of the same run before its first step; None where there was none.
+    """
+
+    run: Path
+    step: str
+    artifact: Path
+    measured: Measurements
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    original_dice: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's, and the step's if there is one."""
+        return f"{self.run.name} · {self.step}" if self.step else self.run.name
+
+    @property
+    def dice(self) -> float | None:
+        """On the test cases; None where there are none."""
+        return self.measured.test.dice if self.measured.test else None
+
+    @property
+    def sparsity(self) -> float:
+        """The part of the parameters that is zero."""
+        return 1 - self.measured.nonzero_parameters / self.measured.parameters
+
+
+def data_folder_of(run: Path, given: Path | None) -> Path:
+    """The data set to measure a run on: the one given, else the one of its training.
+
+    Raises:
+        DataSetError: It is not there.
+    """
+    folder = given or Path(read_record(run).data_folder)
+    if not folder.is_dir():
+        raise DataSetError(f"{run}: its data set {folder} is not there; name its folder with --data")
+    return folder
+
+
+def rows_of_run(run: Path, data_folder: Path | None, work_folder: Path, *, threads: int) -> list[ReportRow]:
+    """Read the figures of a compressed run; export and measure any other.
+
+    Args:
+        run: A run folder of `train` or `compress`.
+        data_folder: Where to measure; by default the data set of its training.
+        work_folder: Gets the exported file and its evaluation.
+        threads: Cores to compute on.
+
+    Raises:
+        CheckpointError: The folder is no run.
+        DataSetError: The data set is not there or does not fit.
+    """
+    if (run / COMPRESSION_FILE).is_file():
+        stages = read_compression_record(run).stages
+        before = stages[0].measured.test.dice if stages and stages[0].measured.test else None
+        return [
+            ReportRow(
+                run=run,
+                step=stage.name if stage.name == ORIGINAL else f"{place} {stage.name}",
+                artifact=run / stage.artifact,
+                measured=stage.measured,
+                original_dice=before if place else None,
+            )
+            for place, stage in enumerate(stages)
+        ]
+    checkpoint = load_checkpoint(run)
+    folder, artifact = data_folder_of(run, data_folder), work_folder / "model.onnx"
+    export(run, artifact, data_folder=folder)
+    measured = measure_artifact(
+        artifact, None, checkpoint.network, checkpoint.config, folder, work_folder, subsets=["test"], threads=threads
+    )
+    return [ReportRow(run, "", artifact, measured)]
+
+
+def measured_in_turns(rows: Sequence[ReportRow]) -> list[ReportRow]:
+    """Measure the latency of all files in turns, so that the rows of one report can be compared.
+
+    Raises:
+        CheckpointError: A file that `compression.json` names is not there.
+    """
+    for row in rows:
+        if not row.artifact.is_file():
+            raise CheckpointError(
+                f"{row.artifact}: missing, though {COMPRESSION_FILE} names it; compress the run again"
+            )
+    medians: list[dict[str, float]] = [{} for _ in rows]
+    for threads in LATENCY_THREADS:
+        latencies = paired_latency([row.artifact for row in rows], threads=threads)
+        for of_row, latency in zip(medians, latencies, strict=True):
+            of_row[str(threads)] = latency.p50_ms
+    return [replace(row, latency_ms=of_row) for row, of_row in zip(rows, medians, strict=True)]
+
+
+def check_comparable(runs: Sequence[Path]) -> None:
+    """Refuse runs that segment different structures.
+
+    Raises:
+        ConfigError: They do.
+        CheckpointError: A folder is no run.
+    """
+    first = read_run_config(runs[0]).labels.names
+    for run in runs[1:]:
+        if read_run_config(run).labels.names != first:
+            raise ConfigError(f"{run} segments other structures than {runs[0]}; report them apart")

@@ -1,0 +1,136 @@
+"""The whole of a compression: measured stages, a gate that stops harm, and going on after a kill."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import ClassVar
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from embedded_vit.compression.compress import compress
+from embedded_vit.compression.distill import Distill
+from embedded_vit.compression.gate import Gate
+from embedded_vit.compression.recipe import Recipe
+from embedded_vit.compression.record import read_compression_record
+from embedded_vit.compression.step import Product, Step
+from embedded_vit.errors import ConfigError, GateError, OutputError
+from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.training.engine import TorchEngine
+
+LAYERS = ("encoder.0.norm", "encoder.1.norm", "decoder.0.expand.norm", "expand.norm")
+
+
+class Wreck(Step):
+    """Silences layers, those that it may."""
+
+    name: ClassVar[str] = "wreck"
+    layers: tuple[str, ...] = LAYERS
+
+    def units(self, before):
+        return LAYERS
+
+    def damaged(self, before, unit, workshop):
+        network = copy.deepcopy(before.network)
+        with torch.no_grad():
+            network.get_submodule(unit).weight.zero_()
+        return TorchEngine(network)
+
+    def apply(self, before, workshop, folder, protected):
+        checkpoint = copy.deepcopy(before)
+        with torch.no_grad():
+            for layer in set(self.layers) - protected:
+                checkpoint.network.get_submodule(layer).weight.zero_()
+        return Product(checkpoint)
+
+
+def distilled(run, **settings) -> Recipe:
+    return Recipe(steps=(Distill(teacher=(run,), epochs=2, learning_rate=1e-4, **settings),))
+
+
+@pytest.fixture(scope="module")
+def compressed(trained_run, tmp_path_factory):
+    output = tmp_path_factory.mktemp("compressed") / "run"
+    return output, compress(trained_run, distilled(trained_run), output, threads=1)
+
+
+def test_every_stage_is_measured(compressed):
+    output, record = compressed
+    assert [stage.name for stage in record.stages] == ["original", "distill"]
+    for stage in record.stages:
+        assert stage.measured.test.cases == 2
+        assert stage.measured.validation.cases == 1
+        assert stage.measured.file_bytes == (output / stage.artifact).stat().st_size
+    assert record.stages[0].measured.previous_latency_ms is None
+    assert set(record.stages[1].measured.previous_latency_ms) == {"1", "2"}
+    assert read_compression_record(output) == record
+
+
+def test_the_result_is_an_ordinary_run_with_its_artifact(compressed):
+    output, record = compressed
+    manifest = OnnxEngine.load(output / "model.onnx").manifest
+    assert manifest.compression == record.recipe
+    assert (output / "model.onnx").read_bytes() == (output / record.stages[-1].artifact).read_bytes()
+    assert not list(output.glob("cache*"))
+
+
+def test_a_killed_compression_goes_on_to_the_same_weights(compressed, trained_run, tmp_path, monkeypatch):
+    from embedded_vit.training.loop import Trainer
+
+    class Killed(Exception):
+        pass
+
+    whole_epochs, save = [], Trainer._save
+
+    def save_then_die(self, epoch):
+        save(self, epoch)
+        whole_epochs.append(epoch)
+        if len(whole_epochs) == 1:
+            raise Killed
+
+    monkeypatch.setattr(Trainer, "_save", save_then_die)
+    with pytest.raises(Killed):
+        compress(trained_run, distilled(trained_run), tmp_path / "run", threads=1)
+    compress(trained_run, distilled(trained_run), tmp_path / "run", threads=1, resume=True)
+    assert whole_epochs == [1, 2]
+    one, other = load_file(compressed[0] / "model.safetensors"), load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_gate_stops_a_harmful_recipe_and_keeps_what_passed(trained_run, tmp_path):
+    recipe = Recipe(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Wreck(),))
+    with pytest.raises(GateError, match="does not pass the gate") as caught:
+        compress(trained_run, recipe, tmp_path / "run", threads=1)
+    assert caught.value.exit_status == 4
+    record = read_compression_record(tmp_path / "run")
+    assert [stage.name for stage in record.stages] == ["original"]
+    assert record.gate_failed == str(caught.value)
+    one, other = load_file(trained_run / "model.safetensors"), load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_step_that_fails_spares_the_most_sensitive_units_and_passes(trained_run, tmp_path):
+    class Careful(Wreck):
+        """Harms one layer only, so that sparing the most sensitive is enough."""
+
+        layers: tuple[str, ...] = ("decoder.0.expand.norm",)
+
+    recipe = Recipe(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Careful(),))
+    record = compress(trained_run, recipe, tmp_path / "run", threads=1)
+    attempts = record.stages[-1].attempts
+    assert not attempts[0].passed
+    assert attempts[-1].passed
+    assert "decoder.0.expand.norm" in attempts[-1].protected
+
+
+def test_an_output_that_holds_a_run_is_refused(trained_run, tmp_path):
+    with pytest.raises(OutputError, match="holds a run already"):
+        compress(trained_run, distilled(trained_run), trained_run)
+
+
+def test_resuming_with_another_recipe_is_refused(compressed, trained_run):
+    with pytest.raises(ConfigError, match="another run or recipe"):
+        compress(trained_run, distilled(trained_run, weight=0.25), compressed[0], resume=True)
+    assert json.loads((compressed[0] / "recipe.json").read_text())["run"] == str(trained_run)

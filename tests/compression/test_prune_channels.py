@@ -1,0 +1,266 @@
+"""Channels go by what they matter and cost, the rest trains on, and a killed step ends where it would have ended."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from embedded_vit.artifact.export import export
+from embedded_vit.benchmark.latency import Latency
+from embedded_vit.benchmark.macs_by_shape import macs_by_shape
+from embedded_vit.compression import prune_channels
+from embedded_vit.compression.channel_choice import choose_channels
+from embedded_vit.compression.channel_importance import channel_importance
+from embedded_vit.compression.prune_channels import PruneChannels
+from embedded_vit.compression.step import Product, Workshop
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.errors import ConfigError
+from embedded_vit.models.channels import channel_groups, keep_channels
+from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
+from embedded_vit.training.loop import Trainer
+from embedded_vit.training.losses import segmentation_loss
+from embedded_vit.training.settings import RunConfig, TrainingConfig
+
+NOTHING: frozenset[str] = frozenset()
+STEP = PruneChannels(target_macs=0.5, rounds=2, epochs=3, importance_slices=4)
+
+
+@pytest.fixture(scope="module")
+def run(synapse_folder, tmp_path_factory) -> Path:
+    """A run with its first weights: what counts here is that it can be pruned and trained."""
+    torch.manual_seed(0)
+    data_set = open_data_set(synapse_folder)
+    network = network_config(classes=data_set.labels.classes, image_size=32, widths=(16, 24))
+    config = RunConfig(
+        network=network,
+        preprocessing=Preprocessing.for_modality("CT", image_size=32),
+        labels=data_set.labels,
+        training=TrainingConfig.for_recipe("modern", batch_size=8),
+    )
+    split = Split(train=("case0001", "case0002"), validation=("case0003",), test=("case0005",), seed=0)
+    record = TrainingRecord(data_folder=str(synapse_folder), data_fingerprint="0" * 64, split=split)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    save_checkpoint(folder, build_network(network).state_dict(), config, record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(run) -> Checkpoint:
+    return load_checkpoint(run)
+
+
+@pytest.fixture(scope="module")
+def workshop(synapse_folder, whole, tmp_path_factory) -> Workshop:
+    return Workshop(synapse_folder, whole, tmp_path_factory.mktemp("workshop"), threads=1)
+
+
+@pytest.fixture(scope="module")
+def pruned_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("pruned")
+
+
+@pytest.fixture(scope="module")
+def product(whole, workshop, pruned_folder) -> Product:
+    return STEP.apply(whole, workshop, pruned_folder, NOTHING)
+
+
+def macs(checkpoint: Checkpoint) -> int:
+    shapes = {name: parameter.shape for name, parameter in checkpoint.network.named_parameters()}
+    return macs_by_shape(shapes, 32)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_the_target_is_reached_in_equal_steps(product, whole):
+    half_way, end = product.facts["macs_by_round"]
+    assert end == macs(product.checkpoint)
+    assert 0.4 * macs(whole) < end <= 0.5 * macs(whole)
+    assert 0.6 * macs(whole) < half_way <= 0.5**0.5 * macs(whole)
+
+
+def test_widths_that_are_left_are_multiples_of_eight(product):
+    groups = channel_groups(product.checkpoint.network)
+    kept = product.checkpoint.config.network.kept_channels
+    assert any(name in kept for name in ("encoder.0", "encoder.1", "decoder.0"))
+    assert all(groups[name].width == width for name, width in kept.items())
+    assert all(width % 8 == 0 for name, width in kept.items() if groups[name].unit == 1)
+
+
+def test_the_result_is_an_ordinary_run_folder(product, pruned_folder):
+    again = load_checkpoint(pruned_folder / "round-2")
+    assert again.config == product.checkpoint.config
+    image = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again.network(image), product.checkpoint.network(image))
+
+
+def test_each_round_trains_what_it_pruned(product, pruned_folder):
+    for name, epochs in (("round-1", 1), ("round-2", 2)):
+        start, trained = weights(pruned_folder / name / "start"), weights(pruned_folder / name)
+        assert {key: value.shape for key, value in start.items()} == {key: v.shape for key, v in trained.items()}
+        assert any(not torch.equal(start[key], trained[key]) for key in start)
+        assert len(load_checkpoint(pruned_folder / name).record.epochs) == epochs
+
+
+def test_the_network_before_is_not_changed(product, run, whole):
+    on_disk = weights(run)
+    assert all(torch.equal(value, on_disk[name]) for name, value in whole.network.state_dict().items())
+
+
+def test_a_pruned_network_exports_to_what_it_is(product, pruned_folder, synapse_folder, tmp_path):
+    report = export(pruned_folder / "round-2", tmp_path / "model.onnx", data_folder=synapse_folder)
+    assert report.agreement.max_logit_difference < 1e-3
+    assert report.agreement.label_disagreement <= 1e-4
+    assert report.checked_on.startswith("real slices")
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32)
+    with torch.inference_mode():
+        expected = product.checkpoint.network(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(OnnxEngine.load(report.path, threads=1).run(image), expected, atol=1e-3)
+
+
+def test_a_step_killed_in_its_second_round_ends_in_the_same_network(
+    product, pruned_folder, whole, workshop, tmp_path, monkeypatch
+):
+    train_epoch, calls = Trainer._train_epoch, []
+
+    def killed_in_the_third(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train_epoch(self, *arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "_train_epoch", killed_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            STEP.apply(whole, workshop, tmp_path, NOTHING)
+    resumed = STEP.apply(whole, workshop, tmp_path, NOTHING)
+    assert resumed.facts == product.facts
+    first, second = weights(pruned_folder / "round-2"), weights(tmp_path / "round-2")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_protected_groups_keep_their_width(whole, workshop):
+    importance = channel_importance(whole.network, STEP._batches(workshop))
+    protected = frozenset({"encoder.1", "encoder.0.blocks.0.feed_forward1"})
+    target = int(0.6 * macs(whole))
+    kept = choose_channels(whole.config.network, importance, target, input_channels=1, protected=protected)
+    assert kept
+    assert not protected & kept.keys()
+
+
+def test_a_target_below_the_smallest_network_is_refused(whole, workshop):
+    importance = channel_importance(whole.network, STEP._batches(workshop))
+    with pytest.raises(ConfigError, match=r"1,000 multiply-accumulates cannot be reached: [\d,]+ are left"):
+        choose_channels(whole.config.network, importance, 1000, input_channels=1)
+
+
+def test_what_matters_least_goes_first():
+    config = network_config(classes=3, image_size=32, widths=(16, 24))
+    groups = channel_groups(build_network(config))
+    name = "encoder.1.blocks.0.feed_forward1"
+    importance = {key: np.full(group.width, 1.0) for key, group in groups.items()}
+    dead = np.arange(5, 96, 2)[:16]
+    importance[name][dead] = 0
+    whole = macs_by_shape({key: value.shape for key, value in build_network(config).named_parameters()}, 32)
+    kept = choose_channels(config, importance, whole - 1, input_channels=1)
+    assert kept.keys() == {name}
+    assert set(range(96)) - set(kept[name]) == set(dead[:8].tolist())
+
+
+def test_importance_is_what_the_loss_changes_by_with_a_little_less_of_a_channel():
+    torch.manual_seed(0)
+    network = build_network(network_config(classes=3, image_size=32, widths=(16, 24)))
+    images, labels = torch.randn(2, 3, 32, 32), torch.randint(3, (2, 32, 32))
+    importance = channel_importance(network, [(images, labels)])
+    step = 0.02
+    for name, group in channel_groups(network).items():
+        changes = []
+        for sign in (1, -1):
+            changed = copy.deepcopy(network)
+            for axis in group.axes:
+                values = changed.get_parameter(axis.parameter).data
+                places = axis.places(values.shape[axis.dimension], torch.tensor([1]))
+                part = values.index_select(axis.dimension, places)
+                if axis.role == "read":
+                    values.index_copy_(axis.dimension, places, part * (1 + sign * step))
+                elif axis.role == "gate":  # exp(query) times 1 + step
+                    values.index_copy_(axis.dimension, places, part + np.log1p(sign * step))
+            with torch.inference_mode():
+                changes.append(segmentation_loss(changed(images), labels).item())
+        slope = (changes[0] - changes[1]) / (2 * step)
+        assert importance[name][1] == pytest.approx(slope**2, rel=0.05, abs=1e-8), name
+
+
+def test_channels_that_nothing_reads_have_no_importance():
+    network = build_network(network_config(classes=3, image_size=32, widths=(16, 24)))
+    with torch.no_grad():
+        network.encoder[0].blocks[0].feed_forward1.fc2.weight[:, 3] = 0
+    importance = channel_importance(network, [(torch.randn(2, 3, 32, 32), torch.randint(3, (2, 32, 32)))])
+    hidden = importance["encoder.0.blocks.0.feed_forward1"]
+    assert hidden[3] == 0
+    assert (np.delete(hidden, 3) > 0).all()
+
+
+def test_a_damaged_unit_is_halved_and_nothing_else(whole, workshop):
+    assert "decoder.0" in STEP.units(whole)
+    image = workshop.probe_images(1)[0]
+    with torch.inference_mode():
+        expected = whole.network(torch.from_numpy(image)).numpy()
+    damaged = STEP.damaged(whole, "encoder.1.blocks.0.channel_attention", workshop).run(image)
+    assert damaged.shape == expected.shape
+    assert np.abs(damaged - expected).max() > 0
+    heads = channel_groups(whole.network)["encoder.1.blocks.0.channel_attention"].width
+    assert heads == 8, "the network before must stay whole"
+
+
+def test_a_unit_without_a_smaller_width_is_none_of_the_units(whole):
+    network = copy.deepcopy(whole.network)
+    keep_channels(network, "decoder.0", range(8))
+    assert "decoder.0" not in STEP.units(Checkpoint(network, whole.config, whole.record))
+
+
+def test_a_target_in_latency_is_searched_once(whole, workshop, tmp_path, monkeypatch):
+    measured = []
+
+    def latency_by_operations(paths, *, threads):
+        """In place of a clock: as long as the exported networks have operations."""
+        measured.append(paths)
+        return [Latency(float(macs(load_checkpoint(path.parent))), 0.0, 1) for path in paths]
+
+    exported = SimpleNamespace  # only its path is asked for; that such networks export is tested above
+    monkeypatch.setattr(prune_channels, "export", lambda run, output, **options: exported(path=output))
+    monkeypatch.setattr(prune_channels, "paired_latency", latency_by_operations)
+    monkeypatch.setattr(prune_channels, "BISECTIONS", 2)
+    step = PruneChannels(target_latency=0.6, rounds=1, epochs=1, importance_slices=4)
+    result = step.apply(whole, workshop, tmp_path, NOTHING)
+    assert 0.4 * macs(whole) < macs(result.checkpoint) <= 0.5 * macs(whole)  # of 1/2 and 3/4, the one that is enough
+    assert len(measured) == 2
+    step.apply(whole, workshop, tmp_path, NOTHING)
+    assert len(measured) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 3}, "either target_macs or target_latency"),
+        ({"epochs": 3, "target_macs": 0.5, "target_latency": 0.5}, "either target_macs or target_latency"),
+        ({"epochs": 2, "target_macs": 0.5}, "2 epochs are less than one a round"),
+        ({"epochs": 3, "target_macs": 1.5}, "target_macs"),
+        ({"epochs": 3, "target_mac": 0.5}, "did you mean 'target_macs'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        PruneChannels.parse(settings, source="recipe.yaml")

@@ -1,0 +1,155 @@
+"""Channels removed for good: what nobody reads can go, and the network is built again from its configuration."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.errors import NetworkError
+from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
+from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.registry import build_network, network_config
+
+TWO_STAGES = {"widths": (16, 24), "depth": 1}
+THREE_STAGES = {"widths": (16, 24, 32), "depth": 1, "mixing": "dense"}
+NEVER = -1e4  # a logit whose softmax is zero
+
+
+class NormOverKept(nn.Module):
+    """LayerNorm whose mean and deviation ask some channels only: what LayerNorm is once the others are gone."""
+
+    def __init__(self, norm: nn.LayerNorm, kept: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias, self.kept = norm.weight, norm.bias, kept
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        kept = tokens[..., self.kept]
+        deviation = (kept.var(dim=-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        return (tokens - kept.mean(dim=-1, keepdim=True)) / deviation * self.weight + self.bias
+
+
+def random_network(**measures) -> EmbeddedViT:
+    torch.manual_seed(0)
+    network = EmbeddedViT(**measures, classes=5).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def silenced(network: EmbeddedViT, group: ChannelGroup, kept: list[int]) -> EmbeddedViT:
+    """The network at its full size, the other channels of the group read by nothing and unknown to every norm."""
+    network = copy.deepcopy(network)
+    silent = torch.tensor([index for index in range(group.width) if index not in kept])
+    for axis in group.axes:
+        owner, _, attribute = axis.parameter.rpartition(".")
+        module, parameter = network.get_submodule(owner), network.get_parameter(axis.parameter)
+        length = parameter.shape[axis.dimension]
+        if axis.role != "written":
+            in_softmax = axis.role == "gate" or axis.parameter.endswith("norm_inputs.bias")
+            value = NEVER if in_softmax else 0.0
+            parameter.data.index_fill_(axis.dimension, axis.places(length, silent), value)
+        if isinstance(module, nn.LayerNorm) and attribute == "bias":
+            network.set_submodule(owner, NormOverKept(module, axis.places(length, torch.tensor(kept))))
+    return network
+
+
+@pytest.mark.parametrize("measures", [TWO_STAGES, THREE_STAGES], ids=["two stages", "three stages, dense"])
+def test_channels_that_nothing_reads_leave_the_logits_as_they_are(measures):
+    network, image = random_network(**measures), torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        whole = network(image)
+    for name, group in channel_groups(network).items():
+        kept = torch.randperm(group.width)[: group.width // 2].sort().values.tolist()
+        expected = silenced(network, group, kept)
+        smaller = copy.deepcopy(network)
+        keep_channels(smaller, name, kept)
+        with torch.inference_mode():
+            before, after = expected(image), smaller(image)
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+        assert (whole - after).abs().max() > 1e-3, f"{name}: the channels were dead before"
+
+
+def test_all_channels_in_another_order_are_the_same_network():
+    network, image = random_network(**TWO_STAGES), torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = network(image)
+        for name, group in channel_groups(network).items():
+            keep_channels(network, name, torch.randperm(group.width).tolist())
+        torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("measures", [TWO_STAGES, THREE_STAGES, {"widths": (16, 24), "mixing": "dense"}])
+@pytest.mark.parametrize("image_size", [32, 64])
+def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(measures, image_size):
+    config = network_config(classes=5, image_size=image_size, **measures)
+    halves = {name: max(1, group.width // 2) for name, group in channel_groups(build_network(config)).items()}
+    pruned = build_network(config.model_copy(update={"kept_channels": halves}))
+    assert {name: group.width for name, group in channel_groups(pruned).items()} == halves
+    pruned(torch.randn(2, 1, image_size, image_size)).square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in pruned.parameters())
+
+
+def test_modules_say_what_their_weights_are():
+    network = random_network(**TWO_STAGES)
+    for name, group in channel_groups(network).items():
+        keep_channels(network, name, range(group.width // 2))
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            assert module.weight.shape == (module.out_features, module.in_features)
+        elif isinstance(module, nn.LayerNorm):
+            assert module.weight.shape == module.normalized_shape
+        elif isinstance(module, nn.Conv2d):
+            assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
+    assert network.encoder[0].blocks[0].channel_attention.heads == 4
+
+
+def test_every_prunable_width_has_a_group():
+    names = set(channel_groups(random_network(**TWO_STAGES)))
+    block = {"attention.keys", "attention.values", "feed_forward1", "channel_attention", "feed_forward2"}
+    blocks = ["encoder.0.blocks.0", "encoder.1.blocks.0", "decoder.0.blocks.0", "decoder.0.blocks.1"]
+    assert names == {f"{one}.{part}" for one in blocks for part in block} | {
+        "encoder.0",
+        "encoder.1",
+        "decoder.0",
+        "expand",
+        "decoder.0.expand",
+        "decoder.0.cross_attention.feed_forward",
+    }
+
+
+def test_a_pruned_network_costs_less_and_has_no_published_counts():
+    config = network_config("embedded-vit-64", classes=9)
+    pruned = config.model_copy(update={"kept_channels": {"encoder.0": 16}})
+    costs = complexity(pruned)
+    assert costs.macs < 44_969_984  # of the whole network
+    assert costs.parameters == sum(parameter.numel() for parameter in build_network(pruned).parameters())
+    assert (costs.naive_macs, costs.published_parameters) == (None, None)
+
+
+@pytest.mark.parametrize("width", [0, 17, -1])
+def test_an_impossible_width_is_refused(width):
+    config = network_config(classes=5, image_size=32, kept_channels={"encoder.0": width}, **TWO_STAGES)
+    with pytest.raises(NetworkError, match=r"^encoder\.0 has 16 channels; .* expected 1 to 16"):
+        build_network(config)
+
+
+@pytest.mark.parametrize("indices", [[0, 0], [-1, 3], [15, 16]])
+def test_channels_that_are_not_there_or_come_twice_are_refused(indices):
+    with pytest.raises(NetworkError, match="16 channels"):
+        keep_channels(random_network(**TWO_STAGES), "encoder.0", indices)
+
+
+def test_an_unknown_group_is_refused_with_the_nearest_name():
+    config = network_config(classes=5, image_size=32, kept_channels={"encodr.0": 8}, **TWO_STAGES)
+    with pytest.raises(NetworkError, match=r"no channels 'encodr\.0' \(did you mean 'encoder\.0'\?\)"):
+        build_network(config)
+
+
+def test_channels_of_a_users_own_network_are_not_known():
+    with pytest.raises(NetworkError, match="Linear: channels can be removed from this package's networks only"):
+        channel_groups(nn.Linear(2, 2))

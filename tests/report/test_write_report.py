@@ -1,0 +1,135 @@
+"""From run folders to the three files, on the command line."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from example_rows import example_measurements, example_scores
+
+from embedded_vit.artifact.export import export
+from embedded_vit.compression.record import CompressionRecord, StageRecord, write_compression_record
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import make_split
+from embedded_vit.errors import CheckpointError, ConfigError, DataSetError, OutputError
+from embedded_vit.labels import LabelSet
+from embedded_vit.models.registry import build_network
+from embedded_vit.report.write import write_report
+from embedded_vit.training.checkpoint import TrainingRecord, load_checkpoint, read_record, save_checkpoint
+from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.train import plan
+
+
+def save_untrained(folder: Path, data: Path, **changes) -> Path:
+    """A run of a small network that was never trained."""
+    data_set = open_data_set(data)
+    torch.manual_seed(0)
+    measures = {"image_size": 32, "widths": (16, 32)}
+    config = plan(data_set, network=None, measures=measures, training=TrainingConfig.for_recipe("modern"))
+    record = TrainingRecord(data_folder=str(data), data_fingerprint="0" * 64, split=make_split(data_set, seed=0))
+    network = build_network(config.network)
+    save_checkpoint(folder, network.state_dict(), config.model_copy(update=changes), record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory, synapse_folder: Path) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("runs") / "plain", synapse_folder)
+
+
+@pytest.fixture(scope="module")
+def compressed_run(tmp_path_factory: pytest.TempPathFactory, plain_run: Path, synapse_folder: Path) -> Path:
+    """The same run with a record of two stages, which share one file."""
+    folder = tmp_path_factory.mktemp("runs") / "compressed"
+    shutil.copytree(plain_run, folder)
+    export(plain_run, folder / "model.onnx", data_folder=synapse_folder)
+    organs = dict.fromkeys(load_checkpoint(plain_run).config.labels.names, 0.5)
+    scores = example_scores().model_copy(update={"organs": organs})
+    settings = {"artifact": "model.onnx", "gate_subset": "validation", "seconds": 1.0}
+    stages = (
+        StageRecord(name="original", measured=example_measurements(test=scores), **settings),
+        StageRecord(
+            name="prune_weights",
+            measured=example_measurements(test=scores, nonzero_parameters=165_000),
+            **settings,
+        ),
+    )
+    record = CompressionRecord(
+        original=str(plain_run),
+        data_folder=str(synapse_folder),
+        recipe={},
+        stages=stages,
+        gate_failed="step 2 lost too much",
+        machine="",
+        versions={},
+    )
+    write_compression_record(folder, record)
+    return folder
+
+
+def rows_in(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_the_command_writes_a_page_markdown_and_csv(compressed_run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    command = [sys.executable, "-m", "embedded_vit", "report", compressed_run, "--output", page]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "report.csv"}
+    assert "2 rows" in done.stdout
+    assert [row["step"] for row in rows_in(tmp_path / "report.csv")] == ["original", "1 prune_weights"]
+    assert "compressed was stopped by its gate: step 2 lost too much" in page.read_text(encoding="utf-8")
+
+
+def test_a_run_that_was_not_compressed_is_exported_and_measured(
+    plain_run: Path, compressed_run: Path, tmp_path: Path
+) -> None:
+    write_report([plain_run, compressed_run], tmp_path / "report.html")
+    measured, *others = rows_in(tmp_path / "report.csv")
+    assert (measured["run"], measured["step"], measured["test_cases"]) == ("plain", "", "2")
+    assert int(measured["file_bytes"]) == (compressed_run / "model.onnx").stat().st_size
+    assert all(float(row["p50_ms_2_threads"]) > 0 for row in [measured, *others])
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html.count("<figure>") == 2 + 3  # slice, truth, and every row
+    assert "case0005, slice" in html
+    assert {path.name for path in plain_run.iterdir()} == {"config.json", "model.safetensors", "training.json"}
+
+
+def test_nothing_is_measured_where_a_file_is_in_the_way(plain_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.csv").write_text("kept")
+    with pytest.raises(OutputError, match=r"report\.csv"):
+        write_report([plain_run], tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(("output", "named"), [("report.pdf", "ends in .html"), ("report", "ends in .html")])
+def test_another_kind_of_file_is_refused(plain_run: Path, tmp_path: Path, output: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        write_report([plain_run], tmp_path / output)
+
+
+def test_runs_of_other_structures_are_refused(plain_run: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    other = save_untrained(tmp_path / "other", synapse_folder, labels=LabelSet.from_names(["heart"]))
+    with pytest.raises(ConfigError, match="other structures"):
+        write_report([plain_run, other], tmp_path / "report.html")
+
+
+def test_a_run_whose_data_are_gone_says_how_to_name_them(plain_run: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(plain_run)
+    record = read_record(plain_run).model_copy(update={"data_folder": str(tmp_path / "gone")})
+    save_checkpoint(tmp_path / "moved", checkpoint.network.state_dict(), checkpoint.config, record)
+    with pytest.raises(DataSetError, match="--data"):
+        write_report([tmp_path / "moved"], tmp_path / "report.html")
+
+
+def test_a_file_that_the_record_names_must_be_there(compressed_run: Path, tmp_path: Path) -> None:
+    incomplete = tmp_path / "incomplete"
+    shutil.copytree(compressed_run, incomplete)
+    (incomplete / "model.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.onnx: missing"):
+        write_report([incomplete], tmp_path / "report.html")
