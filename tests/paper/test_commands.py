@@ -107,6 +107,7 @@ def test_pruning_zeroes_weights_by_the_recipe_and_exports(output: Path, synapse_
     assert "decoder_1.last_layer.weight: 0." in done.stdout
     assert OnnxEngine.load(pruned / "model.onnx").manifest.name == "embedded-vit-64"
     assert (pruned / "test" / "metrics.json").is_file()
+    assert not list(pruned.glob("cache*"))
 
 
 def test_a_wrong_recipe_is_refused_before_training(tmp_path: Path) -> None:

@@ -1,144 +1,138 @@
-"""Lower precision: weights stored in float16, or weights and activations of 8 bits."""
+"""Lower precision: half the bytes (fp16), half the bits where the processor can (bf16), or integers (int8)."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
+from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
+import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from pydantic import Field
+from torch import nn
 
 from embedded_vit.artifact.export import onnx_graph
+from embedded_vit.artifact.verify import compare
+from embedded_vit.compression.backends import GraphEngine, check_backends
+from embedded_vit.compression.integer_graph import FloatGraph
+from embedded_vit.compression.rounded_training import RoundedTraining
 from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.compression.stored_weights import store_as_half, without_annotations
+from embedded_vit.config import nearest_name
+from embedded_vit.errors import ConfigError
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.runtime.engine import Engine
 from embedded_vit.training.checkpoint import Checkpoint
+from embedded_vit.training.engine import TorchEngine
 
 __all__ = ["Quantize"]
 
-SMALLEST_STORED_IN_HALF = 64  # elements; a scale or a bias is not worth a node of its own
+COMPARED_SLICES = 8
+DAMAGE_SLICES = 8  # one layer alone needs fewer slices to calibrate than all of them
 
 
 class Quantize(Step):
-    """Makes a file of lower precision; nothing can train it on."""
+    """Makes a graph of lower precision; the checkpoint stays in float32.
+
+    fp16 halves the file; on a CPU everything is still computed in float32. bf16 changes nothing in the file: its
+    manifest asks engines on processors that have it for bfloat16 products. int8: see `integer_graph`.
+    """
 
     name: ClassVar[str] = "quantize"
 
-    precision: Literal["fp16", "int8"]
-    calibration_slices: int = Field(default=64, ge=1, description="training slices that ranges are measured on")
+    precision: Literal["fp16", "bf16", "int8"]
+    calibration_slices: int = Field(default=64, ge=1, description="int8: training slices that set activations' ranges")
+    keep: tuple[str, ...] = Field(default=(), description="int8: layers to leave in float, for example 'encoder.0.*'")
+    qat_epochs: int = Field(default=0, ge=0, description="int8: epochs of fine-tuning with roundings, before")
+    qat_learning_rate: float = Field(default=2e-4, gt=0)
 
     def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
-        """Quantize; see `Step.apply`."""
-        graph = onnx_graph(before.network, before.config.preprocessing)
+        """Make the graph and compare it with the float one; see `Step.apply`.
+
+        Raises:
+            ConfigError: `keep` names no layer.
+            ContractError: The graph does not give the same labels twice.
+        """
+        images = workshop.probe_images(COMPARED_SLICES)
+        if self.precision == "bf16":
+            return Product(before, precision="bf16", facts=_bf16_facts(before, images))
         if self.precision == "fp16":
-            return Product(before, stored_in_half(graph), "fp16")
-        nodes = [name for name in self.units(before) if name not in protected]
-        quantized = with_8_bits(graph, nodes, workshop.probe_images(self.calibration_slices))
-        return Product(before, quantized, "int8", {"nodes_in_8_bits": len(nodes)})
+            model = onnx.load_from_string(_float_graph(before))
+            store_as_half(model)
+            graph = without_annotations(model)
+            facts = _facts(graph, before, images, "fp16", workshop.threads)
+            return Product(before, graph, "fp16", facts)
+        layers = [layer for layer in self.units(before) if layer not in protected]
+        after = before
+        if self.qat_epochs:
+            after = workshop.train(
+                before,
+                folder,
+                epochs=self.qat_epochs,
+                learning_rate=self.qat_learning_rate,
+                hooks=[RoundedTraining(layers)],
+            )
+        prepared = _prepared(after.network, after.config.preprocessing)
+        graph = prepared.quantised(layers, workshop.probe_images(self.calibration_slices))
+        facts = _facts(graph, after, images, "int8", workshop.threads)
+        return Product(after, graph, "int8", {"layers": len(layers), **facts})
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
-        """The nodes of the graph that multiply by weights; see `Step.units`."""
-        if self.precision == "fp16":
+        """int8: the layers with weights, but for the last one and those to keep.
+
+        Raises:
+            ConfigError: `keep` names no layer.
+        """
+        if self.precision != "int8":
             return ()
-        return weighted_nodes(onnx_graph(before.network, before.config.preprocessing))
+        prepared = _prepared(before.network, before.config.preprocessing)
+        known = (*prepared.layers, prepared.last)
+        for pattern in self.keep:
+            if not any(fnmatch(layer, pattern) for layer in known):
+                raise ConfigError(f"quantize: keep '{pattern}' is no layer{nearest_name(pattern, known)[:200]}")
+        return tuple(layer for layer in prepared.layers if not any(fnmatch(layer, pattern) for pattern in self.keep))
 
-    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> GraphEngine:
-        """One node in 8 bits; see `Step.damaged`."""
-        graph = onnx_graph(before.network, before.config.preprocessing)
-        return GraphEngine(with_8_bits(graph, [unit], workshop.probe_images(8)))
-
-
-class GraphEngine:
-    """A serialized ONNX model of batch 1 in ONNX Runtime, without a manifest: for trials within a step."""
-
-    def __init__(self, graph: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute logits; see `embedded_vit.runtime.engine.Engine.run`."""
-        return np.concatenate([self._session.run(None, {"image": image[None]})[0] for image in image_bchw])
+    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+        """The network with one layer in integers."""
+        prepared = _prepared(before.network, before.config.preprocessing)
+        images = workshop.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
+        return GraphEngine(prepared.quantised([unit], images), threads=workshop.threads)
 
 
-def stored_in_half(graph: bytes) -> bytes:
-    """Store every larger weight in float16 and widen it when the graph is loaded; all products stay in float32.
-
-    Half of the bytes at the speed of before: a processor without float16 instructions could only lose by more.
-    """
-    model = onnx.load_from_string(graph)
-    widened = []
-    for weight in model.graph.initializer:
-        array = numpy_helper.to_array(weight)
-        if array.dtype != np.float32 or array.size < SMALLEST_STORED_IN_HALF:
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
-        widened.append(helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*widened, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+def _float_graph(checkpoint: Checkpoint) -> bytes:
+    return onnx_graph(checkpoint.network.float().eval(), checkpoint.config.preprocessing)
 
 
-def weighted_nodes(graph: bytes) -> tuple[str, ...]:
-    """Names of the convolutions and matrix products by a constant weight, without the last layer.
-
-    Softmax, LayerNorm, GELU and products of two activations are none of them: in 8 bits a softmax over a thousand
-    tokens rounds to zero.
-    """
-    model = onnx.load_from_string(graph)
-    constants = {weight.name for weight in model.graph.initializer}
-    names = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in ("Conv", "MatMul", "Gemm") and node.input[1] in constants
-    ]
-    return tuple(names[:-1])
+@lru_cache(maxsize=1)  # a sensitivity sweep asks for the same network layer by layer
+def _prepared(network: nn.Module, preprocessing: Preprocessing) -> FloatGraph:
+    return FloatGraph.of(onnx_graph(network.float().eval(), preprocessing), network)
 
 
-def with_8_bits(graph: bytes, nodes: Sequence[str], images: Sequence[NDArray[np.float32]]) -> bytes:
-    """Quantize nodes: weights per channel in 7 bits of int8, activations in uint8 by the ranges that images show.
-
-    Seven bits, because processors without VNNI add pairs of products in 16 bits, which eight would overflow.
-
-    Args:
-        graph: A serialized ONNX model.
-        nodes: Names from `weighted_nodes`.
-        images: Each (1, C, S, S) float32, to calibrate on.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantized"))
-        plain.write_bytes(graph)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=True)
-        quantize_static(
-            prepared,
-            quantized,
-            _Images(images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=list(nodes),
-            extra_options={"MatMulConstBOnly": True},
-        )
-        return quantized.read_bytes()
+def _facts(
+    graph: bytes, checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]], precision: str, threads: int
+) -> dict[str, Any]:
+    """How far a graph is from PyTorch, and what the backends make of it."""
+    float_graph = _float_graph(checkpoint)
+    agreement = compare(GraphEngine(graph, threads=threads), TorchEngine(checkpoint.network), images)
+    report = check_backends(graph, float_graph, images, precision=precision, threads=threads)
+    return {
+        "label_disagreement": agreement.label_disagreement,
+        "max_logit_difference": agreement.max_logit_difference,
+        "size_ratio": len(graph) / len(float_graph),
+        **asdict(report),
+    }
 
 
-class _Images(CalibrationDataReader):
-    def __init__(self, images: Sequence[NDArray[np.float32]]) -> None:
-        self._left = iter(images)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input of the graph, None after the last."""
-        image = next(self._left, None)
-        return None if image is None else {"image": image}
+def _bf16_facts(checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+    """What bfloat16 products do to the labels, and whether this processor has them or only emulates them."""
+    agreement = compare(TorchEngine(checkpoint.network, precision="bf16"), TorchEngine(checkpoint.network), images)
+    return {
+        "label_disagreement": agreement.label_disagreement,
+        "max_logit_difference": agreement.max_logit_difference,
+        "processor_has_bf16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    }

@@ -58,7 +58,7 @@ class OnnxEngine:
         content, manifest = read_artifact(path)
         try:
             session = onnxruntime.InferenceSession(
-                content, sess_options=_session_options(threads), providers=["CPUExecutionProvider"]
+                content, sess_options=_session_options(threads, manifest), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise FileFormatError(
@@ -92,13 +92,15 @@ class OnnxEngine:
         return result
 
 
-def _session_options(threads: int | None) -> onnxruntime.SessionOptions:
+def _session_options(threads: int | None, manifest: Manifest) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Idle threads sleep: between two slices the core belongs to resizing, and on a shared computer to others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if manifest.precision == "bf16":  # only ARM processors that have it heed this
+        options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
     options.log_severity_level = 4  # errors come as exceptions; nothing is printed beside them
     return options
 
