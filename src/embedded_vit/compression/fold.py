@@ -35,7 +35,7 @@ class Fold(Step):
         """Compare both forms; see `Step.apply`."""
         config = before.config
         costs = complexity(config.network, input_channels=config.preprocessing.input_channels)
-        facts: dict[str, Any] = {"macs_published_form": costs.naive_macs, "macs_folded": costs.macs}
+        facts: dict[str, Any] = {"published_macs": costs.naive_macs, "macs": costs.macs, "largest_deviation": None}
         if costs.naive_macs is None:
             own = "is the user's own" if config.network.model is not None else "has had channels removed"
             return Product(before, facts=facts | {"not_compared": f"the network {own}: it has no published form"})
@@ -43,7 +43,7 @@ class Fold(Step):
         images = workshop.probe_images(COMPARED_SLICES)
         agreement = compare(TorchEngine(before.network, threads=workshop.threads), published, images)
         agreement.check("fold: the folded form against the published one")
-        facts["max_logit_difference"] = agreement.max_logit_difference
+        facts["largest_deviation"] = agreement.max_logit_difference
         facts["label_disagreement"] = agreement.label_disagreement
         facts["slices"] = agreement.images
         return Product(before, facts=facts)

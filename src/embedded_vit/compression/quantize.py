@@ -62,7 +62,7 @@ class Quantize(Step):
         if self.precision == "bf16":
             return Product(before, precision="bf16", facts=_bf16_facts(before, images))
         if self.precision == "fp16":
-            model = onnx.load_from_string(_float_graph(before))
+            model = onnx.load_from_string(_float_graph(before.network, before.config.preprocessing))
             store_as_half(model)
             graph = without_annotations(model)
             facts = _facts(graph, before, images, "fp16", workshop.threads)
@@ -104,20 +104,21 @@ class Quantize(Step):
         return GraphEngine(prepared.quantised([unit], images), threads=workshop.threads)
 
 
-def _float_graph(checkpoint: Checkpoint) -> bytes:
-    return onnx_graph(checkpoint.network.float().eval(), checkpoint.config.preprocessing)
+@lru_cache(maxsize=2)  # before and after fine-tuning; a sensitivity sweep asks for them layer by layer
+def _float_graph(network: nn.Module, preprocessing: Preprocessing) -> bytes:
+    return onnx_graph(network.float().eval(), preprocessing)
 
 
-@lru_cache(maxsize=1)  # a sensitivity sweep asks for the same network layer by layer
+@lru_cache(maxsize=2)
 def _prepared(network: nn.Module, preprocessing: Preprocessing) -> FloatGraph:
-    return FloatGraph.of(onnx_graph(network.float().eval(), preprocessing), network)
+    return FloatGraph.of(_float_graph(network, preprocessing), network)
 
 
 def _facts(
     graph: bytes, checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]], precision: str, threads: int
 ) -> dict[str, Any]:
     """How far a graph is from PyTorch, and what the backends make of it."""
-    float_graph = _float_graph(checkpoint)
+    float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing)
     agreement = compare(GraphEngine(graph, threads=threads), TorchEngine(checkpoint.network), images)
     report = check_backends(graph, float_graph, images, precision=precision, threads=threads)
     return {

@@ -15,7 +15,11 @@ class TorchEngine:
     """A PyTorch network as an `embedded_vit.runtime.engine.Engine`, on the CPU."""
 
     def __init__(
-        self, network: torch.nn.Module, *, threads: int | None = None, precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+        self,
+        network: torch.nn.Module,
+        *,
+        threads: int | None = None,
+        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
     ) -> None:
         """Set a network to inference.
 

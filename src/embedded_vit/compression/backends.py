@@ -1,0 +1,117 @@
+"""What the engines at hand make of a graph: whether they agree, and which of them is fastest on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from embedded_vit.artifact.verify import compare
+from embedded_vit.benchmark.latency import paired_latency_of
+from embedded_vit.errors import ContractError
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine
+
+__all__ = ["BackendReport", "GraphEngine", "check_backends"]
+
+MAXIMUM_BACKEND_DISAGREEMENT = 5e-3  # of all pixels: roundings differ, and an integer network answers in steps
+REPEATS, SECONDS_LIMIT = 15, 30.0
+
+
+class GraphEngine:
+    """A serialized ONNX model of batch 1 in ONNX Runtime on the CPU, without a manifest.
+
+    Args:
+        graph: A serialized ONNX model with one input and one output.
+        threads: Cores to compute on.
+    """
+
+    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._input_name = self._session.get_inputs()[0].name
+
+    def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute logits: (B, C, S, S) float32 -> (B, K, S, S) float32, image by image."""
+        logits = [self._session.run(None, {self._input_name: image[None]})[0] for image in image_bchw]
+        result: NDArray[np.float32] = np.concatenate(logits)
+        return result
+
+
+@dataclass(frozen=True)
+class BackendReport:
+    """What `check_backends` found.
+
+    Attributes:
+        latency_ms: Median of one image by backend and precision, for example "openvino int8".
+        fastest: The key of the lowest.
+        openvino: How OpenVINO gives the labels of ONNX Runtime: "as it is", "without low-precision transforms",
+            "not at all", or "not installed".
+        openvino_disagreement: Part of the pixels whose label it gives differently; None where it is not installed.
+    """
+
+    latency_ms: dict[str, float]
+    fastest: str
+    openvino: str
+    openvino_disagreement: float | None
+
+
+def check_backends(
+    graph: bytes, float_graph: bytes, images: Sequence[NDArray[np.float32]], *, precision: str, threads: int = 1
+) -> BackendReport:
+    """Run a graph in every backend at hand, compare their labels, and measure them against the float graph in turns.
+
+    Args:
+        graph: A serialized ONNX model.
+        float_graph: The same network in float32.
+        images: Real slices, each (1, C, S, S) float32.
+        precision: Of `graph`, for the report.
+        threads: Cores to compute on.
+
+    Raises:
+        ContractError: ONNX Runtime does not give the same labels twice.
+    """
+    reference = GraphEngine(graph, threads=threads)
+    if not _repeats(reference, images):
+        raise ContractError(f"quantize: ONNX Runtime gives other labels at a second call of the {precision} graph")
+    engines: dict[str, Engine] = {
+        "onnxruntime fp32": GraphEngine(float_graph, threads=threads),
+        f"onnxruntime {precision}": reference,
+    }
+    openvino, disagreement = "not installed", None
+    if importlib.util.find_spec("openvino") is not None:
+        engines["openvino fp32"] = OpenVinoEngine(float_graph, threads=threads)
+        openvino, disagreement, engine = _openvino(graph, reference, images, threads)
+        if engine is not None:
+            engines[f"openvino {precision}"] = engine
+    measured = paired_latency_of(
+        list(engines.values()), [images[0]] * len(engines), repeats=REPEATS, seconds_limit=SECONDS_LIMIT
+    )
+    latency_ms = {name: round(latency.p50_ms, 3) for name, latency in zip(engines, measured, strict=True)}
+    return BackendReport(latency_ms, min(latency_ms, key=lambda name: latency_ms[name]), openvino, disagreement)
+
+
+def _openvino(
+    graph: bytes, reference: Engine, images: Sequence[NDArray[np.float32]], threads: int
+) -> tuple[str, float, OpenVinoEngine | None]:
+    """How OpenVINO agrees with ONNX Runtime, how far at best, and the engine that does."""
+    nearest = 1.0
+    for transforms, how in ((True, "as it is"), (False, "without low-precision transforms")):
+        engine = OpenVinoEngine(graph, threads=threads, low_precision_transforms=transforms)
+        disagreement = compare(engine, reference, images).label_disagreement
+        nearest = min(nearest, disagreement)
+        if disagreement <= MAXIMUM_BACKEND_DISAGREEMENT and _repeats(engine, images):
+            return how, disagreement, engine
+    return "not at all", nearest, None
+
+
+def _repeats(engine: Engine, images: Sequence[NDArray[np.float32]]) -> bool:
+    """Whether an engine gives the same labels twice."""
+    return compare(engine, engine, images).label_disagreement == 0

@@ -1,0 +1,79 @@
+"""A graph must give the same labels twice, and in every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from artifact_fixtures import threshold_graph
+
+from embedded_vit.compression import backends
+from embedded_vit.compression.backends import GraphEngine, check_backends
+from embedded_vit.errors import ContractError
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine
+
+GRAPH = threshold_graph().SerializeToString()
+IMAGES = list(np.random.default_rng(0).uniform(-1, 1, (3, 1, 1, 32, 32)).astype(np.float32))
+
+
+@pytest.fixture
+def openvino_that_is_wrong(monkeypatch):
+    """OpenVINO's place is taken by an engine that inverts the labels while low-precision transforms are on."""
+
+    def replace(*, wrong_without_transforms: bool) -> None:
+        class Inverting(GraphEngine):
+            def __init__(self, graph: bytes, *, threads: int, low_precision_transforms: bool = True) -> None:
+                super().__init__(graph, threads=threads)
+                self.wrong = low_precision_transforms or wrong_without_transforms
+
+            def run(self, image_bchw):
+                return super().run(image_bchw) * (-1 if self.wrong else 1)
+
+        monkeypatch.setattr(backends, "OpenVinoEngine", Inverting)
+        monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: name)
+
+    return replace
+
+
+def test_backends_that_agree_are_measured():
+    pytest.importorskip("openvino")
+    report = check_backends(GRAPH, GRAPH, IMAGES, precision="int8")
+    assert report.openvino == "as it is"
+    assert report.openvino_disagreement == 0
+    assert set(report.latency_ms) == {"onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8"}
+    assert report.latency_ms[report.fastest] == min(report.latency_ms.values())
+
+
+def test_a_backend_that_is_wrong_only_with_transforms_runs_without(openvino_that_is_wrong):
+    openvino_that_is_wrong(wrong_without_transforms=False)
+    report = check_backends(GRAPH, GRAPH, IMAGES, precision="int8")
+    assert report.openvino == "without low-precision transforms"
+    assert "openvino int8" in report.latency_ms
+
+
+def test_a_backend_that_is_always_wrong_is_left_out(openvino_that_is_wrong):
+    openvino_that_is_wrong(wrong_without_transforms=True)
+    report = check_backends(GRAPH, GRAPH, IMAGES, precision="int8")
+    assert report.openvino == "not at all"
+    assert report.openvino_disagreement == 1
+    assert "openvino int8" not in report.latency_ms
+
+
+def test_without_openvino_onnx_runtime_alone_is_measured(monkeypatch):
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    report = check_backends(GRAPH, GRAPH, IMAGES, precision="fp16")
+    assert report.openvino == "not installed"
+    assert set(report.latency_ms) == {"onnxruntime fp32", "onnxruntime fp16"}
+
+
+def test_labels_that_change_from_call_to_call_are_refused(monkeypatch):
+    random = np.random.default_rng(0)
+    monkeypatch.setattr(GraphEngine, "run", lambda self, image: random.standard_normal((1, 2, 32, 32)))
+    with pytest.raises(ContractError, match="other labels at a second call"):
+        check_backends(GRAPH, GRAPH, IMAGES, precision="int8")
+
+
+def test_openvino_takes_a_batch_image_by_image():
+    pytest.importorskip("openvino")
+    batch = np.concatenate(IMAGES)
+    logits = OpenVinoEngine(GRAPH, threads=1).run(batch)
+    np.testing.assert_array_equal(logits, GraphEngine(GRAPH).run(batch))

@@ -1,0 +1,42 @@
+"""Roundings in training are those of the integer graph, and gradients pass them."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from embedded_vit.compression.rounded_training import RoundedTraining, rounded_input, rounded_weight
+
+
+def test_weights_lie_on_129_levels_of_their_own_channel():
+    weight = torch.randn(5, 300) * torch.tensor([[0.01], [1], [100], [3], [0]])
+    levels = rounded_weight(weight) / (weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 64)
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+    assert levels.abs().max() <= 64.001
+
+
+def test_inputs_lie_on_256_levels_and_zero_stays_zero():
+    values = torch.cat([torch.rand(1000) * 3 - 1, torch.zeros(1)])
+    rounded = rounded_input(values)
+    assert len(rounded.unique()) <= 256
+    assert rounded[-1] == 0
+    assert (rounded - values).abs().max() <= 0.5 * 3 / 255 + 1e-6
+
+
+def test_gradients_pass_as_if_nothing_were_rounded():
+    values = torch.randn(10, requires_grad=True)
+    rounded_input(values).sum().backward()
+    assert torch.equal(values.grad, torch.ones(10))
+
+
+def test_only_the_named_linear_layers_are_rounded():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    plain, average, values = copy.deepcopy(network), copy.deepcopy(network), torch.randn(4, 8)
+    RoundedTraining(["0", "missing"]).begin(network, average, steps=1, first_step=0)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    assert not torch.equal(network[0](values), plain[0](values))
+    assert torch.equal(network[0](values), average[0](values))
+    assert torch.equal(network[1](values), plain[1](values))

@@ -1,0 +1,33 @@
+"""OpenVINO behind the engine protocol."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from artifact_fixtures import threshold_graph
+
+from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine
+
+
+def test_an_artifact_gives_the_logits_of_onnx_runtime(make_artifact):
+    pytest.importorskip("openvino")
+    path = make_artifact()
+    image = np.random.default_rng(0).uniform(-1, 1, (2, 1, 32, 32)).astype(np.float32)
+    np.testing.assert_allclose(OpenVinoEngine.load(path, threads=1).run(image), OnnxEngine.load(path).run(image))
+
+
+def test_what_is_no_graph_is_refused_in_one_line():
+    pytest.importorskip("openvino")
+    with pytest.raises(FileFormatError, match="OpenVINO cannot compile it") as caught:
+        OpenVinoEngine(b"no graph", threads=1, source="model.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_openvino_the_message_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ConfigError, match=r"embedded-vit\[openvino\]"):
+        OpenVinoEngine(threshold_graph().SerializeToString())
