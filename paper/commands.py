@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -67,8 +66,7 @@ def prune(arguments: Namespace) -> None:
         data, load_checkpoint(run_folder), pruned_folder, device=_device(), threads=torch.get_num_threads()
     )
     product = step.apply(workshop.original, workshop, pruned_folder, frozenset())
-    for prepared in pruned_folder.glob("cache-*"):
-        shutil.rmtree(prepared, ignore_errors=True)
+    workshop.clear()
     for parameter, sparsity in product.facts["sparsity_by_parameter"].items():
         print(f"{reference_name(parameter, stages=stages)}: {sparsity:.4f}")
     exported = export(pruned_folder, pruned_folder / "model.onnx", data_folder=data)

@@ -120,8 +120,7 @@ def export_checkpoint(
     exact = graph is None
     if graph is None:
         graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
-    manifest = _manifest(checkpoint, data_set, graph_digest(graph))
-    manifest = manifest.model_copy(update={"precision": precision, "compression": compression})
+    manifest = _manifest(checkpoint, data_set, graph_digest(graph), precision, compression)
     if data_set is None:
         images = _synthetic_inputs(preprocessing)
         checked_on = f"synthetic inputs: no data set at {checkpoint.record.data_folder}"
@@ -172,7 +171,13 @@ def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batc
     return serialized
 
 
-def _manifest(checkpoint: Checkpoint, data_set: DataSet | None, digest: str) -> Manifest:
+def _manifest(
+    checkpoint: Checkpoint,
+    data_set: DataSet | None,
+    digest: str,
+    precision: GraphPrecision,
+    compression: dict[str, Any] | None,
+) -> Manifest:
     config, record = checkpoint.config, checkpoint.record
     return Manifest(
         name=config.network.name,
@@ -180,7 +185,9 @@ def _manifest(checkpoint: Checkpoint, data_set: DataSet | None, digest: str) -> 
         preprocessing=config.preprocessing,
         spacing_range=None if data_set is None else _spacing_range(data_set, record.split.train),
         labels=config.labels,
+        precision=precision,
         recipe=config.training.recipe,
+        compression=compression,
         data_fingerprint=record.data_fingerprint,
         metrics=_metrics(record),
         split={subset: hashed_names(record.split.names(subset)) for subset in ("train", "validation", "test")},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedded_vit.artifact.verify import compare
 from embedded_vit.benchmark.latency import paired_latency_of
 from embedded_vit.errors import ContractError
-from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.engine import Engine, session_options
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 
 __all__ = ["BackendReport", "GraphEngine", "check_backends"]
@@ -31,11 +31,9 @@ class GraphEngine:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            graph, sess_options=session_options(threads), providers=["CPUExecutionProvider"]
+        )
         self._input_name = self._session.get_inputs()[0].name
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:

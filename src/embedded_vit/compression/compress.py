@@ -35,7 +35,7 @@ from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.errors import ConfigError, GateError, OutputError
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, describe_machine, versions
-from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.engine import TorchEngine
 from embedded_vit.training.processes import keep_freed_memory
 
@@ -85,18 +85,7 @@ def compress(
         threads=threads or available_cores(),
     )
     compression = _Compression(output, values, recipe.gate, workshop, on_stage)
-    if (output / COMPRESSION_FILE).is_file():
-        record = read_compression_record(output)
-    else:
-        record = CompressionRecord(
-            original=str(run.resolve()),
-            data_folder=str(workshop.data_set.folder),
-            recipe=values,
-            stages=(compression.original_stage(),),
-            machine=describe_machine(),
-            versions=versions(),
-        )
-        write_compression_record(output, record)
+    record = compression.begin(run)
     for number, step in enumerate(recipe.steps, start=1):
         if number < len(record.stages):
             continue
@@ -142,13 +131,22 @@ class _Compression:
     def gate_subset(self) -> Literal["validation", "train"]:
         return "validation" if self.workshop.original.record.split.validation else "train"
 
-    def original_stage(self) -> StageRecord:
-        """Export and measure the run as it is."""
+    def begin(self, run: Path) -> CompressionRecord:
+        """Export and measure the run as it is, or read what a killed compression had done."""
+        if (self.output / COMPRESSION_FILE).is_file():
+            return read_compression_record(self.output)
         started = time.perf_counter()
-        folder = self.folder(0, ORIGINAL)
-        product = Product(self.workshop.original)
-        artifact, measured = self._realise(product, folder, previous=None)
-        return self._recorded(ORIGINAL, artifact, measured, started)
+        artifact, measured = self._realise(Product(self.workshop.original), self.folder(0, ORIGINAL), previous=None)
+        record = CompressionRecord(
+            original=str(run.resolve()),
+            data_folder=str(self.workshop.data_set.folder),
+            recipe=self.recipe,
+            stages=(self._recorded(ORIGINAL, artifact, measured, started),),
+            machine=describe_machine(),
+            versions=versions(),
+        )
+        write_compression_record(self.output, record)
+        return record
 
     def stage(self, number: int, step: Step, record: CompressionRecord) -> StageRecord:
         """Apply one step, sparing more of the network in each attempt until the gate lets it pass.
@@ -200,7 +198,7 @@ class _Compression:
     def _realise(self, product: Product, folder: Path, previous: Path | None) -> tuple[Path, Measurements]:
         """Write a product as run folder and artifact, and measure it."""
         checkpoint = product.checkpoint
-        save_checkpoint(folder, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+        checkpoint.save(folder)
         artifact = folder / ARTIFACT
         export_checkpoint(
             checkpoint,
@@ -254,11 +252,9 @@ class _Compression:
     def finish(self, record: CompressionRecord) -> None:
         """Put the last stage that passed at the top, and take prepared slices away."""
         last = record.stages[-1]
-        checkpoint = load_checkpoint(self.folder(len(record.stages) - 1, last.name))
-        save_checkpoint(self.output, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
+        load_checkpoint(self.folder(len(record.stages) - 1, last.name)).save(self.output)
         shutil.copyfile(self.output / last.artifact, self.output / ARTIFACT)
-        for cache in self.output.glob("cache*"):
-            shutil.rmtree(cache, ignore_errors=True)
+        self.workshop.clear()
 
 
 def _gate_scores(measured: Measurements) -> Scores:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embedded_vit.artifact.export import export
+from embedded_vit.artifact.export import export_checkpoint
 from embedded_vit.benchmark.latency import paired_latency
 from embedded_vit.benchmark.macs_by_shape import macs_by_shape
 from embedded_vit.compression.channel_choice import choose_channels, next_width
@@ -28,7 +28,7 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.io.atomic import write_text
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
 from embedded_vit.runtime.engine import Engine
-from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint, save_checkpoint
+from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
 from embedded_vit.training.engine import TorchEngine
 
 __all__ = ["PruneChannels"]
@@ -86,7 +86,7 @@ class PruneChannels(Step):
             start_folder = round_folder / "start"
             if not (start_folder / MODEL).is_file():  # written last
                 target = int(whole * fraction ** ((round_index + 1) / self.rounds))
-                _save(start_folder, self._pruned(current, target, workshop, protected))
+                self._pruned(current, target, workshop, protected).save(start_folder)
             epochs = self.epochs // self.rounds
             if round_index == self.rounds - 1:
                 epochs += self.epochs % self.rounds
@@ -164,14 +164,16 @@ class PruneChannels(Step):
         fast_enough, too_slow, ratio = 0.0, 1.0, 1.0
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            whole = _exported(before, Path(temporary) / "whole", workshop)
+            whole = Path(temporary, "whole.onnx")
+            export_checkpoint(before, whole, workshop.data_set)
             for bisection in range(BISECTIONS):
                 fraction = (fast_enough + too_slow) / 2
                 try:
                     pruned = self._pruned(before, int(fraction * _macs(before)), workshop, protected)
                 except ConfigError:  # no network is that small
                     break
-                path = _exported(pruned, Path(temporary) / str(bisection), workshop)
+                path = Path(temporary, f"{bisection}.onnx")
+                export_checkpoint(pruned, path, workshop.data_set)
                 latency, latency_before = paired_latency([path, whole], threads=workshop.threads)
                 ratio = latency.p50_ms / latency_before.p50_ms
                 if ratio <= self.target_latency:
@@ -187,14 +189,10 @@ class PruneChannels(Step):
 
     def _batches(self, workshop: Workshop) -> Iterator[tuple[Tensor, Tensor]]:
         """Training slices with structures, evenly spread, in small batches."""
-        slices, original = workshop.slices, workshop.original
-        indices = slices.indices_of(original.record.split.train)
-        indices = indices[slices.labels[indices].any(axis=(1, 2))]
-        count = min(self.importance_slices, len(indices))
-        chosen = indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
-        for first in range(0, count, IMPORTANCE_BATCH):
-            batch = chosen[first : first + IMPORTANCE_BATCH]
-            images, labels = slices.batch(batch, original.config.preprocessing.context_slices)
+        chosen = workshop.probe_indices(self.importance_slices)
+        context_slices = workshop.original.config.preprocessing.context_slices
+        for first in range(0, len(chosen), IMPORTANCE_BATCH):
+            images, labels = workshop.slices.batch(chosen[first : first + IMPORTANCE_BATCH], context_slices)
             yield torch.from_numpy(images), torch.from_numpy(labels)
 
 
@@ -205,15 +203,6 @@ def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Che
     widths = before.config.network.kept_channels | {name: len(indices) for name, indices in kept.items()}
     described = before.config.network.model_copy(update={"kept_channels": widths})
     return Checkpoint(network, before.config.model_copy(update={"network": described}), before.record)
-
-
-def _save(folder: Path, checkpoint: Checkpoint) -> None:
-    save_checkpoint(folder, checkpoint.network.state_dict(), checkpoint.config, checkpoint.record)
-
-
-def _exported(checkpoint: Checkpoint, folder: Path, workshop: Workshop) -> Path:
-    _save(folder, checkpoint)
-    return export(folder, folder / "model.onnx", data_folder=workshop.data_set.folder).path
 
 
 def _macs(checkpoint: Checkpoint) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -151,11 +152,19 @@ class Workshop:
 
     def probe_images(self, count: int) -> list[NDArray[np.float32]]:
         """`count` training slices with structures, evenly spread: each (1, C, S, S) float32."""
-        slices, config = self.slices, self.original.config
-        indices = slices.indices_of(self.original.record.split.train)
-        indices = indices[slices.labels[indices].any(axis=(1, 2))]
-        chosen = indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
-        return [slices.batch(chosen[[place]], config.preprocessing.context_slices)[0] for place in range(len(chosen))]
+        context_slices = self.original.config.preprocessing.context_slices
+        return [self.slices.batch(np.array([index]), context_slices)[0] for index in self.probe_indices(count)]
+
+    def probe_indices(self, count: int) -> NDArray[np.int64]:
+        """`count` training slices with structures, evenly spread; all of them where there are fewer."""
+        indices = self.slices.indices_of(self.original.record.split.train)
+        indices = indices[self.slices.labels[indices].any(axis=(1, 2))]
+        return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
+
+    def clear(self) -> None:
+        """Take the prepared slices away."""
+        for cache in self.folder.glob("cache-*"):
+            shutil.rmtree(cache, ignore_errors=True)
 
     def quick_dice(self, engine: Engine, *, every: int = 4) -> float:
         """Mean Dice on every `every`-th slice of the gate's cases, on the network's grid: fast, for comparisons."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.errors import DataSetError
-from embedded_vit.io.nifti import is_nifti, read_volume
+from embedded_vit.io.nifti import is_nifti, read_geometry, read_volume
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
@@ -27,8 +27,8 @@ class UnlabelledFolder(DataSet):
 
     def read_labels(self, case: Case) -> LabelMap:
         """A mask of nothing but background on the scan's grid."""
-        volume = self.read_volume(case)
-        return LabelMap(np.zeros(volume.shape, np.uint8), volume.affine, source=volume.source)
+        geometry = read_geometry(self.folder / case.name)
+        return LabelMap(np.zeros(geometry.header["dim"][1:4], np.uint8), geometry.affine, source=geometry.source)
 
 
 def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet) -> UnlabelledFolder:

@@ -14,7 +14,7 @@ from embedded_vit.artifact.manifest import Manifest, read_artifact
 from embedded_vit.errors import ConfigError, FileFormatError, NetworkError
 from embedded_vit.provenance import available_cores
 
-__all__ = ["Engine", "OnnxEngine"]
+__all__ = ["Engine", "OnnxEngine", "session_options"]
 
 
 class Engine(Protocol):
@@ -58,7 +58,9 @@ class OnnxEngine:
         content, manifest = read_artifact(path)
         try:
             session = onnxruntime.InferenceSession(
-                content, sess_options=_session_options(threads, manifest), providers=["CPUExecutionProvider"]
+                content,
+                sess_options=session_options(threads, bf16=manifest.precision == "bf16"),
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise FileFormatError(
@@ -92,14 +94,20 @@ class OnnxEngine:
         return result
 
 
-def _session_options(threads: int | None, manifest: Manifest) -> onnxruntime.SessionOptions:
+def session_options(threads: int | None, *, bf16: bool = False) -> onnxruntime.SessionOptions:
+    """How ONNX Runtime is set up here.
+
+    Args:
+        threads: Cores to compute on; by default all that this process may use.
+        bf16: Whether to multiply in bfloat16 where the processor can.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Idle threads sleep: between two slices the core belongs to resizing, and on a shared computer to others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if manifest.precision == "bf16":  # only ARM processors that have it heed this
+    if bf16:  # only ARM processors that have it heed this
         options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
     options.log_severity_level = 4  # errors come as exceptions; nothing is printed beside them
     return options

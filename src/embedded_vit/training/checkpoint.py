@@ -77,6 +77,10 @@ class Checkpoint:
     config: RunConfig
     record: TrainingRecord
 
+    def save(self, folder: Path) -> None:
+        """Write it as a run folder; errors as `save_checkpoint`."""
+        save_checkpoint(folder, self.network.state_dict(), self.config, self.record)
+
 
 def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConfig, record: TrainingRecord) -> None:
     """Write `config.json`, `model.safetensors` and `training.json`, each atomically, in place of older ones.

@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ class Trainer:
         """
         done, leads = len(self.history), self.processes.leads
         journal = Journal(self.folder, first_epoch=done + 1) if leads else None
+        steps = self._steps_per_epoch
         for hook in self.hooks:
-            steps = self._steps_per_epoch
             hook.begin(self.network, self.average, steps=self.training.epochs * steps, first_step=done * steps)
         with TrainingProgress(self.training.epochs, done=done, silent=not leads) as progress:
             for epoch in range(done + 1, self.training.epochs + 1):
@@ -166,7 +167,7 @@ class Trainer:
         batches = math.ceil(len(order) / self.training.batch_size)
         return np.resize(order, batches * self.training.batch_size)
 
-    @property
+    @cached_property
     def _steps_per_epoch(self) -> int:
         return len(self._epoch_order(1)) // self.training.batch_size
 
