@@ -106,9 +106,7 @@ def prepare_slices(
     if index_path.exists() and (index := json.loads(index_path.read_text()))["key"] == key:
         return _open(folder, index)
     index_path.unlink(missing_ok=True)
-    counts, fingerprint, any_label = _write(data_set, names, single, folder, on_case)
-    if labelled and not any_label:
-        raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
+    counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case)
     index = {
         "key": key,
         "counts": counts,
@@ -121,9 +119,14 @@ def prepare_slices(
 
 
 def _write(
-    data_set: DataSet, names: Sequence[str], preprocessing: Preprocessing, folder: Path, on_case: Callable[[str], None]
-) -> tuple[list[int], str, bool]:
-    """Write images and labels case by case; returns the slices of each, the fingerprint, and if there is any label."""
+    data_set: DataSet,
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+    folder: Path,
+    labelled: bool,
+    on_case: Callable[[str], None],
+) -> tuple[list[int], str]:
+    """Write images and labels case by case; returns how many slices each case has, and the fingerprint of all."""
     counts, digest, any_label = [], hashlib.sha256(), False
     with (
         atomic_path(folder / "images.f16", overwrite=True) as images_path,
@@ -145,7 +148,9 @@ def _write(
                     digest.update(data)
             counts.append(volume.shape[0])
             on_case(name)
-    return counts, digest.hexdigest(), any_label
+        if labelled and not any_label:
+            raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
+    return counts, digest.hexdigest()
 
 
 def _open(folder: Path, index: dict) -> SliceSet:
