@@ -1,5 +1,5 @@
 #!/bin/sh
-# From nothing to a mask and a report: train on phantoms (or on the data set in $1), evaluate, export, predict.
+# From nothing to a mask and a report: train on phantoms (or on the data set in $1), compress, predict, compare.
 set -eu
 
 data=${1:-}
@@ -18,8 +18,12 @@ embedded-vit export "$out/run" --output "$out/model.onnx"
 scan=$(find "$data/test_vol_h5" "$data/imagesTs" "$data/imagesTr" -type f 2>/dev/null | sort | head -n 1)
 embedded-vit predict "$out/model.onnx" "$scan" --output "$out/mask.nii.gz"
 embedded-vit evaluate "$out/model.onnx" --data "$data" --output "$out/evaluation"
+embedded-vit compress "$out/run" --recipe recipes/embedded-cpu.yaml --output "$out/small"
+embedded-vit report "$out/run" "$out/small" --output "$out/report.html"
 
 echo
 echo "artifact   $out/model.onnx"
 echo "mask       $out/mask.nii.gz (volumes in $out/mask.json)"
-echo "report     $out/evaluation/report.html"
+echo "evaluation $out/evaluation/report.html"
+echo "small      $out/small/model.onnx"
+echo "report     $out/report.html (both networks side by side)"

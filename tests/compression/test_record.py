@@ -104,5 +104,6 @@ def test_scores_sum_up_an_evaluation() -> None:
     scores = Scores.of(evaluation)
     assert (scores.dice, scores.hd95, scores.cases) == (pytest.approx(0.7), pytest.approx(3.0), 2)
     assert scores.organs == {"liver": pytest.approx(0.7), "spleen": None}
+    assert scores.by_case == {"a": pytest.approx(0.8), "b": pytest.approx(0.6)}
     assert scores.dice_interval is not None
     assert scores.dice_interval[0] < 0.7 < scores.dice_interval[1]

@@ -45,6 +45,7 @@ class Scores(Config):
     cases: int = Field(ge=1)
     dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap over cases")
     organs: dict[str, float | None] = Field(default_factory=dict, description="structure -> Dice")
+    by_case: dict[str, float | None] = Field(default_factory=dict, description="case -> Dice, mean over structures")
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Scores:
@@ -57,6 +58,7 @@ class Scores(Config):
             cases=len(evaluation.cases),
             dice_interval=None if low is None or high is None else (low, high),
             organs={name: organ.mean for name, organ in zip(evaluation.labels.names, summary.organs, strict=True)},
+            by_case={case.name: case.mean("dice") for case in evaluation.cases},
         )
 
 
