@@ -19,13 +19,13 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.evaluation.pictures import slice_dice
 from embedded_vit.overlay import overlay
 from embedded_vit.preprocessing import Intensities
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.runtime.segmentation import segment
 
 
 def main() -> None:
     model, data, picture = (Path(argument) for argument in sys.argv[1:4])
-    engine, data_set = OnnxEngine.load(model), open_data_set(data)
+    engine, data_set = load_engine(model), open_data_set(data)
     labels, preprocessing = data_set.labels, engine.manifest.preprocessing
     cases = [case for case in data_set.cases if case.reserved_for_test][:3]
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.0), layout="constrained", facecolor="black")

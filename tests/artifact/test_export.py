@@ -12,20 +12,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from network_fixtures import made_network, made_run
 from torch import nn
 
 import embedded_vit.artifact.export as export_module
 from embedded_vit.artifact.export import ExportReport, export, onnx_graph
 from embedded_vit.datasets import open_data_set
-from embedded_vit.datasets.data_set import Split
 from embedded_vit.errors import ContractError, NetworkError, OutputError
 from embedded_vit.labels import SYNAPSE_LABELS
-from embedded_vit.models.registry import NetworkConfig, build_network, network_config
+from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import OnnxEngine
-from embedded_vit.training.checkpoint import EpochMetrics, TrainingRecord, save_checkpoint
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.engine import TorchEngine
-from embedded_vit.training.settings import RunConfig, TrainingConfig
 
 
 class PlainConvolution(nn.Module):
@@ -37,46 +35,6 @@ class PlainConvolution(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.convolution(image)
-
-
-def made_network(config: NetworkConfig) -> nn.Module:
-    """A network with random weights that decide: logits of about one, as after training."""
-    torch.manual_seed(0)
-    network = build_network(config).eval()
-    for parameter in network.parameters():
-        if parameter.ndim == 1:  # norms and biases begin at exactly 1 and 0, which would hide mistakes
-            nn.init.normal_(parameter, mean=float(parameter.mean() > 0.5), std=0.1)
-    return network
-
-
-def made_run(
-    folder: Path,
-    network: NetworkConfig,
-    *,
-    data_folder: Path | None = None,
-    context_slices: int = 1,
-    train: tuple[str, ...] = ("case0001",),
-    test: tuple[str, ...] = ("case0002",),
-) -> Path:
-    """A run folder as training leaves it, with random weights."""
-    config = RunConfig(
-        network=network,
-        preprocessing=Preprocessing.for_modality("CT", image_size=network.image_size, context_slices=context_slices),
-        labels=SYNAPSE_LABELS,
-        training=TrainingConfig.for_recipe("paper"),
-    )
-    epoch = EpochMetrics(
-        epoch=1, loss=1, validation_dice=0.25, learning_rate=0.1, images_per_second=1, loading_fraction=0, seconds=1
-    )
-    record = TrainingRecord(
-        data_folder=str(data_folder or folder / "gone"),
-        data_fingerprint="f" * 64,
-        split=Split(seed=0, train=train, validation=(), test=test),
-        epochs=(epoch,),
-        selected_epoch=1,
-    )
-    save_checkpoint(folder, made_network(network).state_dict(), config, record)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +51,13 @@ def test_the_artifact_computes_what_pytorch_computes(report_64: ExportReport) ->
     assert "synthetic" in report_64.checked_on
     network = made_network(network_config("embedded-vit-64", classes=9))
     image_bchw = np.random.default_rng(1).uniform(-1, 1, (2, 1, 64, 64)).astype(np.float32)
-    logits = OnnxEngine.load(report_64.path, threads=1).run(image_bchw)
+    logits = load_engine(report_64.path, threads=1).run(image_bchw)
     assert logits.std() > 0.1
     np.testing.assert_allclose(logits, TorchEngine(network).run(image_bchw), atol=1e-4)
 
 
 def test_the_manifest_says_where_the_network_comes_from_without_case_names(report_64: ExportReport) -> None:
-    manifest = OnnxEngine.load(report_64.path, threads=1).manifest
+    manifest = load_engine(report_64.path, threads=1).manifest
     assert manifest == report_64.manifest
     assert manifest.name == "embedded-vit-64"
     assert manifest.network["widths"] == [32, 80]
@@ -146,7 +104,7 @@ def own_network(tmp_path: Path) -> Path:
 def test_a_users_own_network_is_exported_the_same_way(tmp_path: Path) -> None:
     report = export(own_network(tmp_path), tmp_path / "model.onnx", dynamic_batch=True)
     image_bchw = np.random.default_rng(1).uniform(-1, 1, (5, 3, 16, 16)).astype(np.float32)
-    engine = OnnxEngine.load(report.path, threads=1)
+    engine = load_engine(report.path, threads=1)
     assert engine.run(image_bchw).shape == (5, 9, 16, 16)
     shape = onnx.load(report.path).graph.input[0].type.tensor_type.shape
     assert not shape.dim[0].dim_value

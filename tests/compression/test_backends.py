@@ -7,8 +7,9 @@ import pytest
 from artifact_fixtures import threshold_graph
 
 from embedded_vit.compression import backends
-from embedded_vit.compression.backends import GraphEngine, check_backends
+from embedded_vit.compression.backends import check_backends
 from embedded_vit.errors import ContractError
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 
 GRAPH = threshold_graph().SerializeToString()
@@ -20,7 +21,7 @@ def openvino_that_is_wrong(monkeypatch):
     """OpenVINO's place is taken by an engine that inverts the labels while low-precision transforms are on."""
 
     def replace(*, wrong_without_transforms: bool) -> None:
-        class Inverting(GraphEngine):
+        class Inverting(OnnxRuntimeEngine):
             def __init__(self, graph: bytes, *, threads: int, low_precision_transforms: bool = True) -> None:
                 super().__init__(graph, threads=threads)
                 self.wrong = low_precision_transforms or wrong_without_transforms
@@ -29,7 +30,7 @@ def openvino_that_is_wrong(monkeypatch):
                 return super().run(image_bchw) * (-1 if self.wrong else 1)
 
         monkeypatch.setattr(backends, "OpenVinoEngine", Inverting)
-        monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: name)
+        monkeypatch.setattr(backends, "openvino_is_installed", lambda: True)
 
     return replace
 
@@ -59,7 +60,7 @@ def test_a_backend_that_is_always_wrong_is_left_out(openvino_that_is_wrong):
 
 
 def test_without_openvino_onnx_runtime_alone_is_measured(monkeypatch):
-    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "openvino_is_installed", lambda: False)
     report = check_backends(GRAPH, GRAPH, IMAGES, precision="fp16")
     assert report.openvino == "not installed"
     assert set(report.latency_ms) == {"onnxruntime fp32", "onnxruntime fp16"}
@@ -67,7 +68,7 @@ def test_without_openvino_onnx_runtime_alone_is_measured(monkeypatch):
 
 def test_labels_that_change_from_call_to_call_are_refused(monkeypatch):
     random = np.random.default_rng(0)
-    monkeypatch.setattr(GraphEngine, "run", lambda self, image: random.standard_normal((1, 2, 32, 32)))
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", lambda self, image: random.standard_normal((1, 2, 32, 32)))
     with pytest.raises(ContractError, match="other labels at a second call"):
         check_backends(GRAPH, GRAPH, IMAGES, precision="int8")
 
@@ -76,4 +77,4 @@ def test_openvino_takes_a_batch_image_by_image():
     pytest.importorskip("openvino")
     batch = np.concatenate(IMAGES)
     logits = OpenVinoEngine(GRAPH, threads=1).run(batch)
-    np.testing.assert_array_equal(logits, GraphEngine(GRAPH).run(batch))
+    np.testing.assert_array_equal(logits, OnnxRuntimeEngine(GRAPH).run(batch))

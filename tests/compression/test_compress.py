@@ -17,7 +17,7 @@ from embedded_vit.compression.recipe import Recipe
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import Product, Step
 from embedded_vit.errors import ConfigError, GateError, OutputError
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.engine import TorchEngine
 
 LAYERS = ("encoder.0.norm", "encoder.1.norm", "decoder.0.expand.norm", "expand.norm")
@@ -70,7 +70,7 @@ def test_every_stage_is_measured(compressed):
 
 def test_the_result_is_an_ordinary_run_with_its_artifact(compressed):
     output, record = compressed
-    manifest = OnnxEngine.load(output / "model.onnx").manifest
+    manifest = load_engine(output / "model.onnx").manifest
     assert manifest.compression == record.recipe
     assert (output / "model.onnx").read_bytes() == (output / record.stages[-1].artifact).read_bytes()
     assert not list(output.glob("cache*"))

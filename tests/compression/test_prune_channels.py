@@ -24,7 +24,7 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.models.channels import channel_groups, keep_channels
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.losses import segmentation_loss
@@ -126,7 +126,7 @@ def test_a_pruned_network_exports_to_what_it_is(product, pruned_folder, synapse_
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32)
     with torch.inference_mode():
         expected = product.checkpoint.network(torch.from_numpy(image)).numpy()
-    np.testing.assert_allclose(OnnxEngine.load(report.path, threads=1).run(image), expected, atol=1e-3)
+    np.testing.assert_allclose(load_engine(report.path, threads=1).run(image), expected, atol=1e-3)
 
 
 def test_a_step_killed_in_its_second_round_ends_in_the_same_network(

@@ -14,7 +14,6 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 from embedded_vit.artifact.export import export_checkpoint, onnx_graph
 from embedded_vit.artifact.onnx_file import check_self_contained
 from embedded_vit.artifact.verify import compare
-from embedded_vit.compression.backends import GraphEngine
 from embedded_vit.compression.integer_graph import FloatGraph, _Images
 from embedded_vit.compression.quantize import Quantize
 from embedded_vit.compression.step import Workshop
@@ -22,7 +21,8 @@ from embedded_vit.compression.stored_weights import store_as_half, without_annot
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engines import load_engine
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.training.checkpoint import load_checkpoint
 from embedded_vit.training.engine import TorchEngine
 
@@ -62,7 +62,7 @@ def test_a_quantised_artifact_agrees_with_pytorch(workshop, tmp_path, precision,
     product = Quantize(precision=precision, calibration_slices=16).apply(before, workshop, tmp_path, frozenset())
     path = tmp_path / "model.onnx"
     export_checkpoint(before, path, workshop.data_set, graph=product.graph, precision=product.precision)
-    engine, exact = OnnxEngine.load(path), TorchEngine(before.network)
+    engine, exact = load_engine(path), TorchEngine(before.network)
     assert engine.manifest.precision == precision
     images = workshop.probe_images(6)
     scale = max(np.abs(exact.run(image)).max() for image in images)
@@ -84,8 +84,8 @@ def test_quantising_every_operator_wrecks_what_our_choice_keeps(random_network, 
         reduce_range=True,
     )
     prepared, exact = FloatGraph.of(random_graph, random_network), TorchEngine(random_network)
-    ours = compare(GraphEngine(prepared.quantised(prepared.layers, images)), exact, images)
-    everything = compare(GraphEngine((tmp_path / "all.onnx").read_bytes()), exact, images)
+    ours = compare(OnnxRuntimeEngine(prepared.quantised(prepared.layers, images)), exact, images)
+    everything = compare(OnnxRuntimeEngine((tmp_path / "all.onnx").read_bytes()), exact, images)
     assert ours.label_disagreement < 0.03
     assert everything.label_disagreement > 5 * ours.label_disagreement
 
@@ -158,7 +158,7 @@ def test_half_precision_halves_a_published_network():
     check_self_contained(half, "half")
     assert len(half) <= 0.51 * len(graph)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 64, 64)).astype(np.float32)
-    assert compare(GraphEngine(half), GraphEngine(graph), [image]).label_disagreement < 0.005
+    assert compare(OnnxRuntimeEngine(half), OnnxRuntimeEngine(graph), [image]).label_disagreement < 0.005
 
 
 def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(random_graph):

@@ -9,7 +9,7 @@ import pytest
 from artifact_fixtures import threshold_graph
 
 from embedded_vit.errors import ConfigError, FileFormatError
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 
 
@@ -17,7 +17,7 @@ def test_an_artifact_gives_the_logits_of_onnx_runtime(make_artifact):
     pytest.importorskip("openvino")
     path = make_artifact()
     image = np.random.default_rng(0).uniform(-1, 1, (2, 1, 32, 32)).astype(np.float32)
-    np.testing.assert_allclose(OpenVinoEngine.load(path, threads=1).run(image), OnnxEngine.load(path).run(image))
+    np.testing.assert_allclose(load_engine(path, "openvino", threads=1).run(image), load_engine(path).run(image))
 
 
 def test_what_is_no_graph_is_refused_in_one_line():

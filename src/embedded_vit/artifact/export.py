@@ -28,7 +28,7 @@ from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import DataSetError, NetworkError
 from embedded_vit.io.atomic import atomic_path, refuse_existing
 from embedded_vit.preprocessing import Preprocessing, network_inputs
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 from embedded_vit.training.engine import TorchEngine
 
@@ -128,7 +128,7 @@ def export_checkpoint(
         images, checked_on = _real_inputs(data_set, preprocessing), f"real slices of {data_set.folder}"
     with atomic_path(output, overwrite=overwrite) as temporary:
         temporary.write_bytes(sealed(graph, manifest))
-        agreement = compare(TorchEngine(network), OnnxEngine.load(temporary), images)
+        agreement = compare(TorchEngine(network), load_engine(temporary), images)
         if exact:
             agreement.check(f"{output}: ONNX Runtime against PyTorch")
     return ExportReport(output, output.stat().st_size, manifest, agreement, checked_on)

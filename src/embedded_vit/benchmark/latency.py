@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.benchmark.single_stream import single_stream
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import Engine, OnnxEngine
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.engines import load_engine
 
 __all__ = ["Latency", "example_image", "paired_latency", "paired_latency_of"]
 
@@ -51,7 +53,7 @@ def paired_latency(
     Raises:
         FileFormatError: A file is no artifact.
     """
-    engines = [OnnxEngine.load(path, threads=threads) for path in paths]
+    engines = [load_engine(path, threads=threads) for path in paths]
     images = [example_image(engine.manifest.preprocessing) for engine in engines]
     return paired_latency_of(engines, images, repeats=repeats, warmup=warmup, seconds_limit=seconds_limit)
 
@@ -76,25 +78,13 @@ def paired_latency_of(
     Returns:
         One result an engine.
     """
-    pairs = list(zip(engines, images, strict=True))
-    for _ in range(warmup):
-        for engine, image in pairs:
-            engine.run(image)
-    rounds_ms: list[list[float]] = []
-    begin = time.perf_counter()
-    while len(rounds_ms) < repeats and (len(rounds_ms) < 3 or time.perf_counter() - begin < seconds_limit):
-        rounds_ms.append([_run_ms(engine, image) for engine, image in pairs])
-    quantiles = np.percentile(rounds_ms, [50, 90], axis=0)  # (2, engines)
-    return [Latency(float(p50), float(p90), len(rounds_ms)) for p50, p90 in quantiles.T]
+    queries = [partial(engine.run, image) for engine, image in zip(engines, images, strict=True)]
+    stream = single_stream(queries, rounds=repeats, seconds_limit=seconds_limit, warmup=warmup)
+    quantiles = np.percentile(stream.latencies_ms, [50, 90], axis=0)  # (2, engines)
+    return [Latency(float(p50), float(p90), len(stream.latencies_ms)) for p50, p90 in quantiles.T]
 
 
 def example_image(preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Noise of a network's input shape, (1, C, S, S) float32 in [-1, 1], the same at every call."""
     shape = (1, preprocessing.input_channels, preprocessing.image_size, preprocessing.image_size)
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-
-
-def _run_ms(engine: Engine, image: NDArray[np.float32]) -> float:
-    begin = time.perf_counter()
-    engine.run(image)
-    return 1000 * (time.perf_counter() - begin)

@@ -18,9 +18,9 @@ def command(
         input_channels: Channels of the image; 1 is a grey image, 3 are three context slices.
     """
     if model is not None and model.is_file():
-        from embedded_vit.runtime.engine import OnnxEngine
+        from embedded_vit.runtime.engines import load_engine
 
-        print(OnnxEngine.load(model).manifest.model_dump_json(indent=1))
+        print(load_engine(model).manifest.model_dump_json(indent=1))
         return
     from embedded_vit.benchmark.complexity import complexity
     from embedded_vit.models.registry import network_config

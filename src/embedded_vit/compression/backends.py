@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from embedded_vit.artifact.verify import compare
 from embedded_vit.benchmark.latency import paired_latency_of
 from embedded_vit.errors import ContractError
-from embedded_vit.runtime.engine import Engine, session_options
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
 
-__all__ = ["BackendReport", "GraphEngine", "check_backends"]
+__all__ = ["BackendReport", "check_backends"]
 
 MAXIMUM_BACKEND_DISAGREEMENT = 5e-3  # of all pixels: roundings differ, and an integer network answers in steps
 REPEATS, SECONDS_LIMIT = 15, 30.0
-
-
-class GraphEngine:
-    """A serialized ONNX model of batch 1 in ONNX Runtime on the CPU, without a manifest.
-
-    Args:
-        graph: A serialized ONNX model with one input and one output.
-        threads: Cores to compute on.
-    """
-
-    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
-        self._session = onnxruntime.InferenceSession(
-            graph, sess_options=session_options(threads), providers=["CPUExecutionProvider"]
-        )
-        self._input_name = self._session.get_inputs()[0].name
-
-    def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute logits: (B, C, S, S) float32 -> (B, K, S, S) float32, image by image."""
-        logits = [self._session.run(None, {self._input_name: image[None]})[0] for image in image_bchw]
-        result: NDArray[np.float32] = np.concatenate(logits)
-        return result
 
 
 @dataclass(frozen=True)
@@ -76,15 +54,15 @@ def check_backends(
     Raises:
         ContractError: ONNX Runtime does not give the same labels twice.
     """
-    reference = GraphEngine(graph, threads=threads)
+    reference = OnnxRuntimeEngine(graph, threads=threads)
     if not _repeats(reference, images):
         raise ContractError(f"quantize: ONNX Runtime gives other labels at a second call of the {precision} graph")
     engines: dict[str, Engine] = {
-        "onnxruntime fp32": GraphEngine(float_graph, threads=threads),
+        "onnxruntime fp32": OnnxRuntimeEngine(float_graph, threads=threads),
         f"onnxruntime {precision}": reference,
     }
     openvino, disagreement = "not installed", None
-    if importlib.util.find_spec("openvino") is not None:
+    if openvino_is_installed():
         engines["openvino fp32"] = OpenVinoEngine(float_graph, threads=threads)
         openvino, disagreement, engine = _openvino(graph, reference, images, threads)
         if engine is not None:

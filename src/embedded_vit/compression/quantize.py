@@ -18,7 +18,7 @@ from torch import nn
 
 from embedded_vit.artifact.export import onnx_graph
 from embedded_vit.artifact.verify import compare
-from embedded_vit.compression.backends import GraphEngine, check_backends
+from embedded_vit.compression.backends import check_backends
 from embedded_vit.compression.integer_graph import FloatGraph
 from embedded_vit.compression.rounded_training import RoundedTraining
 from embedded_vit.compression.step import Product, Step, Workshop
@@ -27,6 +27,7 @@ from embedded_vit.config import nearest_name
 from embedded_vit.errors import ConfigError
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.training.checkpoint import Checkpoint
 from embedded_vit.training.engine import TorchEngine
 
@@ -101,7 +102,7 @@ class Quantize(Step):
         """The network with one layer in integers."""
         prepared = _prepared(before.network, before.config.preprocessing)
         images = workshop.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
-        return GraphEngine(prepared.quantised([unit], images), threads=workshop.threads)
+        return OnnxRuntimeEngine(prepared.quantised([unit], images), threads=workshop.threads)
 
 
 @lru_cache(maxsize=2)  # before and after fine-tuning; a sensitivity sweep asks for them layer by layer
@@ -119,7 +120,7 @@ def _facts(
 ) -> dict[str, Any]:
     """How far a graph is from PyTorch, and what the backends make of it."""
     float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing)
-    agreement = compare(GraphEngine(graph, threads=threads), TorchEngine(checkpoint.network), images)
+    agreement = compare(OnnxRuntimeEngine(graph, threads=threads), TorchEngine(checkpoint.network), images)
     report = check_backends(graph, float_graph, images, precision=precision, threads=threads)
     return {
         "label_disagreement": agreement.label_disagreement,

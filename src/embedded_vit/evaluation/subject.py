@@ -13,7 +13,8 @@ from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import Engine, OnnxEngine
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.engines import load_engine
 
 __all__ = ["ChosenCases", "Precision", "Subject", "Subset", "open_subject"]
 
@@ -137,7 +138,7 @@ def open_subject(path: Path, *, threads: int, precision: Precision = "fp32") -> 
         raise CheckpointError(f"{path}: no such run folder or artifact")
     if precision != "fp32":
         raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
-    engine = OnnxEngine.load(path, threads=threads)
+    engine = load_engine(path, threads=threads)
     manifest = engine.manifest
     return Subject(path, "artifact", engine, manifest.preprocessing, manifest.labels, sha256_of(path), manifest.split)
 

@@ -15,7 +15,8 @@ from embedded_vit.labels import LabelSet
 from embedded_vit.overlay import overlay
 from embedded_vit.preprocessing import Grid, Intensities, network_inputs
 from embedded_vit.report.rows import ReportRow
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engine import ArtifactEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.runtime.segmentation import label_slice
 from embedded_vit.volume import Volume
 
@@ -55,7 +56,7 @@ def slice_panel(data_set: DataSet, case: Case, rows: Sequence[ReportRow], *, thr
         threads: Cores to compute on.
     """
     volume, truth_map = data_set.read_volume(case), data_set.read_labels(case)
-    engines = [OnnxEngine.load(row.artifact, threads=threads) for row in rows]
+    engines = [load_engine(row.artifact, threads=threads) for row in rows]
     preprocessing = engines[0].manifest.preprocessing  # orientation and intensities are one for all rows
     volume, truth_map = volume.reoriented(preprocessing.orientation), truth_map.reoriented(preprocessing.orientation)
     index = _fullest_slice(truth_map.array)
@@ -90,7 +91,7 @@ def _fullest_slice(truth: NDArray[np.uint8]) -> int:
     return max(range(len(truth)), key=lambda index: (len(np.unique(truth[index])), np.count_nonzero(truth[index])))
 
 
-def _segment_slice(volume: Volume, index: int, engine: OnnxEngine) -> NDArray[np.uint8]:
+def _segment_slice(volume: Volume, index: int, engine: ArtifactEngine) -> NDArray[np.uint8]:
     """(rows, columns) labels of one slice of a volume in training orientation."""
     preprocessing = engine.manifest.preprocessing
     grid = Grid.of(volume, preprocessing)

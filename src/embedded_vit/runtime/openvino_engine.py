@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib.util
+import threading
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
-from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.provenance import available_cores
+from embedded_vit.runtime.engine import Tensor
 
-__all__ = ["OpenVinoEngine"]
+__all__ = ["OpenVinoEngine", "openvino_is_installed"]
+
+
+def openvino_is_installed() -> bool:
+    """Whether the extra `openvino` is there; does not import it."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 class OpenVinoEngine:
-    """A serialized ONNX model of batch 1 in OpenVINO on the CPU.
+    """A serialized ONNX model in OpenVINO on the CPU.
 
     Args:
         graph: A serialized ONNX model with one input and one output.
@@ -50,26 +56,40 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "LP_TRANSFORMS_MODE": low_precision_transforms,
         }
+        self.version: str = openvino.__version__
+        self._source = source
         core = openvino.Core()
         try:
-            self._request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+            compiled = core.compile_model(core.read_model(graph), "CPU", settings)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise FileFormatError(f"{source}: OpenVINO cannot compile it ({reason:.160}); use ONNX Runtime") from error
-
-    @classmethod
-    def load(cls, path: str | Path, *, threads: int | None = None) -> Self:
-        """Load an artifact, in bfloat16 if its manifest says so.
-
-        Raises:
-            ConfigError: OpenVINO is not installed.
-            FileFormatError: The file is no artifact or is damaged, or OpenVINO cannot compile it.
-        """
-        content, manifest = read_artifact(path)
-        return cls(content, threads=threads, bf16=manifest.precision == "bf16", source=str(path))
+            raise FileFormatError(
+                f"{source}: OpenVINO cannot compile it ({_last_line(error)}); use ONNX Runtime"
+            ) from error
+        self.inputs, self.outputs = ([_tensor(each) for each in ports] for ports in (compiled.inputs, compiled.outputs))
+        self._request = compiled.create_infer_request()
+        self._one_at_a_time = threading.Lock()  # a request that is busy refuses a second caller
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute logits, image by image: (B, C, S, S) float32 in [-1, 1] -> (B, K, S, S) float32."""
-        logits = [self._request.infer([np.ascontiguousarray(image[None])])[0].copy() for image in image_bchw]
+        """Compute logits, image by image; see `Engine.run`.
+
+        Raises:
+            FileFormatError: OpenVINO cannot run the graph.
+        """
+        images = [np.ascontiguousarray(image[None], np.float32) for image in image_bchw]
+        try:
+            with self._one_at_a_time:
+                logits = [self._request.infer([image])[0].copy() for image in images]
+        except RuntimeError as error:
+            raise FileFormatError(f"{self._source}: OpenVINO cannot run it: {_last_line(error)}") from error
         result: NDArray[np.float32] = np.concatenate(logits)
         return result
+
+
+def _tensor(port: Any) -> Tensor:
+    axes = [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
+    dtype = port.element_type.get_type_name()
+    return Tensor({"f32": "float32"}.get(dtype, dtype), tuple(axes))
+
+
+def _last_line(error: RuntimeError) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:160]

@@ -20,7 +20,8 @@ from embedded_vit.io.nifti import NiftiGeometry, is_nifti, read_geometry, read_v
 from embedded_vit.io.transunet import is_h5_volume, read_h5_volume
 from embedded_vit.labels import LabelSet
 from embedded_vit.runtime.contract import check_channels, violations
-from embedded_vit.runtime.engine import OnnxEngine
+from embedded_vit.runtime.engine import ArtifactEngine
+from embedded_vit.runtime.engines import load_engine
 from embedded_vit.runtime.segmentation import segment
 from embedded_vit.volume import LabelMap, Volume
 
@@ -95,14 +96,14 @@ class Prediction:
 class Predictor:
     """An artifact, ready to segment scans."""
 
-    def __init__(self, engine: OnnxEngine, model_sha256: str) -> None:
+    def __init__(self, engine: ArtifactEngine, model_sha256: str) -> None:
         self._engine = engine
         self._model_sha256 = model_sha256
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> Self:
-        """Load and verify an artifact; errors as `OnnxEngine.load`."""
-        return cls(OnnxEngine.load(path, threads=threads), sha256_of(path))
+        """Load and verify an artifact; errors as `load_engine`."""
+        return cls(load_engine(path, threads=threads), sha256_of(path))
 
     @property
     def manifest(self) -> Manifest:

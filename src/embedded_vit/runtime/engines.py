@@ -1,0 +1,47 @@
+"""An artifact loaded into an engine.
+
+A crash of an engine's compiler must not take the program down, and an engine must not give other masks than ONNX
+Runtime, in which every artifact was checked when it was made. So before another engine is first given an artifact, a
+process of its own tries it (`embedded_vit.runtime.trial`), and what came out is remembered for this artifact, this
+version of the engine and this processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.errors import ConfigError
+from embedded_vit.runtime.engine import ArtifactEngine
+from embedded_vit.runtime.graph_engines import ENGINES, EngineName, make_graph_engine
+from embedded_vit.runtime.trial import tried
+
+__all__ = ["EngineName", "load_engine"]
+
+
+def load_engine(path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> ArtifactEngine:
+    """Load an artifact.
+
+    Args:
+        path: A `.onnx` file made by `embedded-vit export`.
+        engine: What computes.
+        threads: Cores to compute on; by default all that this process may use.
+
+    Raises:
+        FileFormatError: The file is no artifact, is damaged, its graph is not what its manifest says, or the engine
+            cannot run it.
+        ConfigError: `threads` is less than 1, or the engine is unknown or not installed.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
+    content, manifest = read_artifact(path)
+    transforms = True
+    if engine != "onnxruntime":
+        transforms = tried(Path(path), hashlib.sha256(content).hexdigest(), engine).low_precision_transforms
+    graph = make_graph_engine(
+        content, manifest, engine, threads=threads, low_precision_transforms=transforms, source=str(path)
+    )
+    return ArtifactEngine(graph, manifest, name=engine, source=str(path))

@@ -1,0 +1,38 @@
+"""The engines by name, and a graph given to one of them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from embedded_vit.artifact.manifest import Manifest
+from embedded_vit.runtime.engine import GraphEngine
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
+
+__all__ = ["ENGINES", "EngineName", "installed_engines", "make_graph_engine"]
+
+EngineName = Literal["onnxruntime", "openvino"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+
+def installed_engines() -> tuple[EngineName, ...]:
+    """The engines that this computer has, the default one first."""
+    return ENGINES if openvino_is_installed() else ("onnxruntime",)
+
+
+def make_graph_engine(
+    content: bytes,
+    manifest: Manifest,
+    engine: EngineName,
+    *,
+    threads: int | None,
+    low_precision_transforms: bool,
+    source: str,
+) -> GraphEngine:
+    """Give an artifact's content to an engine, untried; arguments and errors as those of the engines."""
+    bf16 = manifest.precision == "bf16"
+    if engine == "onnxruntime":
+        return OnnxRuntimeEngine(content, threads=threads, bf16=bf16, source=source)
+    return OpenVinoEngine(
+        content, threads=threads, bf16=bf16, low_precision_transforms=low_precision_transforms, source=source
+    )

@@ -1,0 +1,109 @@
+"""An engine's first try at an artifact, in a process of its own: does it compile, and does it give the same labels?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.config import Config
+from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.io.cache import recall, remember
+from embedded_vit.preprocessing import Grid, Preprocessing
+from embedded_vit.provenance import processor_name
+from embedded_vit.runtime.graph_engines import EngineName, installed_engines, make_graph_engine
+
+__all__ = ["Trial", "example_images", "tried", "try_here"]
+
+TRIALS = "engine-trials"  # the file of the cache
+SECONDS_LIMIT = 300
+MAXIMUM_DISAGREEMENT = 5e-3  # of all pixels: roundings differ, and an integer network answers in steps
+EXAMPLES = 3
+COARSE = 8  # pixels of the noise that example images are enlarged from
+
+
+class Trial(Config):
+    """What came out."""
+
+    failure: str = Field(default="", description="why the engine cannot be used; empty where it can")
+    low_precision_transforms: bool = Field(default=True, description="whether OpenVINO computes in integers")
+
+
+def tried(path: Path, sha256: str, engine: EngineName) -> Trial:
+    """Try an engine on an artifact, or recall what came out when it was tried before.
+
+    Raises:
+        ConfigError: The engine is not installed.
+        FileFormatError: The engine crashes on the artifact, refuses it or gives other labels than ONNX Runtime.
+    """
+    if engine not in installed_engines():
+        raise ConfigError(f"{engine} is not installed; pip install 'embedded-vit[{engine}]'")
+    key = f"{sha256} {engine} {version(engine)} {processor_name()}"
+    known = recall(TRIALS, key)
+    trial = Trial.parse(known, source=TRIALS) if isinstance(known, dict) else _try_apart(path, engine)
+    if known is None:
+        remember(TRIALS, key, trial.model_dump())
+    if trial.failure:
+        raise FileFormatError(f"{path}: {engine} {trial.failure}; use --engine onnxruntime")
+    return trial
+
+
+def _try_apart(path: Path, engine: EngineName) -> Trial:
+    command = [sys.executable, "-m", "embedded_vit.runtime.trial", str(path), engine]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS_LIMIT)
+    except subprocess.TimeoutExpired:
+        return Trial(failure=f"did not finish within {SECONDS_LIMIT} seconds")
+    if done.returncode != 0:
+        return Trial(failure=f"crashed on it (exit status {done.returncode})")
+    return Trial.parse(json.loads(done.stdout.splitlines()[-1]), source="trial")
+
+
+def try_here(path: Path, engine: EngineName) -> Trial:
+    """Run the example images twice, and compare their labels with ONNX Runtime's."""
+    content, manifest = read_artifact(path)
+    images = example_images(manifest.preprocessing)
+
+    def labels(name: EngineName, *, low_precision_transforms: bool = True) -> list[NDArray[np.int64]]:
+        graph = make_graph_engine(
+            content, manifest, name, threads=1, low_precision_transforms=low_precision_transforms, source=str(path)
+        )
+        first, second = ([graph.run(image).argmax(axis=1) for image in images] for _ in range(2))
+        return first if all(map(np.array_equal, first, second)) else []
+
+    expected = labels("onnxruntime")
+    failure = ""
+    for transforms in (True, False) if manifest.precision == "int8" else (True,):
+        try:
+            found = labels(engine, low_precision_transforms=transforms)
+        except FileFormatError as error:
+            return Trial(failure=f"cannot run it ({error})")
+        if not found:
+            failure = "gives other labels at a second call"
+            continue
+        disagreement = float(np.mean([np.mean(a != b) for a, b in zip(found, expected, strict=True)]))
+        if disagreement <= MAXIMUM_DISAGREEMENT:
+            return Trial(low_precision_transforms=transforms)
+        failure = f"gives {disagreement:.1%} of the pixels another label than ONNX Runtime"
+    return Trial(failure=failure)
+
+
+def example_images(preprocessing: Preprocessing) -> list[NDArray[np.float32]]:
+    """Soft blobs of noise, as a scan is no independent noise: each (1, C, S, S) float32 in [-1, 1], always the same."""
+    size = preprocessing.image_size
+    random = np.random.default_rng(0)
+    enlarge = Grid.between((size, size), COARSE).enlarge
+    shape = (preprocessing.input_channels, COARSE, COARSE)
+    return [enlarge(random.uniform(-1, 1, shape).astype(np.float32))[None] for _ in range(EXAMPLES)]
+
+
+if __name__ == "__main__":
+    [_, artifact, name] = sys.argv
+    sys.stdout.write(f"{try_here(Path(artifact), name).model_dump_json()}\n")  # type: ignore[arg-type]

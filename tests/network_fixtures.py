@@ -1,0 +1,55 @@
+"""Networks with random weights, and run folders as training leaves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.models.registry import NetworkConfig, build_network
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.training.checkpoint import EpochMetrics, TrainingRecord, save_checkpoint
+from embedded_vit.training.settings import RunConfig, TrainingConfig
+
+
+def made_network(config: NetworkConfig) -> nn.Module:
+    """A network with random weights that decide: logits of about one, as after training."""
+    torch.manual_seed(0)
+    network = build_network(config).eval()
+    for parameter in network.parameters():
+        if parameter.ndim == 1:  # norms and biases begin at exactly 1 and 0, which would hide mistakes
+            nn.init.normal_(parameter, mean=float(parameter.mean() > 0.5), std=0.1)
+    return network
+
+
+def made_run(
+    folder: Path,
+    network: NetworkConfig,
+    *,
+    data_folder: Path | None = None,
+    context_slices: int = 1,
+    train: tuple[str, ...] = ("case0001",),
+    test: tuple[str, ...] = ("case0002",),
+) -> Path:
+    """A run folder as training leaves it, with random weights."""
+    config = RunConfig(
+        network=network,
+        preprocessing=Preprocessing.for_modality("CT", image_size=network.image_size, context_slices=context_slices),
+        labels=SYNAPSE_LABELS,
+        training=TrainingConfig.for_recipe("paper"),
+    )
+    epoch = EpochMetrics(
+        epoch=1, loss=1, validation_dice=0.25, learning_rate=0.1, images_per_second=1, loading_fraction=0, seconds=1
+    )
+    record = TrainingRecord(
+        data_folder=str(data_folder or folder / "gone"),
+        data_fingerprint="f" * 64,
+        split=Split(seed=0, train=train, validation=(), test=test),
+        epochs=(epoch,),
+        selected_epoch=1,
+    )
+    save_checkpoint(folder, made_network(network).state_dict(), config, record)
+    return folder
