@@ -2,42 +2,30 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scripted_clock
 from artifact_fixtures import threshold_graph
+from scripted_clock import Clock
 
-from embedded_vit.benchmark import latency
 from embedded_vit.benchmark.latency import example_image, paired_latency, paired_latency_of
 from embedded_vit.preprocessing import Preprocessing
 
 IMAGE = np.zeros((1, 1, 8, 8), np.float32)
 
 
-class Clock:
-    """Stands still until an engine moves it."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def perf_counter(self) -> float:
-        return self.seconds
-
-
 class TimedEngine:
-    """Takes the milliseconds it is told to, one after another, and says that it was called."""
+    """An engine that takes the milliseconds it is told to, one after another."""
 
     def __init__(self, name: str, clock: Clock, calls: list[str], *milliseconds: float) -> None:
-        self.name, self.clock, self.calls, self.milliseconds = name, clock, calls, list(milliseconds)
+        self.answer = clock.query(name, calls, *milliseconds)
 
     def run(self, image_bchw):
-        self.calls.append(self.name)
-        self.clock.seconds += self.milliseconds[(self.calls.count(self.name) - 1) % len(self.milliseconds)] / 1000
+        self.answer()
         return image_bchw
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(latency, "time", clock)
-    return clock
+    return scripted_clock.install(monkeypatch)
 
 
 def test_engines_take_turns_and_the_warm_up_does_not_count(clock: Clock) -> None:

@@ -21,6 +21,7 @@ VERBS = {
     "export": "Turn a trained network into one file.",
     "report": "Compare runs and compression steps on one page.",
     "predict": "Segment a scan with that file.",
+    "benchmark": "Measure how fast and how small that file is on this computer.",
     "info": "Show what a network is and what it costs.",
 }
 

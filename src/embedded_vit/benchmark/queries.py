@@ -1,0 +1,113 @@
+"""What one query of a benchmark is: the network alone, a whole slice, or a whole scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.artifact.manifest import Manifest
+from embedded_vit.benchmark.latency import example_image
+from embedded_vit.benchmark.single_stream import Query
+from embedded_vit.preprocessing import Grid, Intensities, network_inputs
+from embedded_vit.runtime.engine import ArtifactEngine
+from embedded_vit.runtime.segmentation import label_slice, segment
+from embedded_vit.volume import Volume
+
+__all__ = ["STREAMED_SLICES", "Scope", "Workload", "generated_scan", "make_workload", "scan_of_data_set"]
+
+Scope = Literal["network", "slice", "volume"]
+
+SLICE_PIXELS = 512  # rows and columns of a generated scan
+SLICES = 64  # of a generated scan
+STREAMED_SLICES = 16  # that the scope "slice" goes through, again and again
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model at work.
+
+    Attributes:
+        query: Answers one query a call.
+        samples: How many different inputs it goes through, one after another and again from the first.
+        warmup: Queries that do not count.
+    """
+
+    query: Query
+    samples: int
+    warmup: int
+
+
+def make_workload(scope: Scope, engine: ArtifactEngine, scan: Volume | None) -> Workload:
+    """Prepare the queries of a scope.
+
+    Args:
+        scope: "network" is `engine.run` alone; "slice" goes from stored intensities to labels on the scan's grid;
+            "volume" segments the scan.
+        engine: The model.
+        scan: With the model's channels; "network" needs none.
+    """
+    if scan is None or scope == "network":
+        return Workload(partial(engine.run, example_image(engine.manifest.preprocessing)), samples=1, warmup=10)
+    if scope == "volume":
+        return Workload(partial(segment, scan, engine.manifest.preprocessing, engine), samples=1, warmup=1)
+    middle = _middle_slices(scan.reoriented(engine.manifest.preprocessing.orientation))
+    labelled = _labelled_slices(middle, engine)
+    slices, _, _ = middle.shape
+    return Workload(partial(next, labelled), samples=slices, warmup=slices)
+
+
+def _middle_slices(upright: Volume) -> Volume:
+    """The slices around the middle, as far as there are `STREAMED_SLICES`."""
+    first = max(0, upright.shape[0] - STREAMED_SLICES) // 2
+    return replace(upright, array=np.ascontiguousarray(upright.array[:, first : first + STREAMED_SLICES]))
+
+
+def _labelled_slices(upright: Volume, engine: ArtifactEngine) -> Iterator[NDArray[np.uint8]]:
+    """Segment slice after slice as `segment` does, from the first again after the last, without end.
+
+    What prediction does once a scan is done before: the resizing matrices, and the percentiles of an MR scan.
+    """
+    preprocessing = engine.manifest.preprocessing
+    grid, intensities = Grid.of(upright, preprocessing), Intensities.of(upright, preprocessing)
+    while True:
+        for image in network_inputs(upright, preprocessing, intensities=intensities, grid=grid):
+            yield label_slice(engine.run(image[None])[0], grid)
+
+
+def generated_scan(manifest: Manifest) -> tuple[Volume, str]:
+    """A patient who does not exist, with the model's number of channels, and what to call it."""
+    from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+
+    scan, _ = make_phantom(0, settings=PhantomSettings(size=SLICE_PIXELS, slices=SLICES))
+    channels = len(manifest.preprocessing.channels)
+    array = np.repeat(scan.array, channels, axis=0)
+    return replace(scan, array=array), f"a generated scan, {_measures(array)}"
+
+
+def scan_of_data_set(model: Path, folder: Path) -> tuple[Volume, str]:
+    """The first scan of a data set that the model may be tested on, and what to call it.
+
+    Raises:
+        DataSetError: The data set does not fit the model, or has no case to test on.
+        FileFormatError: The scan or the model cannot be read.
+    """
+    from embedded_vit.datasets import open_data_set
+    from embedded_vit.evaluation.subject import open_subject
+
+    subject, data_set = open_subject(model, threads=1), open_data_set(folder)
+    subject.check_fits(data_set)
+    case, _ = subject.choose(data_set, "test").cases[0]
+    scan = data_set.read_volume(case)
+    return scan, f"the first test case of {data_set.name}, {_measures(scan.array)}"
+
+
+def _measures(array: NDArray[np.generic]) -> str:
+    channels, slices, rows, columns = array.shape
+    each = "" if channels == 1 else f"{channels} channels of "
+    return f"{each}{slices} x {rows} x {columns} {array.dtype}"

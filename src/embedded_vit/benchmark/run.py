@@ -1,0 +1,201 @@
+"""The benchmark: one model or two, on each number of threads, with all that a sceptic asks about the machine."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.benchmark.accuracy_gate import measure_accuracy, need_evaluation
+from embedded_vit.benchmark.energy import EnergyCounters, NoEnergyCounter
+from embedded_vit.benchmark.fastest_engine import fastest_engine
+from embedded_vit.benchmark.fresh_process import FreshProcess, in_fresh_process
+from embedded_vit.benchmark.graph_macs import COUNTER, count_macs
+from embedded_vit.benchmark.machine_state import CoreTimes, describe_processor, load_average
+from embedded_vit.benchmark.noise import busy_reasons, latency_reasons, too_few_reasons
+from embedded_vit.benchmark.queries import Scope, Workload, generated_scan, make_workload, scan_of_data_set
+from embedded_vit.benchmark.result import BenchmarkResult, Latencies, Measurement, Model, Timing
+from embedded_vit.benchmark.single_stream import paired_ratio, single_stream
+from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.io.digest import sha256_of
+from embedded_vit.provenance import available_cores, versions
+from embedded_vit.runtime.engine import ArtifactEngine
+from embedded_vit.runtime.engines import EngineName, load_engine
+from embedded_vit.volume import Volume
+
+__all__ = ["MODEL_LETTERS", "benchmark"]
+
+MODEL_LETTERS = "AB"
+PROCESS_STARTS = 3
+ENERGY_SECONDS = 5.0
+
+OnStage = Callable[[str], None]
+
+
+def benchmark(
+    models: Sequence[Path],
+    *,
+    threads: Sequence[int] | None = None,
+    engine: EngineName | Literal["auto"] = "onnxruntime",
+    data: Path | None = None,
+    scope: Scope = "network",
+    seconds: float = 60.0,
+    on_stage: OnStage = lambda stage: None,
+) -> BenchmarkResult:
+    """Measure latency, cold start, memory, size, operations and energy, and with a data set accuracy.
+
+    Args:
+        models: One artifact or two; two are measured in turns, and the first is the reference.
+        threads: Numbers of cores to compute on, measured one after another; by default all, as a single number.
+        engine: What computes; "auto" is the fastest for each model and number of threads.
+        data: A labelled data set: its test cases give the accuracy, and the first of them the scan to measure on.
+        scope: What one query is.
+        seconds: After which a measurement ends, if it has not its 1024 queries a model before.
+        on_stage: Told what is being measured.
+
+    Raises:
+        ConfigError: `seconds` is not above 0, a number of threads is below 1, or the engine is not installed.
+        FileFormatError: A model is no artifact, or the engine cannot run it.
+        DataSetError: The data set does not fit a model.
+        ModuleNotFoundError: Accuracy is asked for where only the runtime is installed.
+    """
+    threads = tuple(threads or [available_cores()])
+    if not seconds > 0:
+        raise ConfigError(f"seconds must be above 0, got {seconds:g}")
+    if min(threads) < 1:
+        raise ConfigError(f"threads must be at least 1, got {min(threads)}")
+    load_before = load_average()
+    described = tuple(map(_describe, models))
+    if data is not None:
+        need_evaluation()
+        on_stage(f"accuracy on {data}")
+    accuracy = None if data is None else measure_accuracy(models, data, threads=max(threads))
+    on_stage("the scan to measure on")
+    scans, description = _scans(scope, models, data)
+    try:
+        counters, energy_source = EnergyCounters.find(), "RAPL, all that the processor's packages took"
+    except NoEnergyCounter as error:
+        counters, energy_source = None, str(error)
+    measurements = []
+    for number in threads:
+        on_stage(f"cold start and memory, threads: {number}")
+        names = [fastest_engine(path, threads=number).engine if engine == "auto" else engine for path in models]
+        engines = [load_engine(path, name, threads=number) for path, name in zip(models, names, strict=True)]
+        processes = [_fresh_process(path, name, number) for path, name in zip(models, names, strict=True)]
+        on_stage(f"latency, threads: {number}, at most {seconds:g} s")
+        measurements.append(
+            _measure(
+                [make_workload(scope, each, scan) for each, scan in zip(engines, scans, strict=True)],
+                engines,
+                processes,
+                threads=number,
+                seconds=seconds,
+                load_before=load_before,
+                counters=counters,
+            )
+        )
+    return BenchmarkResult(
+        scope=scope,
+        input=description,
+        models=described,
+        measurements=tuple(measurements),
+        accuracy=accuracy,
+        energy_source=energy_source,
+        machine=describe_processor(),
+        versions=versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _describe(path: Path) -> Model:
+    content, manifest = read_artifact(path)
+    try:
+        macs, counter = count_macs(content, source=str(path)), COUNTER
+    except FileFormatError as error:
+        macs, counter = None, str(error)
+    return Model(
+        path=str(path),
+        sha256=sha256_of(path),
+        name=manifest.name,
+        precision=manifest.precision,
+        file_bytes=len(content),
+        macs=macs,
+        macs_counter=counter,
+    )
+
+
+def _scans(scope: Scope, models: Sequence[Path], data: Path | None) -> tuple[list[Volume | None], str]:
+    """A scan for each model, with its channels, and what to call them."""
+    if scope == "network":
+        return [None] * len(models), "noise of the network's input shape"
+    scans: list[Volume | None] = []
+    for path in models:
+        _, manifest = read_artifact(path)
+        scan, description = generated_scan(manifest) if data is None else scan_of_data_set(path, data)
+        scans.append(scan)
+    return scans, description
+
+
+def _fresh_process(path: Path, engine: EngineName, threads: int) -> FreshProcess:
+    """The medians of several starts."""
+    starts = [in_fresh_process(path, threads=threads, engine=engine).model_dump() for _ in range(PROCESS_STARTS)]
+    return FreshProcess(**{name: statistics.median(start[name] for start in starts) for name in starts[0]})
+
+
+def _measure(
+    workloads: Sequence[Workload],
+    engines: Sequence[ArtifactEngine],
+    processes: Sequence[FreshProcess],
+    *,
+    threads: int,
+    seconds: float,
+    load_before: float | None,
+    counters: EnergyCounters | None,
+) -> Measurement:
+    """Measure all models in turns on one number of threads, then the energy of each by itself."""
+    queries = [workload.query for workload in workloads]
+    for workload in workloads:
+        for _ in range(workload.warmup):
+            workload.query()
+    begin = CoreTimes.now()
+    stream = single_stream(queries, seconds_limit=seconds, warmup=0)
+    end = CoreTimes.now()
+    other_cores_busy = None if begin is None or end is None else round(begin.other_cores_busy(end), 3)
+    load_after = load_average()
+    reasons = busy_reasons(
+        threads=threads, cores=available_cores(), load_before=load_before, other_cores_busy=other_cores_busy
+    )
+    reasons += too_few_reasons(len(stream.latencies_ms), samples=workloads[0].samples)
+    timings = []
+    for place, (workload, engine, process) in enumerate(zip(workloads, engines, processes, strict=True)):
+        latencies_ms: NDArray[np.float64] = stream.latencies_ms[:, place]
+        reasons += latency_reasons(MODEL_LETTERS[place], latencies_ms, samples=workload.samples)
+        timings.append(
+            Timing(
+                engine=engine.name,
+                engine_version=engine.version,
+                latency=Latencies.of(latencies_ms),
+                fresh_process=process,
+                joules_per_query=None
+                if counters is None
+                else counters.joules_per_query(workload.query, seconds=min(ENERGY_SECONDS, seconds)),
+            )
+        )
+    return Measurement(
+        threads=threads,
+        ended_by=stream.ended_by,
+        seconds=stream.seconds,
+        timings=tuple(timings),
+        comparison=paired_ratio(stream.latencies_ms) if len(workloads) == 2 else None,
+        load_average_before=load_before,
+        load_average_after=load_after,
+        other_cores_busy=other_cores_busy,
+        trusted=not reasons,
+        distrust_reasons=tuple(reasons),
+    )

@@ -1,0 +1,105 @@
+"""One query at a time, in the manner of MLPerf's single stream; several models in turns, compared pair by pair.
+
+A busy moment of the machine meets all models alike when they take turns, so the ratio within a pair says more than two
+medians do.
+
+Source: Reddi et al., "MLPerf Inference Benchmark", 1911.02549, section IV: single stream, at least 1,024 queries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from embedded_vit.config import Config
+
+__all__ = ["LEAST_ROUNDS", "ROUNDS", "EndedBy", "PairedRatio", "Query", "Stream", "paired_ratio", "single_stream"]
+
+ROUNDS = 1024
+LEAST_ROUNDS = 3  # however little time there is
+RESAMPLES = 2000
+SEED = 0  # the same latencies give the same interval
+
+Query = Callable[[], object]
+EndedBy = Literal["queries", "seconds"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What was measured.
+
+    Attributes:
+        latencies_ms: (rounds, models) float64, warm-up left out; a row is one query of each model, back to back.
+        ended_by: Whether all rounds were there, or the time was over.
+        seconds: Wall time of the measured rounds.
+    """
+
+    latencies_ms: NDArray[np.float64]
+    ended_by: EndedBy
+    seconds: float
+
+
+def single_stream(
+    queries: Sequence[Query], *, rounds: int = ROUNDS, seconds_limit: float = 60.0, warmup: int = LEAST_ROUNDS
+) -> Stream:
+    """Measure queries in turns: A, B, A, B, ...
+
+    Args:
+        queries: One a model; each call answers one query.
+        rounds: Rounds to measure.
+        seconds_limit: No new round begins after so many seconds of measuring, once `LEAST_ROUNDS` are there.
+        warmup: Rounds before them that do not count.
+    """
+    for _ in range(warmup):
+        for query in queries:
+            query()
+    latencies_ms: list[list[float]] = []
+    begin = time.perf_counter()
+    elapsed = 0.0
+    while len(latencies_ms) < rounds and (len(latencies_ms) < LEAST_ROUNDS or elapsed < seconds_limit):
+        latencies_ms.append([_latency_ms(query) for query in queries])
+        elapsed = time.perf_counter() - begin
+    return Stream(np.array(latencies_ms), "queries" if len(latencies_ms) == rounds else "seconds", elapsed)
+
+
+def _latency_ms(query: Query) -> float:
+    begin = time.perf_counter()
+    query()
+    return 1000 * (time.perf_counter() - begin)
+
+
+class PairedRatio(Config):
+    """How many times as fast the second model is, pair by pair: the first's latency over the second's."""
+
+    median: float = Field(description="above 1 the second is faster")
+    low: float = Field(description="lower end of the median's 95 % interval, by bootstrap over the pairs")
+    high: float = Field(description="its upper end")
+    wins: int = Field(description="pairs in which the second was faster")
+    pairs: int
+
+
+def paired_ratio(latencies_ms: NDArray[np.float64], *, resamples: int = RESAMPLES) -> PairedRatio:
+    """Compare two models pair by pair, with a percentile bootstrap over the pairs.
+
+    Args:
+        latencies_ms: (pairs, 2).
+        resamples: Draws of as many pairs as there are, with replacement.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    ratios = latencies_ms[:, 0] / latencies_ms[:, 1]
+    drawn = np.random.default_rng(SEED).choice(ratios, (resamples, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return PairedRatio(
+        median=float(np.median(ratios)),
+        low=float(low),
+        high=float(high),
+        wins=int((ratios > 1).sum()),
+        pairs=len(ratios),
+    )
