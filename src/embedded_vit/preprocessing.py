@@ -11,6 +11,7 @@ made once a volume. The field of view is a square in mm around the slice; what l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +23,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config
-from embedded_vit.volume import Volume
+from embedded_vit.volume import Scan
 
 __all__ = ["CT_WINDOW_HU", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
 
@@ -72,15 +73,15 @@ class Intensities:
     high: NDArray[np.float32]
 
     @classmethod
-    def of(cls, volume: Volume, preprocessing: Preprocessing) -> Intensities:
+    def of(cls, volume: Scan, preprocessing: Preprocessing) -> Intensities:
         """Take the range from the contract (CT) or measure it on the volume (MR).
 
         Percentiles are those of at most a million voxels at even distances, zeros (the empty border of MR) left out.
         """
         if preprocessing.percentiles is None:
-            ranges = [preprocessing.window_hu or CT_WINDOW_HU] * volume.array.shape[0]
+            ranges = [preprocessing.window_hu or CT_WINDOW_HU] * volume.channels
         else:
-            ranges = [_percentiles(channel, preprocessing.percentiles, volume) for channel in volume.array]
+            ranges = _percentiles(volume, preprocessing.percentiles)
         low, high = np.array(ranges, np.float32).T[..., None, None]  # each (channels, 1, 1)
         return cls(low, high)
 
@@ -90,13 +91,16 @@ class Intensities:
         return np.clip((intensities - self.low) / width, 0, 1, dtype=np.float32)
 
 
-def _percentiles(channel: NDArray[Any], percentiles: tuple[float, float], volume: Volume) -> tuple[float, float]:
-    """Two percentiles of one channel (slices, rows, columns), as real intensities."""
-    step = max(1, round((channel.size / 1_000_000) ** 0.5))
-    values = channel[:, ::step, ::step].ravel()
-    values = values[values != 0] if (values != 0).any() else values
-    low, high = np.percentile(values, percentiles) * volume.slope + volume.intercept
-    return float(low), float(high)
+def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[float, float]]:
+    """Two percentiles of each channel, as real intensities."""
+    step = max(1, round((math.prod(volume.shape) / 1_000_000) ** 0.5))
+    sampled = np.stack([volume.stored(index)[:, ::step, ::step] for index in range(volume.shape[0])], axis=1)
+    ranges = []
+    for channel in sampled:  # (slices, rows / step, columns / step)
+        values = channel[channel != 0] if (channel != 0).any() else channel
+        low, high = np.percentile(values, percentiles) * volume.slope + volume.intercept
+        ranges.append((float(low), float(high)))
+    return ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +142,7 @@ class Grid:
         return cls(shape, size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns)
 
     @classmethod
-    def of(cls, volume: Volume, preprocessing: Preprocessing) -> Grid:
+    def of(cls, volume: Scan, preprocessing: Preprocessing) -> Grid:
         """The grid of every slice of a volume in training orientation."""
         _, rows, columns = volume.shape
         _, *spacing_mm = volume.spacing_mm
@@ -169,7 +173,7 @@ class Grid:
 
 
 def network_inputs(
-    volume: Volume, preprocessing: Preprocessing, *, intensities: Intensities | None = None, grid: Grid | None = None
+    volume: Scan, preprocessing: Preprocessing, *, intensities: Intensities | None = None, grid: Grid | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the network's input for every slice of a volume in training orientation.
 

@@ -1,5 +1,8 @@
 """Volumes and label maps: an array, where it lies in the patient, and where it came from.
 
+`Scan` and `Mask` are what segmenting a scan needs of them, slice by slice; `Volume` and `LabelMap` hold it in memory,
+`io/spooled_volume.py` on the disk.
+
 Arrays are always (channels, slices, rows, columns) for a `Volume` and (slices, rows, columns) for a `LabelMap`.
 The affine maps an array index (slice, row, column) to millimetres in RAS+ world coordinates, as in nibabel: x grows to
 the patient's right, y to anterior, z to superior. A file's own axis order may be any; networks see "SLP": slices run to
@@ -8,18 +11,32 @@ superior, rows to the patient's left, columns to posterior, as in TransUNet's ar
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import nibabel.orientations as orientations
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["TRAINING_ORIENTATION", "LabelMap", "Volume", "border", "check_affine", "spacing_of"]
+__all__ = [
+    "TRAINING_ORIENTATION",
+    "LabelMap",
+    "Mask",
+    "Scan",
+    "Volume",
+    "border",
+    "check_affine",
+    "reorientation",
+    "spacing_of",
+]
 
 TRAINING_ORIENTATION = "SLP"
+COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
 
 
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -43,9 +60,77 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
         raise FileFormatError(f"{source}: the affine is singular (two array axes are parallel); repair the header")
 
 
+class _OnGrid(ABC):
+    """Voxels that lie somewhere in a patient; attributes as those of `Volume` and `LabelMap`."""
+
+    affine: NDArray[np.float64]
+    spacing_known: bool
+    source: str
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring slices, rows and columns, in mm (1, 1, 1 when unknown)."""
+        return spacing_of(self.affine)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+
+    @abstractmethod
+    def reoriented(self, codes: str = TRAINING_ORIENTATION) -> Self:
+        """The same voxels with their axes permuted and flipped to `codes`, for example "SLP"; a view."""
+
+
+class Scan(_OnGrid):
+    """A scan that gives its slices one by one."""
+
+    slope: float
+    intercept: float
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """The number of channels."""
+
+    @abstractmethod
+    def stored(self, index: int) -> NDArray[Any]:
+        """One slice in stored numbers: (channels, rows, columns), any real dtype."""
+
+    @abstractmethod
+    def lowest_stored(self) -> float:
+        """The lowest stored number of all channels."""
+
+    @abstractmethod
+    def empty_mask(self) -> Mask:
+        """A mask of background on this grid."""
+
+    def intensities(self, index: int) -> NDArray[np.float32]:
+        """One slice in real intensities: (channels, rows, columns) float32, HU for CT."""
+        return self.stored(index).astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+
+
+class Mask(_OnGrid):
+    """A mask that takes its slices one by one."""
+
+    array: NDArray[np.uint8]  # (slices, rows, columns)
+
+    @abstractmethod
+    def put(self, index: int, labels: NDArray[np.uint8]) -> None:
+        """Write one slice, (rows, columns) uint8."""
+
+    @abstractmethod
+    def planes(self) -> Iterator[NDArray[np.uint8]]:
+        """The planes (axis 0, axis 1) along axis 2, as NIfTI stores them one after the other."""
+
+    @abstractmethod
+    def counts(self) -> NDArray[np.int64]:
+        """How many voxels have each label, (256,)."""
+
+
 @dataclass(frozen=True, eq=False)
-class Volume:
-    """A scan: stored numbers and how to read them.
+class Volume(Scan):
+    """A scan in memory: stored numbers and how to read them.
 
     Attributes:
         array: (channels, slices, rows, columns), any real dtype, in the numbers that the file stores.
@@ -69,19 +154,29 @@ class Volume:
             )
 
     @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between neighbouring slices, rows and columns, in mm (1, 1, 1 when unknown)."""
-        return spacing_of(self.affine)
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """(slices, rows, columns)."""
         _, slices, rows, columns = self.array.shape
         return slices, rows, columns
 
-    def intensities(self, index: int) -> NDArray[np.float32]:
-        """One slice in real intensities: (channels, rows, columns) float32, HU for CT."""
-        return self.array[:, index].astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
+        return self.array.shape[0]
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """One slice in stored numbers: (channels, rows, columns), a view."""
+        return self.array[:, index]
+
+    def lowest_stored(self) -> float:
+        """The lowest stored number of all channels."""
+        return float(self.array.min())
+
+    def empty_mask(self) -> LabelMap:
+        """A mask of background on this grid, in memory in the order in which the scan lies there."""
+        # So a slice is as contiguous in one as in the other.
+        array = np.zeros_like(self.array[0], dtype=np.uint8, order="K", subok=False)
+        return LabelMap(array, self.affine, spacing_known=self.spacing_known, source=self.source)
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> Volume:
         """The same scan with its axes permuted and flipped to `codes`, for example "SLP"; a view."""
@@ -90,8 +185,8 @@ class Volume:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelMap:
-    """A mask on a scan's grid.
+class LabelMap(Mask):
+    """A mask on a scan's grid, in memory.
 
     Attributes:
         array: (slices, rows, columns) uint8, 0 is background.
@@ -110,9 +205,26 @@ class LabelMap:
             raise FileFormatError(f"{self.source}: expected 3 axes (slice, row, column), got {self.array.shape}")
 
     @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between neighbouring slices, rows and columns, in mm (1, 1, 1 when unknown)."""
-        return spacing_of(self.affine)
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        slices, rows, columns = self.array.shape
+        return slices, rows, columns
+
+    def put(self, index: int, labels: NDArray[np.uint8]) -> None:
+        """Write one slice, (rows, columns) uint8, into `array`."""
+        self.array[index] = labels
+
+    def planes(self) -> Iterator[NDArray[np.uint8]]:
+        """The planes (axis 0, axis 1) along axis 2; views."""
+        yield from np.moveaxis(self.array, -1, 0)
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many voxels have each label, (256,)."""
+        counts = np.zeros(256, np.int64)
+        voxels = self.array.ravel(order="K")  # a view: as they lie in memory
+        for start in range(0, voxels.size, COUNTED_AT_ONCE):
+            counts += np.bincount(voxels[start : start + COUNTED_AT_ONCE], minlength=256)
+        return counts
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> LabelMap:
         """The same mask with its axes permuted and flipped to `codes`; a view."""
@@ -138,10 +250,26 @@ def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def _reorient(array: NDArray[Any], affine: NDArray[np.float64], codes: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Permute and flip the first three axes of `array` to `codes`, and the affine with them."""
+def reorientation(
+    affine: NDArray[np.float64], shape: tuple[int, ...], codes: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How to permute and flip three axes so that they run to `codes`.
+
+    Args:
+        affine: (4, 4), array index -> RAS+ mm.
+        shape: Length of the three axes.
+        codes: For example "SLP".
+
+    Returns:
+        For each axis its new place and direction, (3, 2), as in `nibabel.orientations`; the affine afterwards.
+    """
     transform = orientations.ornt_transform(
         orientations.io_orientation(affine), orientations.axcodes2ornt(tuple(codes))
     )
-    moved = affine @ orientations.inv_ornt_aff(transform, array.shape[:3])
+    return transform, affine @ orientations.inv_ornt_aff(transform, shape)
+
+
+def _reorient(array: NDArray[Any], affine: NDArray[np.float64], codes: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Permute and flip the first three axes of `array` to `codes`, and the affine with them."""
+    transform, moved = reorientation(affine, array.shape[:3], codes)
     return orientations.apply_orientation(array, transform), moved

@@ -56,6 +56,9 @@ def main() -> None:
     except EmbeddedVitError as error:
         print(f"embedded-vit: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except MemoryError:
+        print("embedded-vit: out of memory; close other programs or allow more (`ulimit -v`)", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:  # whoever read our output has enough of it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

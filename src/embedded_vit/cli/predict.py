@@ -19,6 +19,7 @@ def command(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     threads: int | None = None,
+    memory: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Segment a scan, or a folder of scans, with an exported network. Research use only.
@@ -28,10 +29,19 @@ def command(
         scan: A NIfTI file, a TransUNet .h5 file, or a folder of them.
         output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
         threads: Cores to compute on; all by default.
+        memory: What the program may take, for example 400M or 1G. A NIfTI scan that does not fit is segmented from a
+            temporary file beside the output, slice by slice, with the same result. Half of the free memory by default.
         force: Segment scans outside what the network was made for; the .json says so.
     """
     from rich.console import Console
     from rich.progress import Progress
+
+    from embedded_vit.runtime.memory import parse_bytes, spare_address_space
+
+    memory_bytes = None
+    if memory is not None:
+        memory_bytes = parse_bytes(memory)
+        spare_address_space()  # before numpy comes with the imports below
 
     from embedded_vit.runtime.folder import predict_path
     from embedded_vit.runtime.predictor import Predictor
@@ -43,6 +53,7 @@ def command(
             scan,
             output,
             force=force,
+            memory_bytes=memory_bytes,
             on_progress=lambda path: _slice_bar(progress, path.name),
             on_failure=lambda error: progress.console.out(f"embedded-vit: {error}", highlight=False),
         )

@@ -1,17 +1,15 @@
 """NIfTI files: read to the last byte and checked, written whole or not at all.
 
-A volume keeps the numbers, the dtype and the axis order of its file; nothing is reoriented here. Voxels are read in
-chunks into one array, so that memory stays at the size of the volume, and a `.nii.gz` is read to its very end, where
-gzip's checksum is: a flipped bit anywhere is noticed.
+A volume keeps the numbers, the dtype and the axis order of its file; nothing is reoriented here. Voxels are read a few
+planes at a time, into one array or onto the disk, so that memory stays at the size of the volume or far below it, and a
+`.nii.gz` is read to its very end, where gzip's checksum is: a flipped bit anywhere is noticed.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,22 +18,26 @@ from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from embedded_vit import RESEARCH_USE_ONLY
-from embedded_vit.errors import FileFormatError, OutputError
+from embedded_vit.errors import OutputError
 from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.label_values import labels_from
-from embedded_vit.io.limits import check_array_size, check_compressed_size
-from embedded_vit.io.nifti_geometry import NiftiGeometry, read_header, shape_of
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.io.nifti_geometry import NiftiGeometry, read_header
+from embedded_vit.io.nifti_stream import Block, VoxelStream, is_nifti, open_nifti, open_voxels
+from embedded_vit.io.spool import Spool, check_free_disk
+from embedded_vit.io.spooled_volume import SpooledVolume, SpoolView, slice_axis_of
+from embedded_vit.volume import LabelMap, Mask, Volume
 
-__all__ = ["NiftiGeometry", "is_nifti", "read_geometry", "read_labels", "read_volume", "write_labels", "write_volume"]
-
-CHUNK_BYTES = 1 << 22
-SUFFIXES = (".nii", ".nii.gz")
-
-
-def is_nifti(path: str | Path) -> bool:
-    """Whether a file's name ends as a NIfTI file's does."""
-    return str(path).lower().endswith(SUFFIXES)
+__all__ = [
+    "NiftiGeometry",
+    "announced_bytes",
+    "is_nifti",
+    "read_geometry",
+    "read_labels",
+    "read_volume",
+    "spool_volume",
+    "write_labels",
+    "write_volume",
+]
 
 
 def read_volume(path: str | Path, *, channels: int = 1) -> Volume:
@@ -52,11 +54,43 @@ def read_volume(path: str | Path, *, channels: int = 1) -> Volume:
         FileFormatError: The file is unreadable, truncated, damaged, too large, of another kind, not finite, or has
             another number of axes or channels.
     """
-    source = str(path)
-    array, header, geometry = _read(path, channels)
-    slope, intercept = _scaling(header, source)
-    _check_finite(array, slope, intercept, source)
-    return Volume(array, geometry.affine, slope, intercept, source=source)
+    with open_voxels(path, channels) as stream:
+        array = _read(stream, stream.finite_blocks())
+    return Volume(array, stream.geometry.affine, stream.slope, stream.intercept, source=stream.source)
+
+
+def announced_bytes(path: str | Path, *, channels: int = 1) -> tuple[int, int]:
+    """What a scan would take in memory, by its header: the bytes of its voxels, and those of a mask.
+
+    Raises:
+        FileFormatError: As `read_volume`, as far as the header shows it.
+    """
+    with open_voxels(path, channels) as stream:
+        return stream.volume_bytes, math.prod(stream.shape[:3])
+
+
+def spool_volume(path: str | Path, *, channels: int = 1, folder: Path | None = None) -> SpooledVolume:
+    """Read a scan as `read_volume` does, onto the disk and not into memory.
+
+    Args:
+        path, channels: As `read_volume`.
+        folder: Where the temporary files go, of this scan and of its mask; None for the system's own place (TMPDIR).
+
+    Raises:
+        FileFormatError: As `read_volume`.
+        OutputError: The disk does not hold the scan and its mask.
+    """
+    with open_voxels(path, channels) as stream:
+        shape, affine = (stream.shape[0], stream.shape[1], stream.shape[2]), stream.geometry.affine
+        check_free_disk(stream.volume_bytes + math.prod(shape), folder)
+        slice_axis = slice_axis_of(affine)
+        spools = tuple(Spool(shape, stream.dtype, slice_axis=slice_axis, folder=folder) for _ in range(channels))
+        lowest = math.inf
+        for channel, start, planes in stream.finite_blocks():
+            spools[channel].write_planes(start, planes)
+            lowest = min(lowest, float(planes.min()))
+    view = SpoolView(shape, spools[0].axes)
+    return SpooledVolume(spools, view, lowest, affine, stream.slope, stream.intercept, source=stream.source)
 
 
 def read_labels(path: str | Path) -> LabelMap:
@@ -65,10 +99,10 @@ def read_labels(path: str | Path) -> LabelMap:
     Raises:
         FileFormatError: As `read_volume`, or a number is no integer in 0 to 255.
     """
-    source = str(path)
-    array, header, geometry = _read(path, channels=1)
-    slope, intercept = _scaling(header, source)
-    return LabelMap(labels_from(array[0], source, slope=slope, intercept=intercept), geometry.affine, source=source)
+    with open_voxels(path, channels=1) as stream:
+        array = _read(stream, stream.blocks())[0]
+    labels = labels_from(array, stream.source, slope=stream.slope, intercept=stream.intercept)
+    return LabelMap(labels, stream.geometry.affine, source=stream.source)
 
 
 def read_geometry(path: str | Path) -> NiftiGeometry:
@@ -77,12 +111,12 @@ def read_geometry(path: str | Path) -> NiftiGeometry:
     Raises:
         FileFormatError: The header is missing, damaged or puts voxels nowhere.
     """
-    with _opened(path) as (file, _):
+    with open_nifti(path) as (file, _):
         return NiftiGeometry.of_header(read_header(file, str(path)), str(path))
 
 
 def write_labels(
-    path: str | Path, labels: LabelMap, like: NiftiGeometry | str | Path | None = None, *, overwrite: bool = False
+    path: str | Path, labels: Mask, like: NiftiGeometry | str | Path | None = None, *, overwrite: bool = False
 ) -> None:
     """Write a mask as uint8 with the shape, affine and header codes of the scan that it belongs to.
 
@@ -96,18 +130,18 @@ def write_labels(
     Raises:
         OutputError: The mask lies on another grid, or the file exists or cannot be written.
     """
-    if labels.array.dtype != np.uint8:
+    if isinstance(labels, LabelMap) and labels.array.dtype != np.uint8:
         raise OutputError(f"{path}: labels are {labels.array.dtype}, uint8 was expected")
     geometry = like if isinstance(like, NiftiGeometry) else None
     if geometry is None and like is not None and is_nifti(str(like)):
         geometry = read_geometry(str(like))
     if geometry is None:
-        geometry = NiftiGeometry.from_affine(labels.array.shape, labels.affine, labels.source)
+        geometry = NiftiGeometry.from_affine(labels.shape, labels.affine, labels.source)
     if not np.allclose(labels.affine, geometry.affine, atol=1e-4):
         raise OutputError(
             f"{path}: the mask lies on another grid than {geometry.source}; reorient it to the scan first"
         )
-    _write(path, labels.array, geometry, overwrite=overwrite)
+    _write(path, labels.planes(), labels.shape, np.dtype(np.uint8), geometry, overwrite=overwrite)
 
 
 def write_volume(path: str | Path, volume: Volume, *, overwrite: bool = False) -> None:
@@ -118,146 +152,49 @@ def write_volume(path: str | Path, volume: Volume, *, overwrite: bool = False) -
     """
     array = np.moveaxis(volume.array, 0, -1) if volume.array.shape[0] > 1 else volume.array[0]
     geometry = NiftiGeometry.from_affine(array.shape, volume.affine, str(path))
-    _write(path, array, geometry, slope=volume.slope, intercept=volume.intercept, overwrite=overwrite)
+    planes = np.moveaxis(array, -1, 0)
+    scaling = (volume.slope, volume.intercept)
+    _write(path, planes, array.shape, array.dtype, geometry, scaling=scaling, overwrite=overwrite)
 
 
-def _read(path: str | Path, channels: int) -> tuple[NDArray[Any], Nifti1Header, NiftiGeometry]:
-    """Read and check a whole file: (channels, axis0, axis1, axis2) in native byte order, its header and geometry."""
-    source = str(path)
-    with _opened(path) as (file, compressed_bytes):
-        header = read_header(file, source)
-        shape = _expected_shape(header, channels, source)
-        stored = _voxel_dtype(header, source)
-        check_array_size(shape, stored.itemsize, source)
-        geometry = NiftiGeometry.of_header(header, source)
-        flat: NDArray[Any] = np.empty(math.prod(shape), stored)
-        if compressed_bytes is not None:
-            check_compressed_size(compressed_bytes, flat.nbytes, source)
-        _skip_to_voxels(file, header, source)
-        _fill(file, flat.view(np.uint8), source)
-    if not stored.isnative:
-        flat = flat.byteswap(inplace=True).view(stored.newbyteorder("="))
-    array = flat.reshape(shape, order="F")  # (axis0, axis1, axis2) or (axis0, axis1, axis2, channels)
-    return (array[None] if len(shape) == 3 else np.moveaxis(array, -1, 0)), header, geometry
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open a file, decompressing by its suffix; gives the stream and the compressed size (None for a plain file)."""
-    if not is_nifti(path):
-        raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
-    try:
-        with open(path, "rb") as raw:
-            if not str(path).lower().endswith(".gz"):
-                yield raw, None
-                return
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield cast(BinaryIO, unpacked), Path(path).stat().st_size
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _expected_shape(header: Nifti1Header, channels: int, source: str) -> tuple[int, ...]:
-    shape = shape_of(header)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    lengths = " x ".join(str(length) for length in shape)
-    if len(shape) != (3 if channels == 1 else 4):
-        wanted = "3-D" if channels == 1 else f"4-D with {channels} channels"
-        raise FileFormatError(f"{source}: {len(shape)}-D ({lengths}) where {wanted} is expected")
-    if channels > 1 and shape[3] != channels:
-        raise FileFormatError(f"{source}: {shape[3]} channels ({lengths}) where {channels} are expected")
-    return shape
-
-
-def _voxel_dtype(header: Nifti1Header, source: str) -> np.dtype[Any]:
-    try:
-        dtype = np.dtype(header.get_data_dtype())
-    except (KeyError, ValueError) as error:  # nibabel's HeaderDataError is a ValueError
-        raise FileFormatError(f"{source}: unknown data type code {int(header['datatype'])}") from error
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        name = "RGB or bits" if dtype.kind == "V" else str(dtype)
-        raise FileFormatError(f"{source}: voxels are {name}; integers or floating point numbers are expected")
-    return dtype
-
-
-def _scaling(header: Nifti1Header, source: str) -> tuple[float, float]:
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or not math.isfinite(slope):  # the standard's "not scaled" is 0; nibabel writes NaN
-        return 1.0, 0.0
-    if not math.isfinite(intercept):
-        raise FileFormatError(f"{source}: the intercept (scl_inter) is {intercept}; repair the header")
-    return slope, intercept
-
-
-def _skip_to_voxels(file: BinaryIO, header: Nifti1Header, source: str) -> None:
-    """Read over header extensions, which may hold text about the patient and are never kept."""
-    offset = float(header["vox_offset"])
-    first = header.sizeof_hdr + 4
-    if not first <= offset <= CHUNK_BYTES:  # NaN fails too
-        raise FileFormatError(
-            f"{source}: voxels are said to start at byte {offset:g}; {first} or a little more expected"
-        )
-    skip = int(offset) - header.sizeof_hdr
-    if len(file.read(skip)) < skip:
-        raise FileFormatError(f"{source}: truncated before the first voxel; copy the file again")
-
-
-def _fill(file: BinaryIO, into: NDArray[np.uint8], source: str) -> None:
-    """Fill (bytes,) uint8 from a stream that must end exactly there."""
-    done = 0
-    while done < into.size:
-        chunk = file.read(min(CHUNK_BYTES, into.size - done))
-        if not chunk:
-            raise FileFormatError(
-                f"{source}: truncated: {done:,} of {into.size:,} bytes of voxels are there; copy the file again"
-            )
-        into[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
-        done += len(chunk)
-    if file.read(1):  # at its end gzip compares length and checksum
-        raise FileFormatError(f"{source}: more bytes than the header announces; the file is damaged or of another kind")
-
-
-def _check_finite(array: NDArray[Any], slope: float, intercept: float, source: str) -> None:
-    if array.dtype.kind != "f" and (slope, intercept) == (1.0, 0.0):
-        return
-    with np.errstate(over="ignore", invalid="ignore"):
-        for channel in array:
-            for plane in np.moveaxis(channel, -1, 0):
-                if not np.isfinite(plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)).all():
-                    raise FileFormatError(f"{source}: intensities are NaN or infinite; repair the file")
+def _read(stream: VoxelStream, blocks: Iterable[Block]) -> NDArray[Any]:
+    """Read a whole file: (channels, axis 0, axis 1, axis 2) in native byte order."""
+    array: NDArray[Any] = np.empty((*stream.shape[:3], stream.channels), stream.dtype, order="F")
+    for channel, start, planes in blocks:
+        array[:, :, start : start + planes.shape[2], channel] = planes
+    return np.moveaxis(array, -1, 0)
 
 
 def _write(
     path: str | Path,
-    array: NDArray[Any],
+    planes: Iterable[NDArray[Any]],
+    array_shape: tuple[int, ...],
+    dtype: np.dtype[Any],
     geometry: NiftiGeometry,
     *,
-    slope: float = 1.0,
-    intercept: float = 0.0,
+    scaling: tuple[float, float] = (1.0, 0.0),
     overwrite: bool,
 ) -> None:
+    """Write an array, given plane by plane along its last axis, which in NIfTI is the slowest."""
     if not is_nifti(path):
         raise OutputError(f"{path}: the name of a NIfTI file must end in .nii or .nii.gz")
     shape = geometry.shape
-    if array.size != math.prod(shape) or array.shape != shape[: array.ndim]:
-        raise OutputError(f"{path}: the array is {array.shape}, {geometry.source} is {shape}")
+    if math.prod(array_shape) != math.prod(shape) or array_shape != shape[: len(array_shape)]:
+        raise OutputError(f"{path}: the array is {array_shape}, {geometry.source} is {shape}")
     header = geometry.header.copy()
-    header.set_data_dtype(array.dtype)
+    header.set_data_dtype(dtype)
     header["vox_offset"] = header.sizeof_hdr + 4
-    header["scl_slope"], header["scl_inter"] = slope, intercept
+    header["scl_slope"], header["scl_inter"] = scaling
     header["descrip"] = RESEARCH_USE_ONLY.encode()[:79]
     with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as raw:
         if not str(path).lower().endswith(".gz"):
-            _write_stream(cast(BinaryIO, raw), header, array)
+            _write_stream(cast(BinaryIO, raw), header, planes)
             return
         with gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
-            _write_stream(cast(BinaryIO, packed), header, array)
+            _write_stream(cast(BinaryIO, packed), header, planes)
 
 
-def _write_stream(file: BinaryIO, header: Nifti1Header, array: NDArray[Any]) -> None:
+def _write_stream(file: BinaryIO, header: Nifti1Header, planes: Iterable[NDArray[Any]]) -> None:
     file.write(header.binaryblock + bytes(4))  # no extensions
-    for plane in np.moveaxis(array, -1, 0):  # Fortran order: the last axis is the slowest
+    for plane in planes:
         file.write(plane.tobytes(order="F"))

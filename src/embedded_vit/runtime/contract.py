@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embedded_vit.artifact.manifest import Manifest, SpacingRange
 from embedded_vit.errors import ContractError
-from embedded_vit.volume import Volume
+from embedded_vit.volume import Scan
 
 __all__ = ["check_channels", "violations"]
 
@@ -13,13 +13,13 @@ __all__ = ["check_channels", "violations"]
 DARKEST_SOFT_TISSUE_HU = -50.0
 
 
-def check_channels(volume: Volume, manifest: Manifest) -> None:
+def check_channels(volume: Scan, manifest: Manifest) -> None:
     """Refuse a scan whose channels are not the artifact's; no force can overrule that.
 
     Raises:
         ContractError: The numbers of channels differ.
     """
-    expected, found = manifest.preprocessing.channels, volume.array.shape[0]
+    expected, found = manifest.preprocessing.channels, volume.channels
     if found != len(expected):
         raise ContractError(
             f"{volume.source}: the scan has {found} channel{'s' if found > 1 else ''}, "
@@ -27,7 +27,7 @@ def check_channels(volume: Volume, manifest: Manifest) -> None:
         )
 
 
-def violations(volume: Volume, manifest: Manifest) -> list[str]:
+def violations(volume: Scan, manifest: Manifest) -> list[str]:
     """What about a scan is outside an artifact's contract, one sentence each; empty when all is well.
 
     Args:
@@ -39,7 +39,7 @@ def violations(volume: Volume, manifest: Manifest) -> list[str]:
     if manifest.spacing_range is not None and volume.spacing_known:
         found += _spacing_violations(upright.spacing_mm, manifest.spacing_range)
     if manifest.preprocessing.modality == "CT":
-        lowest = float(volume.array.min()) * volume.slope + volume.intercept
+        lowest = volume.lowest_stored() * volume.slope + volume.intercept
         if lowest > DARKEST_SOFT_TISSUE_HU:
             found.append(f"a CT in HU is expected, but nothing here is below {lowest:.4g}: no fat, no air")
     return found

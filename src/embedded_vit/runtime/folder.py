@@ -18,6 +18,7 @@ def predict_path(
     output: Path,
     *,
     force: bool = False,
+    memory_bytes: int | None = None,
     on_progress: Callable[[Path], Progress] | None = None,
     on_failure: Callable[[EmbeddedVitError], None] | None = None,
 ) -> list[Path]:
@@ -27,7 +28,7 @@ def predict_path(
         predictor: The artifact.
         scan: A scan's file, or a folder of them.
         output: The mask's file, or a folder for them; each mask is named as its scan.
-        force: As `Predictor.predict`.
+        force, memory_bytes: As `Predictor.predict`; temporary files lie where the masks go.
         on_progress: Given a scan's file, makes the function to call after each of its slices.
         on_failure: Called with the error of each scan of a folder that cannot be segmented.
 
@@ -39,7 +40,7 @@ def predict_path(
         InputError: The folder holds no scan, or some scans of it failed.
     """
     if not scan.is_dir():
-        _predict_file(predictor, scan, output, force, on_progress)
+        _predict_file(predictor, scan, output, force, memory_bytes, on_progress)
         return [output]
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; for a folder of scans give a folder")
@@ -50,7 +51,7 @@ def predict_path(
     for path in scans:
         mask_path = output / f"{scan_stem(path)}.nii.gz"
         try:
-            _predict_file(predictor, path, mask_path, force, on_progress)
+            _predict_file(predictor, path, mask_path, force, memory_bytes, on_progress)
             written.append(mask_path)
         except EmbeddedVitError as error:
             failed += 1
@@ -70,9 +71,20 @@ def scan_stem(path: Path) -> str:
 
 
 def _predict_file(
-    predictor: Predictor, scan: Path, output: Path, force: bool, on_progress: Callable[[Path], Progress] | None
+    predictor: Predictor,
+    scan: Path,
+    output: Path,
+    force: bool,
+    memory_bytes: int | None,
+    on_progress: Callable[[Path], Progress] | None,
 ) -> None:
     for path in (output, summary_path(output)):  # before any computing
         refuse_existing(path)
-    prediction = predictor.predict(scan, force=force, on_progress=on_progress(scan) if on_progress else None)
+    prediction = predictor.predict(
+        scan,
+        force=force,
+        memory_bytes=memory_bytes,
+        spool_folder=next(folder for folder in output.absolute().parents if folder.exists()),
+        on_progress=on_progress(scan) if on_progress else None,
+    )
     prediction.save(output)

@@ -16,18 +16,26 @@ from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.nifti import NiftiGeometry, is_nifti, read_geometry, read_volume, write_labels
+from embedded_vit.io.nifti import (
+    NiftiGeometry,
+    announced_bytes,
+    is_nifti,
+    read_geometry,
+    read_volume,
+    spool_volume,
+    write_labels,
+)
 from embedded_vit.io.transunet import is_h5_volume, read_h5_volume
 from embedded_vit.labels import LabelSet
 from embedded_vit.runtime.contract import check_channels, violations
 from embedded_vit.runtime.engine import ArtifactEngine
 from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.segmentation import segment
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.runtime.memory import free_bytes, room_below
+from embedded_vit.runtime.segmentation import fill_mask
+from embedded_vit.volume import Mask, Scan, Volume
 
 __all__ = ["Prediction", "Predictor", "is_scan", "read_scan", "structure_volumes", "summary_path"]
 
-COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
 ORIENTATION_WARNING = "the file does not say where the patient's left is (qform and sform codes are 0): check the sides"
 
 Progress = Callable[[int, int], None]  # slices done, slices in all
@@ -38,7 +46,7 @@ class Prediction:
     """A mask and what belongs beside it.
 
     Attributes:
-        mask: On the scan's own grid.
+        mask: On the scan's own grid; on the disk where the scan was.
         labels: What its numbers stand for.
         seconds: Wall time of "reading" and "segmenting".
         model: The artifact's name.
@@ -49,7 +57,7 @@ class Prediction:
         geometry: What the mask's file repeats of the scan's header.
     """
 
-    mask: LabelMap
+    mask: Mask
     labels: LabelSet
     seconds: dict[str, float]
     model: str
@@ -111,22 +119,33 @@ class Predictor:
         return self._engine.manifest
 
     def predict(
-        self, scan: str | Path | Volume, *, force: bool = False, on_progress: Progress | None = None
+        self,
+        scan: str | Path | Volume,
+        *,
+        force: bool = False,
+        memory_bytes: int | None = None,
+        spool_folder: Path | None = None,
+        on_progress: Progress | None = None,
     ) -> Prediction:
         """Segment one scan.
 
         Args:
             scan: A NIfTI or TransUNet h5 file, or a volume (CT in HU).
             force: Segment it even if it is outside the artifact's contract; recorded in the prediction.
+            memory_bytes: What this process may take. A NIfTI file that does not fit, with its mask, is read onto the
+                disk and segmented from there, with the same result; by default one that would take more than half of
+                the memory that is free.
+            spool_folder: Where temporary files go; the system's own place (TMPDIR) by default.
             on_progress: Called after every slice.
 
         Raises:
             FileFormatError: The file cannot be read.
             ContractError: The scan is outside the contract and `force` is not given, or its channels do not fit.
+            ConfigError: `memory_bytes` is less than the program takes without a scan.
+            OutputError: The disk does not hold a scan that the memory does not.
         """
         started = time.perf_counter()
-        channels = len(self.manifest.preprocessing.channels)
-        volume = scan if isinstance(scan, Volume) else read_scan(scan, channels=channels)
+        volume = scan if isinstance(scan, Volume) else self._read(Path(scan), memory_bytes, spool_folder)
         geometry = _geometry(scan, volume)
         check_channels(volume, self.manifest)
         problems = violations(volume, self.manifest)
@@ -147,7 +166,24 @@ class Predictor:
             geometry=geometry,
         )
 
-    def _segment(self, volume: Volume, on_progress: Progress | None) -> LabelMap:
+    def _read(self, path: Path, memory_bytes: int | None, spool_folder: Path | None) -> Scan:
+        """Read a scan into memory where that has room for it and its mask, else onto the disk."""
+        channels = len(self.manifest.preprocessing.channels)
+        if path.is_file() and is_nifti(path):
+            needed_bytes = sum(announced_bytes(path, channels=channels))
+            if needed_bytes > self._room_bytes(memory_bytes):
+                return spool_volume(path, channels=channels, folder=spool_folder)
+        return read_scan(path, channels=channels)
+
+    def _room_bytes(self, memory_bytes: int | None) -> float:
+        """What a scan and its mask may take in memory."""
+        if memory_bytes is None:
+            return free_bytes() / 2
+        size, channels = self.manifest.preprocessing.image_size, self.manifest.preprocessing.input_channels
+        self._engine.run(np.zeros((1, channels, size, size), np.float32))  # what it takes shows when it has run
+        return room_below(memory_bytes)
+
+    def _segment(self, volume: Scan, on_progress: Progress | None) -> Mask:
         total = volume.reoriented(self.manifest.preprocessing.orientation).shape[0]
         done = 0
 
@@ -157,7 +193,9 @@ class Predictor:
             if on_progress is not None:
                 on_progress(done, total)
 
-        return segment(volume, self.manifest.preprocessing, self._engine, on_slice=on_slice)
+        mask = volume.empty_mask()
+        fill_mask(mask, volume, self.manifest.preprocessing, self._engine, on_slice=on_slice)
+        return mask
 
 
 def is_scan(path: Path) -> bool:
@@ -185,12 +223,12 @@ def read_scan(path: str | Path, *, channels: int = 1) -> Volume:
     raise FileFormatError(f"{path}: expected a NIfTI file (.nii.gz, .nii) or a TransUNet .h5 file")
 
 
-def _geometry(scan: str | Path | Volume, volume: Volume) -> NiftiGeometry:
+def _geometry(scan: str | Path | Volume, volume: Scan) -> NiftiGeometry:
     """The scan's own header fields where it is a NIfTI file, else new ones for its affine; three axes."""
     if isinstance(scan, Volume) or not is_nifti(scan):
         return NiftiGeometry.from_affine(volume.shape, volume.affine, volume.source)
     geometry = read_geometry(scan)
-    if volume.array.shape[0] == 1:
+    if volume.channels == 1:
         return geometry
     header = geometry.header.copy()
     header.set_data_shape(volume.shape)  # the mask has no channels
@@ -209,11 +247,8 @@ def summary_path(mask_path: Path) -> Path:
     raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in .nii.gz")
 
 
-def structure_volumes(mask: LabelMap, labels: LabelSet) -> dict[str, float]:
+def structure_volumes(mask: Mask, labels: LabelSet) -> dict[str, float]:
     """The volume of every structure: ml, or the number of voxels where the spacing is unknown."""
-    counts = np.zeros(256, np.int64)
-    voxels = mask.array.ravel(order="K")  # a view: as they lie in memory
-    for start in range(0, voxels.size, COUNTED_AT_ONCE):
-        counts += np.bincount(voxels[start : start + COUNTED_AT_ONCE], minlength=256)
+    counts = mask.counts()
     voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1
     return {label.name: round(int(counts[label.id]) * voxel_ml, 3) for label in labels.labels}

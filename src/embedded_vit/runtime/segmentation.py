@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 
 if TYPE_CHECKING:
     from embedded_vit.runtime.engine import Engine
 
-__all__ = ["label_slice", "segment"]
+__all__ = ["fill_mask", "label_slice", "segment"]
 
 
 def segment(
@@ -33,17 +33,22 @@ def segment(
     Returns:
         The mask on the grid of `volume`: its orientation, its affine.
     """
-    # "K": the mask lies in memory as the scan does, so that a slice is as contiguous in one as in the other.
-    array = np.zeros_like(volume.array[0], dtype=np.uint8, order="K", subok=False)
-    mask = LabelMap(array, volume.affine, spacing_known=volume.spacing_known, source=volume.source)
-    upright_volume = volume.reoriented(preprocessing.orientation)
-    upright_mask = mask.reoriented(preprocessing.orientation)  # a view: what is written here lands in `array`
-    grid = Grid.of(upright_volume, preprocessing)
-    for index, image in enumerate(network_inputs(upright_volume, preprocessing, grid=grid)):
-        upright_mask.array[index] = label_slice(engine.run(image[None])[0], grid)
+    mask = volume.empty_mask()
+    fill_mask(mask, volume, preprocessing, engine, on_slice=on_slice)
+    return mask
+
+
+def fill_mask(
+    mask: Mask, scan: Scan, preprocessing: Preprocessing, engine: Engine, *, on_slice: Callable[[], None] | None = None
+) -> None:
+    """Segment a scan, in memory or on the disk, into its `empty_mask()`; further arguments as `segment`."""
+    upright_scan = scan.reoriented(preprocessing.orientation)
+    upright_mask = mask.reoriented(preprocessing.orientation)  # a view: what is put here lands in `mask`
+    grid = Grid.of(upright_scan, preprocessing)
+    for index, image in enumerate(network_inputs(upright_scan, preprocessing, grid=grid)):
+        upright_mask.put(index, label_slice(engine.run(image[None])[0], grid))
         if on_slice is not None:
             on_slice()
-    return mask
 
 
 def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:

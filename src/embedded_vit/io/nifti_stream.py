@@ -1,0 +1,212 @@
+"""The voxels of a NIfTI file as a stream of bytes, its header checked before the first and its end after the last."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from numpy.typing import NDArray
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.io.limits import check_array_size, check_compressed_size
+from embedded_vit.io.nifti_geometry import NiftiGeometry, read_header, shape_of
+
+__all__ = ["Block", "VoxelStream", "is_nifti", "open_nifti", "open_voxels"]
+
+BLOCK_BYTES = MOST_EXTENSION_BYTES = 1 << 22
+SUFFIXES = (".nii", ".nii.gz")
+
+
+class Block(NamedTuple):
+    """Planes of one channel, which follow each other in the file."""
+
+    channel: int
+    start: int  # the first plane's index along axis 2
+    planes: NDArray[Any]  # (axis 0, axis 1, number of planes), native byte order, read-only
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelStream:
+    """A NIfTI file, opened and read up to its first voxel.
+
+    Attributes:
+        file: Stands at the first voxel.
+        shape: (axis 0, axis 1, axis 2), or with the channels on a fourth axis; axis 0 is the fastest.
+        stored_dtype: In the byte order of the file.
+        slope, intercept: intensity = stored * slope + intercept.
+        geometry: Where the voxels lie.
+        source: File, for messages.
+    """
+
+    file: BinaryIO
+    shape: tuple[int, ...]
+    stored_dtype: np.dtype[Any]
+    slope: float
+    intercept: float
+    geometry: NiftiGeometry
+    source: str
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the voxels, in native byte order."""
+        return self.stored_dtype.newbyteorder("=")
+
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
+        return self.shape[3] if len(self.shape) == 4 else 1
+
+    @property
+    def volume_bytes(self) -> int:
+        """Of all voxels together."""
+        return math.prod(self.shape) * self.stored_dtype.itemsize
+
+    def blocks(self) -> Iterator[Block]:
+        """Read all voxels, a few planes at a time, channel after channel; the file must end where they do.
+
+        Raises:
+            FileFormatError: There are fewer bytes, or more; gzip's length and checksum are compared at the end.
+        """
+        first, second, planes = self.shape[:3]
+        plane_bytes = first * second * self.stored_dtype.itemsize
+        at_once = max(1, BLOCK_BYTES // plane_bytes)
+        done = 0
+        for channel in range(self.channels):
+            for start in range(0, planes, at_once):
+                count = min(at_once, planes - start)
+                content = self.file.read(count * plane_bytes)
+                done += len(content)
+                if len(content) < count * plane_bytes:
+                    raise FileFormatError(
+                        f"{self.source}: truncated: {done:,} of {self.volume_bytes:,} bytes of voxels are there; copy "
+                        "the file again"
+                    )
+                stored = np.frombuffer(content, self.stored_dtype).astype(self.dtype, copy=False)
+                yield Block(channel, start, stored.reshape((first, second, count), order="F"))
+        if self.file.read(1):
+            raise FileFormatError(
+                f"{self.source}: more bytes than the header announces; the file is damaged or of another kind"
+            )
+
+    def finite_blocks(self) -> Iterator[Block]:
+        """As `blocks`.
+
+        Raises:
+            FileFormatError: As `blocks`, or an intensity is NaN or infinite in float32.
+        """
+        whole_numbers = self.stored_dtype.kind != "f" and (self.slope, self.intercept) == (1.0, 0.0)
+        for block in self.blocks():
+            for plane in () if whole_numbers else np.moveaxis(block.planes, -1, 0):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    intensities = plane.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+                if not np.isfinite(intensities).all():
+                    raise FileFormatError(f"{self.source}: intensities are NaN or infinite; repair the file")
+            yield block
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file's name ends as a NIfTI file's does."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+@contextmanager
+def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, int | None]]:
+    """Open a file, decompressing by its suffix; gives the stream and the compressed size (None for a plain file).
+
+    Raises:
+        FileFormatError: There or while it is read: it is missing, no NIfTI file by its name, or damaged.
+    """
+    if not is_nifti(path):
+        raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
+    try:
+        with open(path, "rb") as raw:
+            if not str(path).lower().endswith(".gz"):
+                yield raw, None
+                return
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast(BinaryIO, unpacked), Path(path).stat().st_size
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_voxels(path: str | Path, channels: int) -> Iterator[VoxelStream]:
+    """Open a file and check all that its header says, before memory is asked for.
+
+    Args:
+        path: A `.nii` or `.nii.gz` file.
+        channels: How many are expected on a fourth axis; 1 for a file of three axes.
+
+    Raises:
+        FileFormatError: As `open_nifti`, or the header is damaged, announces what no scanner makes, or has another
+            number of axes or channels.
+    """
+    source = str(path)
+    with open_nifti(path) as (file, compressed_bytes):
+        header = read_header(file, source)
+        shape = _expected_shape(header, channels, source)
+        dtype = _voxel_dtype(header, source)
+        check_array_size(shape, dtype.itemsize, source)
+        geometry = NiftiGeometry.of_header(header, source)
+        slope, intercept = _scaling(header, source)
+        stream = VoxelStream(file, shape, dtype, slope, intercept, geometry, source)
+        if compressed_bytes is not None:
+            check_compressed_size(compressed_bytes, stream.volume_bytes, source)
+        _skip_to_voxels(file, header, source)
+        yield stream
+
+
+def _expected_shape(header: Nifti1Header, channels: int, source: str) -> tuple[int, ...]:
+    shape = shape_of(header)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    lengths = " x ".join(str(length) for length in shape)
+    if len(shape) != (3 if channels == 1 else 4):
+        wanted = "3-D" if channels == 1 else f"4-D with {channels} channels"
+        raise FileFormatError(f"{source}: {len(shape)}-D ({lengths}) where {wanted} is expected")
+    if channels > 1 and shape[3] != channels:
+        raise FileFormatError(f"{source}: {shape[3]} channels ({lengths}) where {channels} are expected")
+    return shape
+
+
+def _voxel_dtype(header: Nifti1Header, source: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(header.get_data_dtype())
+    except (KeyError, ValueError) as error:  # nibabel's HeaderDataError is a ValueError
+        raise FileFormatError(f"{source}: unknown data type code {int(header['datatype'])}") from error
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        name = "RGB or bits" if dtype.kind == "V" else str(dtype)
+        raise FileFormatError(f"{source}: voxels are {name}; integers or floating point numbers are expected")
+    return dtype
+
+
+def _scaling(header: Nifti1Header, source: str) -> tuple[float, float]:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):  # the standard's "not scaled" is 0; nibabel writes NaN
+        return 1.0, 0.0
+    if not math.isfinite(intercept):
+        raise FileFormatError(f"{source}: the intercept (scl_inter) is {intercept}; repair the header")
+    return slope, intercept
+
+
+def _skip_to_voxels(file: BinaryIO, header: Nifti1Header, source: str) -> None:
+    """Read over header extensions, which may hold text about the patient and are never kept."""
+    offset = float(header["vox_offset"])
+    first = header.sizeof_hdr + 4
+    if not first <= offset <= MOST_EXTENSION_BYTES:  # NaN fails too
+        raise FileFormatError(
+            f"{source}: voxels are said to start at byte {offset:g}; {first} or a little more expected"
+        )
+    skip = int(offset) - header.sizeof_hdr
+    if len(file.read(skip)) < skip:
+        raise FileFormatError(f"{source}: truncated before the first voxel; copy the file again")

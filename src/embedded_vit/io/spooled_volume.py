@@ -1,0 +1,202 @@
+"""Scans and masks that lie on the disk and come into memory one slice at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import nibabel.orientations as orientations
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.io.spool import Spool
+from embedded_vit.volume import TRAINING_ORIENTATION, Mask, Scan, reorientation
+
+__all__ = ["SpoolView", "SpooledLabelMap", "SpooledVolume", "slice_axis_of"]
+
+BLOCK_BYTES = 1 << 22  # planes of a mask that are read at once
+AS_STORED = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+
+
+def slice_axis_of(affine: NDArray[np.float64]) -> int:
+    """The array axis along which the slices of training orientation follow each other.
+
+    Args:
+        affine: (4, 4), array index -> RAS+ mm.
+    """
+    transform, _ = reorientation(affine, (1, 1, 1), TRAINING_ORIENTATION)
+    return int(np.flatnonzero(transform[:, 0] == 0)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class SpoolView:
+    """An orientation in which a spool is seen.
+
+    Attributes:
+        array_shape: Length of the three axes of the array that was spooled.
+        axes: As `Spool.axes`.
+        transform: (3, 2) float64, for each array axis the axis of the view and whether it runs forwards (1) or
+            backwards (-1), as in `nibabel.orientations`.
+    """
+
+    array_shape: tuple[int, int, int]
+    axes: tuple[int, ...]
+    transform: NDArray[np.float64] = field(default_factory=lambda: AS_STORED)
+
+    def reoriented(self, affine: NDArray[np.float64], codes: str) -> tuple[SpoolView, NDArray[np.float64]]:
+        """The view of another orientation, and its affine.
+
+        Args:
+            affine: (4, 4), of this view.
+            codes: For example "SLP".
+        """
+        further, moved = reorientation(affine, self.shape, codes)
+        steps = further[self.transform[:, 0].astype(int)]  # what becomes of the view's axis that each array axis is
+        transform = np.stack([steps[:, 0], self.transform[:, 1] * steps[:, 1]], axis=1)
+        return replace(self, transform=transform), moved
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Length of the view's axes: (slices, rows, columns)."""
+        slices, rows, columns = np.array(self.array_shape)[np.argsort(self.transform[:, 0])].tolist()
+        return slices, rows, columns
+
+    def position(self, index: int, source: str) -> int:
+        """Where in the spool a slice of the view lies.
+
+        Raises:
+            FileFormatError: The spool is cut along another axis than the view's first.
+        """
+        axis, direction = self._from_spool[0]
+        if axis != 0:
+            raise FileFormatError(
+                f"{source}: kept on the disk in slices along another axis; reorient it before reading"
+            )
+        return index if direction > 0 else self.shape[0] - 1 - index
+
+    def turned(self, slices: NDArray[Any]) -> NDArray[Any]:
+        """A slice of each channel as it lies in the spool, (channels, slower, faster) -> (channels, rows, columns)."""
+        block = np.moveaxis(slices[:, None], 0, -1)  # (1, slower, faster, channels)
+        return np.moveaxis(orientations.apply_orientation(block, self._from_spool)[0], -1, 0)
+
+    def turned_back(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """A slice of the view as it lies in the spool: (rows, columns) -> (slower, faster)."""
+        back = orientations.ornt_transform(AS_STORED, self._from_spool)
+        block: NDArray[Any] = orientations.apply_orientation(plane[None], back)  # (1, slower, faster)
+        return block[0]
+
+    @cached_property
+    def _from_spool(self) -> NDArray[np.float64]:
+        """As `transform`, for the axes in the spool's order."""
+        return self.transform[list(self.axes)]
+
+
+@dataclass(frozen=True, eq=False)
+class SpooledVolume(Scan):
+    """A scan on the disk, whose slices can be read in training orientation, however its file is oriented.
+
+    Attributes:
+        spools: The stored numbers of each channel, cut along `slice_axis_of` the file's affine.
+        view: The orientation in which `affine`, `shape` and slices are given.
+        lowest: The lowest of all stored numbers.
+        affine, slope, intercept, spacing_known, source: As `Volume`.
+    """
+
+    spools: tuple[Spool, ...]
+    view: SpoolView
+    lowest: float
+    affine: NDArray[np.float64]
+    slope: float = 1.0
+    intercept: float = 0.0
+    spacing_known: bool = True
+    source: str = "volume"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return self.view.shape
+
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
+        return len(self.spools)
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """One slice in stored numbers, (channels, rows, columns).
+
+        Raises:
+            OutputError: The temporary file cannot be read.
+        """
+        position = self.view.position(index, self.source)
+        return self.view.turned(np.stack([spool.read_slice(position) for spool in self.spools]))
+
+    def lowest_stored(self) -> float:
+        """The lowest stored number of all channels."""
+        return self.lowest
+
+    def reoriented(self, codes: str = TRAINING_ORIENTATION) -> SpooledVolume:
+        """The same scan seen in another orientation; nothing is read."""
+        view, affine = self.view.reoriented(self.affine, codes)
+        return replace(self, view=view, affine=affine)
+
+    def empty_mask(self) -> SpooledLabelMap:
+        """A mask of background on this grid, on the disk beside the scan."""
+        labels = Spool(
+            self.view.array_shape, np.dtype(np.uint8), slice_axis=self.view.axes[0], folder=self.spools[0].folder
+        )
+        return SpooledLabelMap(labels, self.view, self.affine, spacing_known=self.spacing_known, source=self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class SpooledLabelMap(Mask):
+    """A mask on the disk, filled slice by slice in training orientation and read plane by plane in its scan's own.
+
+    Attributes:
+        spool: The labels, cut as the scan's spools are.
+        view: The orientation in which `affine`, `shape` and slices are given.
+        affine, spacing_known, source: As `LabelMap`.
+        put_labels: (256,) int64, how often each label was put.
+    """
+
+    spool: Spool
+    view: SpoolView
+    affine: NDArray[np.float64]
+    spacing_known: bool = True
+    source: str = "mask"
+    put_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return self.view.shape
+
+    @property
+    def array(self) -> NDArray[np.uint8]:  # type: ignore[override]  # nobody assigns to it
+        """The whole mask in memory, (slices, rows, columns); what is written there does not reach the disk."""
+        stored = self.spool.read_planes(0, self.view.array_shape[2])
+        labels: NDArray[np.uint8] = orientations.apply_orientation(stored, self.view.transform)
+        return labels
+
+    def put(self, index: int, labels: NDArray[np.uint8]) -> None:
+        """Write one slice, (rows, columns) uint8, for the first time."""
+        self.spool.write_slice(self.view.position(index, self.source), self.view.turned_back(labels))
+        self.put_labels[:] += np.bincount(labels.ravel(order="K"), minlength=256)
+
+    def planes(self) -> Iterator[NDArray[np.uint8]]:
+        """The planes (axis 0, axis 1) along axis 2, the axes being those of the scan's file."""
+        first, second, planes = self.view.array_shape
+        at_once = max(1, BLOCK_BYTES // (first * second))
+        for start in range(0, planes, at_once):
+            yield from np.moveaxis(self.spool.read_planes(start, min(start + at_once, planes)), -1, 0)
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many voxels have each label, (256,)."""
+        return self.put_labels
+
+    def reoriented(self, codes: str = TRAINING_ORIENTATION) -> SpooledLabelMap:
+        """The same mask seen in another orientation; what is put there lands here."""
+        view, affine = self.view.reoriented(self.affine, codes)
+        return replace(self, view=view, affine=affine)

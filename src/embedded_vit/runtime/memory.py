@@ -1,0 +1,120 @@
+"""How much memory a scan may take on this computer, in this container, for this user."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from embedded_vit.errors import ConfigError
+
+__all__ = ["WORKING_BYTES", "free_bytes", "parse_bytes", "resident_bytes", "room_below", "spare_address_space"]
+
+WORKING_BYTES = 32 * 2**20  # the slices and blocks of planes at hand, and what compresses them
+M_ARENA_MAX = -8  # glibc's malloc.h
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+MEMINFO = Path("/proc/meminfo")
+PROCESS_CGROUP = Path("/proc/self/cgroup")
+CGROUP_FOLDER = Path("/sys/fs/cgroup")
+
+
+def parse_bytes(text: str) -> int:
+    """Read an amount of memory as `400M`, `1.5G` or a number of bytes; K, M and G are powers of 1024.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"memory '{text}' is no amount; give it as 400M or 1.5G")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def room_below(memory_bytes: int) -> float:
+    """The bytes that a scan and its mask may take together; call it when the network has run once.
+
+    Args:
+        memory_bytes: What the whole process may take.
+
+    Raises:
+        ConfigError: The process takes all of it already.
+    """
+    needed = resident_bytes() + WORKING_BYTES
+    if memory_bytes < needed:
+        raise ConfigError(
+            f"{memory_bytes / 2**20:.0f}M of memory are too little: without any scan the program and this network take "
+            f"{needed / 2**20:.0f}M; allow at least that"
+        )
+    return min([memory_bytes - needed, *(free - WORKING_BYTES for free in _free_below_limit())])
+
+
+def spare_address_space() -> None:
+    """Map little more memory than is used, for a process whose address space is limited (`ulimit -v`).
+
+    Call it before numpy is imported: its OpenBLAS maps 40 MB for each of its threads, and glibc an arena of 64 MB for
+    each thread that allocates.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # musl has no arenas
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def resident_bytes() -> int:
+    """The memory that this process takes now; 0 where the system does not tell."""
+    pages = [int(line.split()[1]) for line in _lines(Path("/proc/self/statm"))]
+    return pages[0] * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
+def free_bytes() -> float:
+    """The memory that this process could still take: the least of what the computer, its container and its limit on
+    address space (`ulimit -v`) leave; infinite where the system does not tell.
+    """
+    return min([*_free_on_computer(), *_free_in_container(), *_free_below_limit()], default=float("inf"))
+
+
+def _free_on_computer() -> Iterator[int]:
+    """`MemAvailable` of Linux: free, or taken by what can be dropped."""
+    for line in _lines(MEMINFO):
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024  # kB
+
+
+def _free_in_container() -> Iterator[int]:
+    """The limits of this process's control groups, versions 1 and 2, and of those above them."""
+    for line in _lines(PROCESS_CGROUP):  # number:controllers:/path
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, name = CGROUP_FOLDER, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = CGROUP_FOLDER / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        folder = root / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            if place.is_relative_to(root):
+                yield from (int(limit) for limit in _lines(place / name) if limit.isdecimal())  # else "max"
+
+
+def _free_below_limit() -> Iterator[int]:
+    """What is left of the address space."""
+    try:
+        import resource  # not on Windows
+    except ModuleNotFoundError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = [int(line.split()[0]) for line in _lines(Path("/proc/self/statm"))]
+    if limit != resource.RLIM_INFINITY and pages:
+        yield max(0, limit - pages[0] * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of the kernel's; none where there is no such file."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
