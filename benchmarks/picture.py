@@ -19,19 +19,18 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.evaluation.pictures import slice_dice
 from embedded_vit.overlay import overlay
 from embedded_vit.preprocessing import Intensities
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.segmentation import segment
+from embedded_vit.runtime.predictor import Predictor
 
 
 def main() -> None:
     model, data, picture = (Path(argument) for argument in sys.argv[1:4])
-    engine, data_set = load_engine(model), open_data_set(data)
-    labels, preprocessing = data_set.labels, engine.manifest.preprocessing
+    predictor, data_set = Predictor.load(model), open_data_set(data)
+    labels, preprocessing = data_set.labels, predictor.manifest.preprocessing
     cases = [case for case in data_set.cases if case.reserved_for_test][:3]
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.0), layout="constrained", facecolor="black")
     for column, case in enumerate(cases):
         volume, truth = data_set.read_volume(case), data_set.read_labels(case).reoriented()
-        predicted = segment(volume, preprocessing, engine).reoriented()
+        predicted = predictor.predict(volume).mask.reoriented()
         upright = volume.reoriented()
         dice, shown = slice_dice(predicted.array, truth.array, len(labels.labels))
         full = np.flatnonzero(shown == shown.max())

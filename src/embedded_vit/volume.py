@@ -116,6 +116,10 @@ class Mask(_OnGrid):
     array: NDArray[np.uint8]  # (slices, rows, columns)
 
     @abstractmethod
+    def get(self, index: int) -> NDArray[np.uint8]:
+        """Read one slice, (rows, columns) uint8; it may be a view."""
+
+    @abstractmethod
     def put(self, index: int, labels: NDArray[np.uint8]) -> None:
         """Write one slice, (rows, columns) uint8."""
 
@@ -209,6 +213,10 @@ class LabelMap(Mask):
         """(slices, rows, columns)."""
         slices, rows, columns = self.array.shape
         return slices, rows, columns
+
+    def get(self, index: int) -> NDArray[np.uint8]:
+        """Read one slice, (rows, columns) uint8; a view."""
+        return self.array[index]
 
     def put(self, index: int, labels: NDArray[np.uint8]) -> None:
         """Write one slice, (rows, columns) uint8, into `array`."""

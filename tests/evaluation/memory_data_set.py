@@ -16,6 +16,7 @@ from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.evaluation import evaluate as evaluate_module
 from embedded_vit.evaluation.subject import Subject
 from embedded_vit.labels import LabelSet
+from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 
@@ -77,6 +78,7 @@ def subject(split: Mapping[str, Sequence[str]] | None = None) -> Subject:
         kind="artifact",
         engine=IntensityEngine(),
         preprocessing=Preprocessing.for_modality("CT", image_size=32),
+        postprocessing=Postprocessing(),
         labels=LABELS,
         digest="0" * 64,
         split={name: hashed_names(tuple(names)) for name, names in split.items()},

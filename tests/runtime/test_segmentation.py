@@ -122,3 +122,18 @@ def test_the_lower_class_wins_a_tie() -> None:
     tied = np.zeros((3, 8, 8), np.float32)
     tied[1:] = 1
     assert (label_slice(tied, grid) == 1).all()
+
+
+@pytest.mark.parametrize("orientation", ["SLP", "RAS", "PSL"])
+def test_islands_are_removed_in_every_orientation(orientation: str) -> None:
+    volume, _ = scan_of_a_box(orientation)
+    upright = volume.reoriented().array[0]  # views: what is written here is in the volume
+    upright[9:11, 30:38, 30:44] = 400
+    preprocessing = Preprocessing.for_modality("CT", image_size=96)
+    whole = segment(volume, preprocessing, ThresholdEngine())
+    kept = segment(volume, preprocessing, ThresholdEngine(), smallest_shares=[0.1])
+    cleaned = segment(volume, preprocessing, ThresholdEngine(), smallest_shares=[1.0])
+    np.testing.assert_array_equal(kept.array, whole.array)
+    assert whole.reoriented().array[9:11, 32:36, 32:42].all()
+    assert not cleaned.reoriented().array[9:11].any()
+    np.testing.assert_array_equal(cleaned.reoriented().array[:9], whole.reoriented().array[:9])

@@ -17,12 +17,14 @@ import onnx
 import pytest
 from nibabel.nifti1 import Nifti1Header
 from onnx import TensorProto, helper
+from scipy import ndimage
 
 from embedded_vit.cli import main
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.errors import ContractError, FileFormatError
 from embedded_vit.io.nifti import write_volume
 from embedded_vit.io.spooled_volume import SpooledLabelMap
+from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime import memory
 from embedded_vit.runtime.memory import WORKING_BYTES
@@ -64,6 +66,7 @@ def write_scan(path: Path, codes: str = "LPS", channels: int = 1, **fields: floa
     """A noisy scan with a bright box, its axes running to `codes`; `fields` of its header are overwritten."""
     array = np.random.default_rng(0).normal(-200, 150, (*(44, 40, 13), channels)).astype(np.int16)
     array[12:30, 8:30, 3:9] += 500
+    array[36:42, 32:38, 10:12] += 1000
     lps = np.diag([-1.25, -1.5, 4, 1])
     turn = orientations.ornt_transform(orientations.io_orientation(lps), orientations.axcodes2ornt(tuple(codes)))
     turned = orientations.apply_orientation(array, turn)
@@ -98,6 +101,20 @@ def test_the_mask_from_the_disk_is_that_from_memory(
     assert on_disk.summary() | {"seconds": 0} == in_memory.summary() | {"seconds": 0}
     assert 0.05 < in_memory.mask.array.mean() < 0.95
     assert not list((tmp_path / "spool").iterdir())
+
+
+@pytest.mark.parametrize("codes", ["LPS", "SAR"])
+def test_islands_are_removed_on_the_disk_as_in_memory(make_artifact: MakeArtifact, tmp_path: Path, codes: str) -> None:
+    only_the_largest = Postprocessing(smallest_component={"bright": 1.0})
+    predictor = Predictor.load(make_artifact(postprocessing=only_the_largest), threads=1)
+    scan = write_scan(tmp_path / "scan.nii.gz", codes)
+    in_memory, on_disk = (predictor.predict(scan, memory_bytes=allowed) for allowed in (2**32, NO_ROOM))
+    assert isinstance(on_disk.mask, SpooledLabelMap)
+    assert saved(on_disk, tmp_path / "a.nii.gz") == saved(in_memory, tmp_path / "b.nii.gz")
+    _, components = ndimage.label(in_memory.mask.array, np.ones((3, 3, 3)))
+    assert components == 1
+    _, components = ndimage.label(Predictor.load(make_artifact(), threads=1).predict(scan).mask.array)
+    assert components > 1
 
 
 @pytest.mark.parametrize("codes", ["LPS", "SAR"])

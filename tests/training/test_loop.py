@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from embedded_vit.models.registry import build_network
-from embedded_vit.training.checkpoint import load_checkpoint, save_checkpoint
+from embedded_vit.training import islands
+from embedded_vit.training.checkpoint import load_checkpoint, read_run_config, save_checkpoint
 from embedded_vit.training.loop import dice_by_case
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.train import train
@@ -117,6 +118,18 @@ def test_killed_between_state_and_weights_the_weights_are_written_again(synapse_
     (folder / "model.safetensors").unlink()
     train(synapse_folder, folder, resume=True, **options)
     assert (folder / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(("recipe", "found"), [("modern", True), ("paper", False)])
+def test_islands_are_looked_for_by_the_modern_recipe(recipe, found, synapse_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(islands, "LEAST_CASES", 2)
+    options = {"training": settings(recipe, epochs=1), "validation_cases": 1, **TINY}
+    train(synapse_folder, tmp_path / "run", **options)
+    before = read_run_config(tmp_path / "run")
+    assert ("liver" in before.postprocessing.smallest_component) == found
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(synapse_folder, tmp_path / "run", resume=True, **options)
+    assert read_run_config(tmp_path / "run") == before
 
 
 def test_killed_in_its_first_epoch_a_run_can_begin_again(synapse_folder, tmp_path):

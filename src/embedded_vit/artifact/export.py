@@ -183,6 +183,7 @@ def _manifest(
         name=config.network.name,
         network=config.network.model_dump(mode="json"),
         preprocessing=config.preprocessing,
+        postprocessing=config.postprocessing,
         spacing_range=None if data_set is None else _spacing_range(data_set, record.split.train),
         labels=config.labels,
         precision=precision,

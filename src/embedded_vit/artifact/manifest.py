@@ -19,6 +19,7 @@ from embedded_vit.artifact.onnx_file import check_self_contained, graph_digest, 
 from embedded_vit.config import Config
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.labels import LabelSet
+from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 
 __all__ = ["GraphPrecision", "Manifest", "SpacingRange", "hashed_names", "read_artifact", "sealed"]
@@ -46,6 +47,7 @@ class Manifest(Config):
     name: str = Field(description="the network's name, for people")
     network: dict[str, Any] = Field(description="the network's own configuration")
     preprocessing: Preprocessing = Field(description="the input contract")
+    postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
     labels: LabelSet
     precision: GraphPrecision = "fp32"

@@ -130,7 +130,11 @@ class _Runner:
         progress.reset(slice_bar, total=slices, description=case.name)
         start = time.perf_counter()
         prediction = self.protocol.segment(
-            volume, preprocessing, self.subject.engine, on_slice=lambda: progress.advance(slice_bar)
+            volume,
+            preprocessing,
+            self.subject.engine,
+            smallest_shares=self.subject.postprocessing.smallest_shares(self.subject.labels),
+            on_slice=lambda: progress.advance(slice_bar),
         )
         seconds = time.perf_counter() - start
         scores = self.protocol.score(prediction, truth, labels=len(self.subject.labels.labels), threads=self.threads)

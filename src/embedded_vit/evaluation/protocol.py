@@ -8,7 +8,7 @@ there. `transunet` repeats the convention of TransUNet's published test script, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +68,7 @@ class Protocol(ABC):
         preprocessing: Preprocessing,
         engine: Engine,
         *,
+        smallest_shares: Sequence[float] = (),
         on_slice: Callable[[], None] | None = None,
     ) -> LabelMap:
         """Segment a scan on its own grid; arguments as `embedded_vit.runtime.segmentation.segment`."""
@@ -139,10 +140,11 @@ class StrictProtocol(Protocol):
         preprocessing: Preprocessing,
         engine: Engine,
         *,
+        smallest_shares: Sequence[float] = (),
         on_slice: Callable[[], None] | None = None,
     ) -> LabelMap:
         """Segment a scan as the device does."""
-        return segment(volume, preprocessing, engine, on_slice=on_slice)
+        return segment(volume, preprocessing, engine, smallest_shares=smallest_shares, on_slice=on_slice)
 
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:
         """The mask's spacing in mm; 1, 1, 1 where it is unknown."""
@@ -178,9 +180,10 @@ class TransUnetProtocol(Protocol):
         preprocessing: Preprocessing,
         engine: Engine,
         *,
+        smallest_shares: Sequence[float] = (),
         on_slice: Callable[[], None] | None = None,
     ) -> LabelMap:
-        """Segment a scan slice by slice, labels zoomed back to the nearest pixel."""
+        """Segment a scan slice by slice, labels zoomed back to the nearest pixel, islands and all."""
         upright = volume.reoriented(preprocessing.orientation)
         slices, rows, columns = upright.shape
         size = preprocessing.image_size

@@ -12,6 +12,7 @@ from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.labels import LabelSet
+from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engine import Engine
 from embedded_vit.runtime.engines import load_engine
@@ -44,7 +45,7 @@ class Subject:
         path: The run folder or the artifact.
         kind: What it is.
         engine: Computes its logits.
-        preprocessing, labels: Its contract.
+        preprocessing, postprocessing, labels: Its contract.
         digest: SHA-256 of the artifact, or of the run's weights.
         split: Subset -> SHA-256 of each of its case names.
     """
@@ -53,6 +54,7 @@ class Subject:
     kind: Literal["run folder", "artifact"]
     engine: Engine
     preprocessing: Preprocessing
+    postprocessing: Postprocessing
     labels: LabelSet
     digest: str
     split: Mapping[str, tuple[str, ...]]
@@ -140,7 +142,16 @@ def open_subject(path: Path, *, threads: int, precision: Precision = "fp32") -> 
         raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
     engine = load_engine(path, threads=threads)
     manifest = engine.manifest
-    return Subject(path, "artifact", engine, manifest.preprocessing, manifest.labels, sha256_of(path), manifest.split)
+    return Subject(
+        path,
+        "artifact",
+        engine,
+        manifest.preprocessing,
+        manifest.postprocessing,
+        manifest.labels,
+        sha256_of(path),
+        manifest.split,
+    )
 
 
 def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
@@ -154,6 +165,7 @@ def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
         "run folder",
         TorchEngine(checkpoint.network, threads=threads, precision=precision),
         checkpoint.config.preprocessing,
+        checkpoint.config.postprocessing,
         checkpoint.config.labels,
         sha256_of(path / "model.safetensors"),
         {name: hashed_names(split.names(name)) for name in ("train", "validation", "test")},

@@ -158,7 +158,6 @@ class SpooledLabelMap(Mask):
         spool: The labels, cut as the scan's spools are.
         view: The orientation in which `affine`, `shape` and slices are given.
         affine, spacing_known, source: As `LabelMap`.
-        put_labels: (256,) int64, how often each label was put.
     """
 
     spool: Spool
@@ -166,7 +165,6 @@ class SpooledLabelMap(Mask):
     affine: NDArray[np.float64]
     spacing_known: bool = True
     source: str = "mask"
-    put_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -180,10 +178,14 @@ class SpooledLabelMap(Mask):
         labels: NDArray[np.uint8] = orientations.apply_orientation(stored, self.view.transform)
         return labels
 
+    def get(self, index: int) -> NDArray[np.uint8]:
+        """Read one slice, (rows, columns) uint8."""
+        labels: NDArray[np.uint8] = self.spool.read_slice(self.view.position(index, self.source))
+        return self.view.turned(labels[None])[0]
+
     def put(self, index: int, labels: NDArray[np.uint8]) -> None:
-        """Write one slice, (rows, columns) uint8, for the first time."""
+        """Write one slice, (rows, columns) uint8."""
         self.spool.write_slice(self.view.position(index, self.source), self.view.turned_back(labels))
-        self.put_labels[:] += np.bincount(labels.ravel(order="K"), minlength=256)
 
     def planes(self) -> Iterator[NDArray[np.uint8]]:
         """The planes (axis 0, axis 1) along axis 2, the axes being those of the scan's file."""
@@ -194,7 +196,10 @@ class SpooledLabelMap(Mask):
 
     def counts(self) -> NDArray[np.int64]:
         """How many voxels have each label, (256,)."""
-        return self.put_labels
+        counts = np.zeros(256, np.int64)
+        for plane in self.planes():
+            counts += np.bincount(plane.ravel(order="K"), minlength=256)
+        return counts
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> SpooledLabelMap:
         """The same mask seen in another orientation; what is put there lands here."""

@@ -194,7 +194,14 @@ class Predictor:
                 on_progress(done, total)
 
         mask = volume.empty_mask()
-        fill_mask(mask, volume, self.manifest.preprocessing, self._engine, on_slice=on_slice)
+        fill_mask(
+            mask,
+            volume,
+            self.manifest.preprocessing,
+            self._engine,
+            smallest_shares=self.manifest.postprocessing.smallest_shares(self.manifest.labels),
+            on_slice=on_slice,
+        )
         return mask
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
+from embedded_vit.runtime.components import Components, Runs
 from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ __all__ = ["fill_mask", "label_slice", "segment"]
 
 
 def segment(
-    volume: Volume, preprocessing: Preprocessing, engine: Engine, *, on_slice: Callable[[], None] | None = None
+    volume: Volume,
+    preprocessing: Preprocessing,
+    engine: Engine,
+    *,
+    smallest_shares: Sequence[float] = (),
+    on_slice: Callable[[], None] | None = None,
 ) -> LabelMap:
     """Segment a scan in any orientation.
 
@@ -28,27 +34,50 @@ def segment(
         volume: The scan, intensities in the unit that the preprocessing expects (HU for CT).
         preprocessing: The network's input contract.
         engine: Computes logits.
+        smallest_shares: As `Components.islands` takes them; islands are removed where any of them is above 0.
         on_slice: Called after every slice, for a progress bar.
 
     Returns:
         The mask on the grid of `volume`: its orientation, its affine.
     """
     mask = volume.empty_mask()
-    fill_mask(mask, volume, preprocessing, engine, on_slice=on_slice)
+    fill_mask(mask, volume, preprocessing, engine, smallest_shares=smallest_shares, on_slice=on_slice)
     return mask
 
 
 def fill_mask(
-    mask: Mask, scan: Scan, preprocessing: Preprocessing, engine: Engine, *, on_slice: Callable[[], None] | None = None
+    mask: Mask,
+    scan: Scan,
+    preprocessing: Preprocessing,
+    engine: Engine,
+    *,
+    smallest_shares: Sequence[float] = (),
+    on_slice: Callable[[], None] | None = None,
 ) -> None:
     """Segment a scan, in memory or on the disk, into its `empty_mask()`; further arguments as `segment`."""
     upright_scan = scan.reoriented(preprocessing.orientation)
     upright_mask = mask.reoriented(preprocessing.orientation)  # a view: what is put here lands in `mask`
     grid = Grid.of(upright_scan, preprocessing)
+    components = Components() if any(smallest_shares) else None
     for index, image in enumerate(network_inputs(upright_scan, preprocessing, grid=grid)):
-        upright_mask.put(index, label_slice(engine.run(image[None])[0], grid))
+        labels = label_slice(engine.run(image[None])[0], grid)
+        upright_mask.put(index, labels)
+        if components is not None:
+            components.add(labels)
         if on_slice is not None:
             on_slice()
+    if components is not None:
+        _remove(upright_mask, components.islands(smallest_shares))
+
+
+def _remove(mask: Mask, islands: Sequence[Runs]) -> None:
+    """Make background of the runs of each slice."""
+    for index, runs in enumerate(islands):
+        if len(runs):
+            labels = mask.get(index).copy()
+            for row, begin, end, _ in runs:
+                labels[row, begin:end] = 0
+            mask.put(index, labels)
 
 
 def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:

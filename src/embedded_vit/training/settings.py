@@ -9,6 +9,7 @@ from pydantic import Field
 from embedded_vit.config import Config
 from embedded_vit.labels import LabelSet
 from embedded_vit.models.registry import NetworkConfig
+from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 
 __all__ = ["Precision", "RecipeName", "RunConfig", "TrainingConfig"]
@@ -66,5 +67,6 @@ class RunConfig(Config):
 
     network: NetworkConfig
     preprocessing: Preprocessing
+    postprocessing: Postprocessing = Field(default=Postprocessing(), description="found in the training masks")
     labels: LabelSet
     training: TrainingConfig

@@ -25,6 +25,7 @@ from embedded_vit.training.checkpoint import (
     read_record,
     read_run_config,
 )
+from embedded_vit.training.islands import find_postprocessing
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -116,6 +117,9 @@ def train(
         _check_output(output, config, resume)
         split = make_split(data_set, seed=training.seed, validation_cases=validation_cases)
         slices = _prepare(data_set, sorted(split.train + split.validation), config, output, processes)
+        if training.recipe == "modern":
+            postprocessing = find_postprocessing(slices, split.train, data_set.labels)
+            config = config.model_copy(update={"postprocessing": postprocessing})
         record = TrainingRecord(
             data_folder=str(data_folder.resolve()),
             data_fingerprint=slices.fingerprint,
@@ -162,7 +166,7 @@ def _check_output(output: Path, config: RunConfig, resume: bool) -> None:
     if not (output / STATE).is_file():
         raise CheckpointError(f"{output}: nothing to resume from; train without --resume")
     before = read_run_config(output)
-    for part in RunConfig.model_fields:
+    for part in ("network", "preprocessing", "labels", "training"):  # the rest is found in the same data again
         ours, theirs = getattr(config, part), getattr(before, part)
         for name in type(ours).model_fields:
             if getattr(ours, name) != getattr(theirs, name):
