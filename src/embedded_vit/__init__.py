@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from embedded_vit.runtime.engines import EngineName
     from embedded_vit.runtime.predictor import Predictor
 
 __all__ = ["RESEARCH_USE_ONLY", "__version__", "load"]
@@ -23,8 +24,8 @@ __version__ = "0.1.0"
 RESEARCH_USE_ONLY = "Research use only. Not a medical device: do not use for diagnosis or treatment."
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+def load(path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Predictor:
     """Load an artifact for prediction; see `embedded_vit.runtime.predictor.Predictor`."""
     from embedded_vit.runtime.predictor import Predictor
 
-    return Predictor.load(path, threads=threads)
+    return Predictor.load(path, engine, threads=threads)

@@ -18,6 +18,8 @@ from artifact_fixtures import threshold_graph
 
 import embedded_vit
 from embedded_vit.artifact.manifest import SpacingRange
+from embedded_vit.benchmark.fastest_engine import FastestEngine
+from embedded_vit.cli import main
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
@@ -77,6 +79,22 @@ def test_the_summary_says_volumes_digests_and_use(make_artifact: MakeArtifact, t
     assert summary["forced"] is False
     assert summary["warnings"] == []
     assert summary["seconds"]["segmenting"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked:UserWarning")
+def test_the_fastest_engine_is_told_and_recorded(
+    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("openvino")
+    measured = FastestEngine("openvino", {"onnxruntime": 2.0, "openvino": 1.0})
+    monkeypatch.setattr("embedded_vit.benchmark.fastest_engine.fastest_engine", lambda model, threads: measured)
+    model, scan, mask = make_artifact(), write_ct(tmp_path / "scan.nii.gz"), tmp_path / "mask.nii.gz"
+    command = ["predict", str(model), str(scan), "--engine", "auto", "--threads", "1", "--output", str(mask)]
+    monkeypatch.setattr(sys, "argv", ["embedded-vit", *command])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "engine: openvino (onnxruntime 2.0 ms, openvino 1.0 ms)" in capsys.readouterr().err
+    assert json.loads((tmp_path / "mask.json").read_text())["engine"].startswith("openvino 20")
 
 
 def test_the_mask_does_not_depend_on_how_the_file_is_oriented(make_artifact: MakeArtifact, tmp_path: Path) -> None:

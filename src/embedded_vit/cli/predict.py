@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +20,7 @@ def command(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     threads: int | None = None,
+    engine: Literal["onnxruntime", "openvino", "auto"] = "onnxruntime",
     memory: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -29,6 +31,7 @@ def command(
         scan: A NIfTI file, a TransUNet .h5 file, or a folder of them.
         output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
         threads: Cores to compute on; all by default.
+        engine: What computes; auto measures once for this network and this computer, and says which is fastest.
         memory: What the program may take, for example 400M or 1G. A NIfTI scan that does not fit is segmented from a
             temporary file beside the output, slice by slice, with the same result. Half of the free memory by default.
         force: Segment scans outside what the network was made for; the .json says so.
@@ -43,10 +46,15 @@ def command(
         memory_bytes = parse_bytes(memory)
         spare_address_space()  # before numpy comes with the imports below
 
+    from embedded_vit.benchmark.fastest_engine import fastest_engine
     from embedded_vit.runtime.folder import predict_path
     from embedded_vit.runtime.predictor import Predictor
 
-    predictor = Predictor.load(model, threads=threads)
+    if engine == "auto":
+        choice = fastest_engine(model, threads=threads)
+        print(f"engine: {choice.engine} ({choice})", file=sys.stderr)
+        engine = choice.engine
+    predictor = Predictor.load(model, engine, threads=threads)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         masks = predict_path(
             predictor,

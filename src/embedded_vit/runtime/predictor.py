@@ -29,7 +29,7 @@ from embedded_vit.io.transunet import is_h5_volume, read_h5_volume
 from embedded_vit.labels import LabelSet
 from embedded_vit.runtime.contract import check_channels, violations
 from embedded_vit.runtime.engine import ArtifactEngine
-from embedded_vit.runtime.engines import load_engine
+from embedded_vit.runtime.engines import EngineName, load_engine
 from embedded_vit.runtime.memory import free_bytes, room_below
 from embedded_vit.runtime.segmentation import fill_mask
 from embedded_vit.volume import Mask, Scan, Volume
@@ -51,6 +51,7 @@ class Prediction:
         seconds: Wall time of "reading" and "segmenting".
         model: The artifact's name.
         model_sha256: Of the artifact's file.
+        engine: What computed, and its version.
         input_sha256: Of the scan's file; None where the scan came as a `Volume`.
         forced: Whether the scan is outside the artifact's contract and was segmented nevertheless.
         warnings: What is outside the contract, and what is unsure.
@@ -62,6 +63,7 @@ class Prediction:
     seconds: dict[str, float]
     model: str
     model_sha256: str
+    engine: str
     input_sha256: str | None
     forced: bool
     warnings: tuple[str, ...]
@@ -73,6 +75,7 @@ class Prediction:
             "use": RESEARCH_USE_ONLY,
             "model": self.model,
             "model_sha256": self.model_sha256,
+            "engine": self.engine,
             "input_sha256": self.input_sha256,
             "forced": self.forced,
             "warnings": list(self.warnings),
@@ -109,9 +112,9 @@ class Predictor:
         self._model_sha256 = model_sha256
 
     @classmethod
-    def load(cls, path: str | Path, *, threads: int | None = None) -> Self:
-        """Load and verify an artifact; errors as `load_engine`."""
-        return cls(load_engine(path, threads=threads), sha256_of(path))
+    def load(cls, path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Self:
+        """Load and verify an artifact; arguments and errors as `load_engine`."""
+        return cls(load_engine(path, engine, threads=threads), sha256_of(path))
 
     @property
     def manifest(self) -> Manifest:
@@ -160,6 +163,7 @@ class Predictor:
             seconds={"reading": read - started, "segmenting": segmented - read},
             model=self.manifest.name,
             model_sha256=self._model_sha256,
+            engine=f"{self._engine.name} {self._engine.version}",
             input_sha256=None if isinstance(scan, Volume) else sha256_of(scan),
             forced=bool(problems),
             warnings=tuple(problems) if geometry.orientation_known else (*problems, ORIENTATION_WARNING),
