@@ -32,7 +32,10 @@ class OnnxRuntimeEngine:
         self._source = source
         try:
             self._session = onnxruntime.InferenceSession(
-                graph, sess_options=_session_options(threads, bf16), providers=["CPUExecutionProvider"]
+                graph,
+                sess_options=_session_options(threads, bf16),
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # to the same provider, with a notice on the standard output
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise FileFormatError(

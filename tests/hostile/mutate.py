@@ -1,0 +1,108 @@
+"""Damaged files by the thousand, read in a process of its own: a crash there ends no test run and names its file.
+
+    python tests/hostile/mutate.py KIND SEED COUNT FOLDER
+
+writes what went wrong, a line each, and the number of the file at work into FOLDER/at-work, for whoever finds the
+process dead.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from artifact_fixtures import threshold_graph, threshold_manifest
+
+from embedded_vit.artifact.manifest import sealed
+from embedded_vit.artifact.onnx_file import graph_digest
+from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.runtime.engines import load_engine
+from embedded_vit.runtime.predictor import read_scan
+
+SECONDS_LIMIT = 2.0
+EXTREMES = (0, 1, 0x7F, 0x80, 0xFF)
+
+
+def mutated(content: bytes, random: np.random.Generator) -> bytes:
+    """Flip bits, overwrite, cut, insert, repeat or truncate, once or a few times."""
+    damaged = bytearray(content)
+    for _ in range(int(random.integers(1, 5))):
+        if not damaged:
+            break
+        start = int(random.integers(len(damaged)))
+        stop = min(len(damaged), start + int(random.integers(1, 17)))
+        match random.integers(6):
+            case 0:
+                damaged[start] ^= 1 << int(random.integers(8))
+            case 1:
+                damaged[start:stop] = bytes([random.choice(EXTREMES)]) * (stop - start)
+            case 2:
+                del damaged[start:stop]
+            case 3:
+                damaged[start:start] = random.bytes(stop - start)
+            case 4:
+                damaged[start:start] = damaged[start:stop]
+            case _:
+                del damaged[start:]
+    return bytes(damaged)
+
+
+def damaged_artifact(random: np.random.Generator) -> tuple[str, bytes]:
+    """An artifact damaged as it lies, or one whose graph was damaged before it was sealed: its digests are right."""
+    graph = threshold_graph().SerializeToString()
+    if random.random() < 0.5:
+        return "model.onnx", mutated(sealed(graph, threshold_manifest(graph)), random)
+    for _ in range(20):
+        damaged = mutated(graph, random)
+        try:
+            return "model.onnx", sealed(damaged, threshold_manifest(graph, graph_sha256=graph_digest(damaged)))
+        except ValueError:  # no protobuf any more
+            continue
+    return "model.onnx", damaged
+
+
+def damaged_scan(random: np.random.Generator) -> tuple[str, bytes]:
+    """A NIfTI file damaged as it lies, or damaged and then compressed: its checksum is right."""
+    image = nibabel.Nifti1Image(random.normal(0, 300, (7, 6, 5)).astype(np.int16), np.diag([-1.5, -1.5, 4, 1]))
+    plain = image.to_bytes()
+    match random.integers(3):
+        case 0:
+            return "scan.nii", mutated(plain[:352], random) + plain[352:]
+        case 1:
+            return "scan.nii.gz", gzip.compress(mutated(plain[:352], random) + plain[352:])
+        case _:
+            return "scan.nii.gz", mutated(gzip.compress(plain), random)
+
+
+def main() -> None:
+    [kind, seed, count, folder] = sys.argv[1:]
+    damage, read = {
+        "artifact": (damaged_artifact, lambda path: load_engine(path, threads=1)),
+        "scan": (damaged_scan, read_scan),
+    }[kind]
+    accepted = 0
+    for number in range(int(count)):
+        name, content = damage(np.random.default_rng((int(seed), number)))
+        path = Path(folder, name)
+        path.write_bytes(content)
+        Path(folder, "at-work").write_text(str(number))
+        begin = time.perf_counter()
+        try:
+            read(path)
+            accepted += 1
+        except EmbeddedVitError as error:
+            if "\n" in str(error):
+                print(f"{number}: more than one line: {error!r}")
+        except BaseException as error:
+            print(f"{number}: {type(error).__name__}: {error}")
+        if (seconds := time.perf_counter() - begin) > SECONDS_LIMIT:
+            print(f"{number}: {seconds:.1f} seconds")
+    print(f"accepted: {accepted}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

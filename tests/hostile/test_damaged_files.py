@@ -1,0 +1,25 @@
+"""Thousands of damaged files: each is refused in one line, at once, and none takes the program down."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COUNT = int(os.environ.get("DAMAGED_FILES", "5000"))
+
+
+@pytest.mark.parametrize("kind", ["artifact", "scan"])
+def test_damaged_files_get_one_line_at_once(kind: str, tmp_path: Path) -> None:
+    mutate = Path(__file__).with_name("mutate.py")
+    environment = os.environ | {"PYTHONPATH": str(mutate.parents[1])}
+    command = [sys.executable, str(mutate), kind, "0", str(COUNT), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    at_work = (tmp_path / "at-work").read_text()
+    assert done.returncode == 0, f"died at file {at_work}: {done.stderr[-1000:]}"
+    assert done.stdout == ""
+    assert at_work == str(COUNT - 1)
+    assert 0 < int(done.stderr.rpartition("accepted: ")[2]) < COUNT  # some damage does not show, most does
