@@ -1,15 +1,17 @@
 # make setup   the full environment in .venv        make test   every test
 # make demo    train, export, predict, report       make lint   ruff and mypy
 # make bench   the figures of the README            DATA=DIR    your own data set for the demo
+# make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
 PYTHON ?= python3
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 DATA ?=
 OPTIONS ?=
+MODELS ?= runs/demo/model.onnx runs/demo/small/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench paper-table
+.PHONY: setup demo test lint bench arm64 paper-table
 
 setup: .venv/ready
 
@@ -32,6 +34,9 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/training.py
+
+arm64: setup
+	$(BIN)/python benchmarks/arm64.py $(MODELS)
 
 paper-table: setup
 	$(if $(DATA),,$(error say where the data set is: make paper-table DATA=DIR))

@@ -1,0 +1,154 @@
+"""Predicts on an emulated ARM computer and compares with this one: the masks, the wheels, the installed size.
+
+    sudo python benchmarks/arm64.py MODEL [MODEL ...] [--scan SCAN] [--folder build/arm64]
+
+Builds an arm64 Debian in FOLDER/root with debootstrap and qemu-user-static, installs the base package from its aarch64
+wheels, and lets it segment SCAN with every artifact, for example one of each precision. The time under emulation is no
+speed of any ARM computer, so none is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from machine import describe_machine
+
+from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+from embedded_vit.errors import EmbeddedVitError, InputError
+from embedded_vit.io.nifti import read_labels, write_volume
+from embedded_vit.runtime.predictor import Predictor
+
+SUITE, PYTHON = "bookworm", "3.11"  # Debian's, and its Python
+MIRROR = "http://deb.debian.org/debian"
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+ENVIRONMENT = "/opt/embedded-vit"  # inside the root
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+QEMU_DESCRIPTION = Path("/usr/share/binfmts/qemu-aarch64")
+LEAST_EQUAL = 0.9999  # of all voxels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    parser.add_argument("--scan", type=Path, help="NIfTI or TransUNet h5; by default a phantom of 8 x 512 x 512 voxels")
+    parser.add_argument("--folder", type=Path, default=Path("build/arm64"))
+    arguments = parser.parse_args()
+    check_tools()
+    root = arguments.folder.resolve() / "root"
+    scan = arguments.scan or phantom_scan(arguments.folder / "scan.nii.gz")
+    build_root(root)
+    install(root, arguments.folder.resolve() / "wheels")
+    print(describe_machine())
+    print(f"beside it: {in_root(root, 'uname', '-m')}, Debian {SUITE}, emulated; {versions_in(root)}; {scan.name}")
+    print("\n| model | precision | labels equal | voxels that differ |\n|---|---|---|---|")
+    equal = [compare(root, model, scan, arguments.folder) for model in arguments.models]
+    print("\n| installed in site-packages | MB |\n|---|---|")
+    for name, size_bytes in installed_sizes(root):
+        print(f"| {name} | {size_bytes / 1e6:.1f} |")
+    if min(equal) < LEAST_EQUAL:
+        sys.exit(f"arm64.py: labels differ in more than {1 - LEAST_EQUAL:.2%} of the voxels")
+
+
+def check_tools() -> None:
+    """Refuse to begin without root's rights, debootstrap and qemu; let the kernel run ARM programs by qemu."""
+    if os.geteuid() != 0 or not shutil.which("debootstrap") or not QEMU_DESCRIPTION.is_file():
+        raise InputError("needs root and two packages: sudo apt install debootstrap qemu-user-static")
+    if not (BINFMT / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "none", str(BINFMT)], check=True)
+    if not (BINFMT / "qemu-aarch64").exists():
+        described = dict(line.split(maxsplit=1) for line in QEMU_DESCRIPTION.read_text().splitlines() if " " in line)
+        entry = f":qemu-aarch64:M::{described['magic']}:{described['mask']}:{described['interpreter']}:PF"
+        (BINFMT / "register").write_text(entry)
+
+
+def phantom_scan(path: Path) -> Path:
+    """A patient who does not exist."""
+    scan, _ = make_phantom(0, settings=PhantomSettings(size=512, slices=8))
+    write_volume(path, scan, overwrite=True)
+    return path
+
+
+def build_root(root: Path) -> None:
+    """A Debian with Python, if there is none yet."""
+    if (root / "usr/bin/python3").exists() and not (root / "debootstrap").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    packages = "--include=python3,python3-venv"
+    subprocess.run(["debootstrap", "--arch=arm64", "--variant=minbase", packages, SUITE, str(root), MIRROR], check=True)
+
+
+def install(root: Path, wheels: Path) -> None:
+    """The base package from wheels alone, which are fetched here and installed there."""
+    shutil.rmtree(wheels, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "-qq"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), "."], check=True)
+    platforms = [f"--platform={platform}" for platform in PLATFORMS]
+    [ours] = wheels.glob("embedded_vit-*.whl")
+    where = [f"--python-version={PYTHON}", "--only-binary=:all:", "--dest", str(wheels)]
+    subprocess.run([*pip, "download", *platforms, *where, str(ours)], check=True)
+    inside = root / "wheels"
+    shutil.rmtree(inside, ignore_errors=True)
+    shutil.copytree(wheels, inside)
+    shutil.rmtree(root / ENVIRONMENT[1:], ignore_errors=True)
+    in_root(root, "python3", "-m", "venv", ENVIRONMENT)
+    pip_inside = f"{ENVIRONMENT}/bin/pip"
+    in_root(root, pip_inside, "install", "--quiet", "--no-index", "--find-links", "/wheels", "embedded-vit")
+
+
+def compare(root: Path, artifact: Path, scan: Path, folder: Path) -> float:
+    """Segment here and there; print a row and return the part of the voxels that agree."""
+    here, there = folder / "here.nii.gz", root / "mask.nii.gz"
+    predictor = Predictor.load(artifact, threads=1)
+    predictor.predict(scan, force=True).save(here, overwrite=True)
+    for name in ("mask.nii.gz", "mask.json"):
+        (root / name).unlink(missing_ok=True)
+    shutil.copy(artifact, root / "model.onnx")
+    inside = f"/{scan.name}"
+    shutil.copy(scan, root / scan.name)
+    command = (f"{ENVIRONMENT}/bin/embedded-vit", "predict", "/model.onnx", inside, "--threads", "1", "--force")
+    in_root(root, *command, "--output", "/mask.nii.gz")
+    ours, theirs = read_labels(here).array, read_labels(there).array
+    differing = int((ours != theirs).sum())
+    equal = 1 - differing / ours.size
+    print(f"| {predictor.manifest.name} | {predictor.manifest.precision} | {equal:.5%} | {differing} of {ours.size} |")
+    return equal
+
+
+def versions_in(root: Path) -> str:
+    """The libraries that decide a mask."""
+    program = "import onnxruntime, numpy; print('onnxruntime', onnxruntime.__version__, 'numpy', numpy.__version__)"
+    return in_root(root, f"{ENVIRONMENT}/bin/python", "-c", program)
+
+
+def installed_sizes(root: Path) -> list[tuple[str, int]]:
+    """All of site-packages, pip left out, and its largest parts."""
+    [packages] = (root / ENVIRONMENT[1:]).glob("lib/python3*/site-packages")
+    sizes = {
+        entry.name: sum(path.stat().st_size for path in [entry, *entry.rglob("*")] if path.is_file())
+        for entry in packages.iterdir()
+        if not entry.name.startswith(("pip", "setuptools"))
+    }
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:6]
+    return [("everything", int(np.sum(list(sizes.values())))), *largest]
+
+
+def in_root(root: Path, *command: str) -> str:
+    """Run a program of the emulated computer."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["chroot", str(root), *command], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise InputError(f"{' '.join(command)}: failed in the emulated computer: {done.stderr.strip()[-500:]}")
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EmbeddedVitError as error:
+        sys.exit(f"arm64.py: {error}")
