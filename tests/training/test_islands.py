@@ -32,18 +32,20 @@ def slices() -> SliceSet:
 
 def test_structures_in_few_pieces_are_named_with_the_smallest(slices: SliceSet) -> None:
     found = find_postprocessing(slices, CASES, LABELS).smallest_component
-    assert found == {"liver": 1.0, "kidneys": pytest.approx(0.5 * 2 / 3, abs=1e-3)}
+    assert found == {"liver": 0.2, "kidneys": pytest.approx(0.2 * 2 / 3, abs=1e-3)}
 
 
 def test_a_few_stray_voxels_do_not_count(slices: SliceSet) -> None:
     slices.labels[0, 30, 2] = 1
-    assert find_postprocessing(slices, CASES, LABELS).smallest_component["liver"] == 1.0
+    assert find_postprocessing(slices, CASES, LABELS).smallest_component["liver"] == 0.2
 
 
 def test_only_the_named_cases_are_looked_at(slices: SliceSet) -> None:
-    slices.labels[10:, 2:14, 7:9] = 0  # the last patient's liver falls in two
-    assert find_postprocessing(slices, CASES[:5], LABELS).smallest_component["liver"] == 1.0
-    assert find_postprocessing(slices, CASES, LABELS).smallest_component["liver"] == pytest.approx(0.5, abs=1e-3)
+    slices.labels[10:, 2:14, 6:9] = 0  # the last patient's liver falls in two, 4 and 5 columns wide
+    assert find_postprocessing(slices, CASES[:5], LABELS).smallest_component["liver"] == 0.2
+    assert find_postprocessing(slices, CASES, LABELS).smallest_component["liver"] == pytest.approx(
+        0.2 * 4 / 5, abs=1e-3
+    )
 
 
 def test_few_cases_say_nothing(slices: SliceSet) -> None:
@@ -57,5 +59,5 @@ def test_masks_of_noise_say_nothing(slices: SliceSet, monkeypatch: pytest.Monkey
 
 def test_shares_follow_the_labels(slices: SliceSet) -> None:
     assert find_postprocessing(slices, CASES, LABELS).smallest_shares(LABELS) == pytest.approx(
-        [1, 1 / 3, 0, 0], abs=1e-3
+        [1 / 5, 2 / 15, 0, 0], abs=1e-3
     )

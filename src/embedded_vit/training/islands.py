@@ -17,7 +17,7 @@ __all__ = ["find_postprocessing"]
 LEAST_CASES = 5  # with a structure: what fewer patients have in common may be chance
 STRAY = 0.01  # part of a structure's voxels that may lie astray without counting as a component of it
 LEAST_SHARE = 0.05  # a structure that needs smaller components lies in many pieces, as tumours do
-MARGIN = 0.5  # of the smallest component seen, where a structure may have several: another patient's may be smaller
+MARGIN = 0.2  # of that share: another patient's may be smaller, and a network may tear a structure into pieces
 
 
 def find_postprocessing(slices: SliceSet, names: Sequence[str], labels: LabelSet) -> Postprocessing:
@@ -42,15 +42,15 @@ def find_postprocessing(slices: SliceSet, names: Sequence[str], labels: LabelSet
             needed[label].append(_smallest_needed(sizes))
     smallest = {label.name: min(needed[label.id]) for label in labels.labels if len(needed[label.id]) >= LEAST_CASES}
     return Postprocessing(
-        smallest_component={name: round(share, 3) for name, share in smallest.items() if share >= LEAST_SHARE}
+        smallest_component={name: round(MARGIN * share, 3) for name, share in smallest.items() if share >= LEAST_SHARE}
     )
 
 
 def _smallest_needed(sizes: NDArray[np.int64]) -> float:
-    """The share of the largest component that a component must have: 1 where the largest alone is the structure.
+    """The smallest component that belongs to a structure, as a share of its largest: 1 where it lies in one piece.
 
     Args:
         sizes: Voxels of each component, the largest first.
     """
     last = int(np.searchsorted(np.cumsum(sizes), (1 - STRAY) * sizes.sum()))  # all up to it leave but stray voxels out
-    return 1.0 if last == 0 else MARGIN * float(sizes[last] / sizes[0])
+    return float(sizes[last] / sizes[0])
