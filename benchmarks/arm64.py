@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
+from installed_size import print_installed_size
 from machine import describe_machine
 
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
@@ -48,9 +48,7 @@ def main() -> None:
     print(f"beside it: {in_root(root, 'uname', '-m')}, Debian {SUITE}, emulated; {versions_in(root)}; {scan.name}")
     print("\n| model | precision | labels equal | voxels that differ |\n|---|---|---|---|")
     equal = [compare(root, model, scan, arguments.folder) for model in arguments.models]
-    print("\n| installed in site-packages | MB |\n|---|---|")
-    for name, size_bytes in installed_sizes(root):
-        print(f"| {name} | {size_bytes / 1e6:.1f} |")
+    print_installed_size(root / ENVIRONMENT[1:])
     if min(equal) < LEAST_EQUAL:
         sys.exit(f"arm64.py: labels differ in more than {1 - LEAST_EQUAL:.2%} of the voxels")
 
@@ -124,18 +122,6 @@ def versions_in(root: Path) -> str:
     """The libraries that decide a mask."""
     program = "import onnxruntime, numpy; print('onnxruntime', onnxruntime.__version__, 'numpy', numpy.__version__)"
     return in_root(root, f"{ENVIRONMENT}/bin/python", "-c", program)
-
-
-def installed_sizes(root: Path) -> list[tuple[str, int]]:
-    """All of site-packages, pip left out, and its largest parts."""
-    [packages] = (root / ENVIRONMENT[1:]).glob("lib/python3*/site-packages")
-    sizes = {
-        entry.name: sum(path.stat().st_size for path in [entry, *entry.rglob("*")] if path.is_file())
-        for entry in packages.iterdir()
-        if not entry.name.startswith(("pip", "setuptools"))
-    }
-    largest = sorted(sizes.items(), key=lambda item: -item[1])[:6]
-    return [("everything", int(np.sum(list(sizes.values())))), *largest]
 
 
 def in_root(root: Path, *command: str) -> str:
