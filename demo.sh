@@ -19,11 +19,11 @@ scan=$(find "$data/test_vol_h5" "$data/imagesTs" "$data/imagesTr" -type f 2>/dev
 embedded-vit predict "$out/model.onnx" "$scan" --output "$out/mask.nii.gz"
 embedded-vit evaluate "$out/model.onnx" --data "$data" --output "$out/evaluation"
 embedded-vit compress "$out/run" --recipe recipes/quick.yaml --output "$out/small"
-embedded-vit report "$out/run" "$out/small" --output "$out/report.html"
+embedded-vit report "$out/small" --output "$out/report.html"
 
 echo
 echo "artifact   $out/model.onnx"
 echo "mask       $out/mask.nii.gz (volumes in $out/mask.json)"
 echo "evaluation $out/evaluation/report.html"
 echo "small      $out/small/model.onnx"
-echo "report     $out/report.html (both networks side by side)"
+echo "report     $out/report.html (before and after compression)"
