@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.benchmark.latency import example_image
 from embedded_vit.benchmark.single_stream import Query
-from embedded_vit.preprocessing import Grid, Intensities, network_inputs
+from embedded_vit.preprocessing import Grid, Intensities
 from embedded_vit.runtime.engine import ArtifactEngine
-from embedded_vit.runtime.segmentation import label_slice, segment
+from embedded_vit.runtime.segmentation import label_slices, segment
 from embedded_vit.volume import Volume
 
 __all__ = ["STREAMED_SLICES", "Scope", "Workload", "generated_scan", "make_workload", "scan_of_data_set"]
@@ -76,8 +76,7 @@ def _labelled_slices(upright: Volume, engine: ArtifactEngine) -> Iterator[NDArra
     preprocessing = engine.manifest.preprocessing
     grid, intensities = Grid.of(upright, preprocessing), Intensities.of(upright, preprocessing)
     while True:
-        for image in network_inputs(upright, preprocessing, intensities=intensities, grid=grid):
-            yield label_slice(engine.run(image[None])[0], grid)
+        yield from label_slices(upright, preprocessing, engine, intensities=intensities, grid=grid)
 
 
 def generated_scan(manifest: Manifest) -> tuple[Volume, str]:

@@ -14,10 +14,10 @@ from embedded_vit.errors import ContractError
 from embedded_vit.runtime.engine import Engine
 from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
+from embedded_vit.runtime.trial import MAXIMUM_DISAGREEMENT
 
 __all__ = ["BackendReport", "check_backends"]
 
-MAXIMUM_BACKEND_DISAGREEMENT = 5e-3  # of all pixels: roundings differ, and an integer network answers in steps
 REPEATS, SECONDS_LIMIT = 15, 30.0
 
 
@@ -83,7 +83,7 @@ def _openvino(
         engine = OpenVinoEngine(graph, threads=threads, low_precision_transforms=transforms)
         disagreement = compare(engine, reference, images).label_disagreement
         nearest = min(nearest, disagreement)
-        if disagreement <= MAXIMUM_BACKEND_DISAGREEMENT and _repeats(engine, images):
+        if disagreement <= MAXIMUM_DISAGREEMENT and _repeats(engine, images):
             return how, disagreement, engine
     return "not at all", nearest, None
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
+from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network_inputs
 from embedded_vit.runtime.components import Components, Runs
 from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 
 if TYPE_CHECKING:
     from embedded_vit.runtime.engine import Engine
 
-__all__ = ["fill_mask", "label_slice", "segment"]
+__all__ = ["fill_mask", "label_slice", "label_slices", "segment"]
 
 
 def segment(
@@ -57,10 +57,8 @@ def fill_mask(
     """Segment a scan, in memory or on the disk, into its `empty_mask()`; further arguments as `segment`."""
     upright_scan = scan.reoriented(preprocessing.orientation)
     upright_mask = mask.reoriented(preprocessing.orientation)  # a view: what is put here lands in `mask`
-    grid = Grid.of(upright_scan, preprocessing)
     components = Components() if any(smallest_shares) else None
-    for index, image in enumerate(network_inputs(upright_scan, preprocessing, grid=grid)):
-        labels = label_slice(engine.run(image[None])[0], grid)
+    for index, labels in enumerate(label_slices(upright_scan, preprocessing, engine)):
         upright_mask.put(index, labels)
         if components is not None:
             components.add(labels)
@@ -78,6 +76,26 @@ def _remove(mask: Mask, islands: Sequence[Runs]) -> None:
             for row, begin, end, _ in runs:
                 labels[row, begin:end] = 0
             mask.put(index, labels)
+
+
+def label_slices(
+    upright: Scan,
+    preprocessing: Preprocessing,
+    engine: Engine,
+    *,
+    intensities: Intensities | None = None,
+    grid: Grid | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Segment a scan in training orientation; yields (rows, columns) uint8 for every slice, upwards.
+
+    Args:
+        upright: The scan.
+        preprocessing, engine: As `segment` takes them.
+        intensities, grid: The scan's, where they are there already.
+    """
+    grid = grid or Grid.of(upright, preprocessing)
+    for image in network_inputs(upright, preprocessing, intensities=intensities, grid=grid):
+        yield label_slice(engine.run(image[None])[0], grid)
 
 
 def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:

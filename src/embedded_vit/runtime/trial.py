@@ -20,7 +20,7 @@ from embedded_vit.preprocessing import Grid, Preprocessing
 from embedded_vit.provenance import processor_name
 from embedded_vit.runtime.graph_engines import EngineName, installed_engines, make_graph_engine
 
-__all__ = ["Trial", "example_images", "tried", "try_here"]
+__all__ = ["MAXIMUM_DISAGREEMENT", "Trial", "example_images", "tried", "try_here"]
 
 TRIALS = "engine-trials"  # the file of the cache
 SECONDS_LIMIT = 300
