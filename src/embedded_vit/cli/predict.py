@@ -46,11 +46,12 @@ def command(
         memory_bytes = parse_bytes(memory)
         spare_address_space()  # before numpy comes with the imports below
 
-    from embedded_vit.benchmark.fastest_engine import fastest_engine
     from embedded_vit.runtime.folder import predict_path
     from embedded_vit.runtime.predictor import Predictor
 
     if engine == "auto":
+        from embedded_vit.benchmark.fastest_engine import fastest_engine
+
         choice = fastest_engine(model, threads=threads)
         print(f"engine: {choice.engine} ({choice})", file=sys.stderr)
         engine = choice.engine

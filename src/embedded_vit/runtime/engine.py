@@ -56,7 +56,7 @@ class ArtifactEngine:
     Args:
         graph: The artifact's graph.
         manifest: What the artifact says of it.
-        name: Of the engine, one of `embedded_vit.runtime.engines.ENGINES`.
+        name: Of the engine, one of `embedded_vit.runtime.graph_engines.ENGINES`.
         source: The artifact's path, for messages.
 
     Raises:
