@@ -72,21 +72,28 @@ class PatchExpanding(nn.Module):
         self.expand = nn.Linear(in_channels, scale * scale * out_channels, bias=False)
         self.norm = nn.LayerNorm(out_channels)
 
-    def forward(self, tokens: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    def forward(
+        self, tokens: Tensor, size: tuple[int, int], head: nn.Module | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
         """Expand tokens.
 
         Args:
             tokens: (B, N, C).
             size: (H, W) with H x W = N.
+            head: A layer for every expanded token, out_channels -> D. It comes before the tokens change places,
+                because so many more channels would have to move.
 
         Returns:
-            Tokens (B, scale² N, out_channels) and their size (scale H, scale W).
+            Tokens (B, scale² N, out_channels or D) and their size (scale H, scale W).
         """
         scale, (height, width) = self.scale, size
         batch = tokens.shape[0]
         expanded = self.expand(tokens)  # (B, N, row * column * channel)
+        tokens = self.norm(expanded.unflatten(2, (scale * scale, -1)))  # (B, N, row * column, channel)
+        if head is not None:
+            tokens = head(tokens)
         # Rows of a patch change places with the patches of a row; four dimensions are all that some engines take.
-        rows = expanded.reshape(batch * height, width, scale, -1)  # (B H, W, row, column * channel)
+        rows = tokens.reshape(batch * height, width, scale, -1)  # (B H, W, row, column * channel)
         rows = rows.transpose(1, 2)  # (B H, row, W, column * channel)
-        tokens = rows.reshape(batch, scale * height * scale * width, -1)  # (B, scale H * scale W, channel)
-        return self.norm(tokens), (scale * height, scale * width)
+        tokens = rows.reshape(batch, scale * height * scale * width, tokens.shape[3])  # (B, scale² N, channel)
+        return tokens, (scale * height, scale * width)

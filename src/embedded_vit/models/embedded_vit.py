@@ -88,8 +88,8 @@ class EmbeddedViT(nn.Module):
         tokens, size = self.expand(*skips.pop())
         for stage in self.decoder:
             skip, size = skips.pop()
-            tokens, size = stage(tokens, skip, size)
-        return tokens_to_image(self.head(tokens), size)
+            tokens, size = stage(tokens, skip, size, head=None if skips else self.head)
+        return tokens_to_image(tokens, size)
 
 
 class EncoderStage(nn.Module):
@@ -121,13 +121,18 @@ class DecoderStage(nn.Module):
         self.blocks = nn.ModuleList(DualBlock(width, hidden, mixing) for _ in range(2))
         self.expand = PatchExpanding(width, width if finest else width // 2, scale=4 if finest else 2)
 
-    def forward(self, below: Tensor, skip: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens from below (B, N, below), the skip (B, N, width), (H, W) -> expanded tokens and their size."""
+    def forward(
+        self, below: Tensor, skip: Tensor, size: tuple[int, int], head: nn.Module | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens from below (B, N, below), the skip (B, N, width), (H, W) -> expanded tokens and their size.
+
+        `head` is applied to every expanded token, as in `PatchExpanding`.
+        """
         tokens = self.cross_attention(self.linear_below(below), skip, size)  # (B, N, 2 width)
         tokens = self.linear_joined(tokens)  # (B, N, width)
         for block in self.blocks:
             tokens = block(tokens, size)
-        return self.expand(tokens, size)
+        return self.expand(tokens, size, head)
 
 
 def check_image_size(height: int, width: int, *, stages: int) -> None:
