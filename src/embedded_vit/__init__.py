@@ -2,7 +2,7 @@
 
 The Python API is three lines and needs no PyTorch::
 
-    predictor = embedded_vit.load("model.onnx")
+    predictor = embedded_vit.load("model.onnx")  # or the name of a built-in model
     prediction = predictor.predict("scan.nii.gz")
     prediction.save("mask.nii.gz")
 """
@@ -24,8 +24,14 @@ __version__ = "0.1.0"
 RESEARCH_USE_ONLY = "Research use only. Not a medical device: do not use for diagnosis or treatment."
 
 
-def load(path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Predictor:
-    """Load an artifact for prediction; see `embedded_vit.runtime.predictor.Predictor`."""
+def load(model: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Predictor:
+    """Load an artifact for prediction.
+
+    Args:
+        model: An artifact's path, or the name of a built-in model; see `embedded_vit.builtin.resolve.model_path`.
+        engine, threads: As `embedded_vit.runtime.predictor.Predictor.load` takes them.
+    """
+    from embedded_vit.builtin.resolve import model_path
     from embedded_vit.runtime.predictor import Predictor
 
-    return Predictor.load(path, engine, threads=threads)
+    return Predictor.load(model_path(model), engine, threads=threads)

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 
 def command(
-    model: Path,
-    model_b: Path | None = None,
+    model: str,
+    model_b: str | None = None,
     /,
     *,
     threads: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
@@ -24,7 +24,8 @@ def command(
     """Measure latency, cold start, memory, size, operations and energy of one model, or of two in turns.
 
     Args:
-        model: An .onnx file made by `embedded-vit export`; with two models the reference, best a float32 one.
+        model: An .onnx file made by `embedded-vit export`, or the name of a built-in model; with two models the
+            reference, best a float32 one.
         model_b: Another one, measured in turns with the first and compared pair by pair.
         threads: Numbers of cores to compute on, for example 1 2; all cores by default.
         engine: What computes; auto takes the fastest for each model.
@@ -39,12 +40,13 @@ def command(
     from embedded_vit.benchmark.result import check_output, save_result
     from embedded_vit.benchmark.result_table import result_text
     from embedded_vit.benchmark.run import benchmark
+    from embedded_vit.builtin.resolve import model_path
 
     if output is not None:
         check_output(output, overwrite=overwrite)
     with Console(stderr=True).status("reading the models") as status:
         result = benchmark(
-            [model] if model_b is None else [model, model_b],
+            [model_path(each) for each in (model, model_b) if each is not None],
             threads=threads,
             engine=engine,
             data=data,

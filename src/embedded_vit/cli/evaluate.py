@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 
 def command(
-    model: Path,
+    model: str,
     /,
     *,
     data: Path,
@@ -21,16 +21,17 @@ def command(
     """Score a run or an artifact on labelled cases; writes cases.csv, metrics.json and report.html.
 
     Args:
-        model: Run folder of `train`, or artifact of `export`.
+        model: Run folder of `train`, artifact of `export`, or the name of a built-in model.
         data: Data set with the model's structures, in any known layout.
         output: Folder to write into; must not hold results.
         split: Which cases of the model's own split; "all" takes every case of the folder.
         protocol: strict measures in mm and gives nothing for what is not there; transunet is the published convention.
         threads: CPU threads; all cores by default.
     """
+    from embedded_vit.builtin.resolve import model_path
     from embedded_vit.evaluation.evaluate import REPORT_FILE, evaluate
     from embedded_vit.evaluation.table import text_table
 
-    evaluation = evaluate(model, data, output=output, subset=split, protocol=protocol, threads=threads)
+    evaluation = evaluate(model_path(model), data, output=output, subset=split, protocol=protocol, threads=threads)
     print(text_table(evaluation))
     print(f"report: {output / REPORT_FILE}")

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from embedded_vit.cli.options import NetworkOptions
 
 
 def command(
-    model: Path | None = None, /, *, options: NetworkOptions | None = None, classes: int = 9, input_channels: int = 1
+    model: str | None = None, /, *, options: NetworkOptions | None = None, classes: int = 9, input_channels: int = 1
 ) -> None:
     """Show what a network is and what it costs, before and after folding.
 
     Args:
-        model: A run folder or an artifact; without one, a network is described by the options.
+        model: A run folder, an artifact or the name of a built-in model; without one, the options describe a network.
         classes: Classes, background included.
         input_channels: Channels of the image; 1 is a grey image, 3 are three context slices.
     """
-    if model is not None and model.is_file():
+    from embedded_vit.builtin.resolve import model_path
+
+    path = None if model is None else model_path(model)
+    if path is not None and path.is_file():
         from embedded_vit.runtime.engines import load_engine
 
-        print(load_engine(model).manifest.model_dump_json(indent=1))
+        print(load_engine(path).manifest.model_dump_json(indent=1))
         return
     from embedded_vit.benchmark.complexity import complexity
     from embedded_vit.models.registry import network_config
     from embedded_vit.training.checkpoint import read_run_config
 
-    if model is not None:
-        run = read_run_config(model)
+    if path is not None:
+        run = read_run_config(path)
         config, input_channels = run.network, run.preprocessing.input_channels
     else:
         options = options or NetworkOptions()

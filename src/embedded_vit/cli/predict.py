@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Path,
+    model: str,
     scan: Path,
     /,
     *,
@@ -27,7 +27,7 @@ def command(
     """Segment a scan, or a folder of scans, with an exported network. Research use only.
 
     Args:
-        model: An .onnx file made by `embedded-vit export`.
+        model: An .onnx file made by `embedded-vit export`, or the name of a built-in model.
         scan: A NIfTI file, a TransUNet .h5 file, or a folder of them.
         output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
         threads: Cores to compute on; all by default.
@@ -46,16 +46,18 @@ def command(
         memory_bytes = parse_bytes(memory)
         spare_address_space()  # before numpy comes with the imports below
 
+    from embedded_vit.builtin.resolve import model_path
     from embedded_vit.runtime.folder import predict_path
     from embedded_vit.runtime.predictor import Predictor
 
+    artifact = model_path(model)
     if engine == "auto":
         from embedded_vit.benchmark.fastest_engine import fastest_engine
 
-        choice = fastest_engine(model, threads=threads)
+        choice = fastest_engine(artifact, threads=threads)
         print(f"engine: {choice.engine} ({choice})", file=sys.stderr)
         engine = choice.engine
-    predictor = Predictor.load(model, engine, threads=threads)
+    predictor = Predictor.load(artifact, engine, threads=threads)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         masks = predict_path(
             predictor,

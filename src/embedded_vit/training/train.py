@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from embedded_vit.datasets import open_data_set
-from embedded_vit.datasets.data_set import DataSet, make_split
+from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
@@ -81,6 +81,7 @@ def train(
     training: TrainingConfig,
     context_slices: int = 1,
     validation_cases: int | None = None,
+    split: Split | None = None,
     resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
@@ -93,6 +94,7 @@ def train(
         network, measures, context_slices: As `plan` takes them.
         training: The training settings.
         validation_cases: As `make_split` takes them.
+        split: Who trains, selects and tests; by default what `make_split` makes of the seed and `validation_cases`.
         resume: Whether to go on with the run in `output`, whose settings must be the same.
         device: Where to train.
         threads: CPU threads; PyTorch's choice when None.
@@ -115,7 +117,7 @@ def train(
             data_set, network=network, measures=measures or {}, training=training, context_slices=context_slices
         )
         _check_output(output, config, resume)
-        split = make_split(data_set, seed=training.seed, validation_cases=validation_cases)
+        split = split or make_split(data_set, seed=training.seed, validation_cases=validation_cases)
         slices = _prepare(data_set, sorted(split.train + split.validation), config, output, processes)
         if training.recipe == "modern":
             postprocessing = find_postprocessing(slices, split.train, data_set.labels)

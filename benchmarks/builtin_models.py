@@ -1,0 +1,336 @@
+"""Trains the built-in models, measures them, and puts them into the package: one command reproduces a model.
+
+    python benchmarks/builtin_models.py NAME [NAME ...] --data DATA --output FOLDER [--experiments split all]
+
+`MODELS` and `TRAININGS` below say everything. A training has several experiments: `split`, in which the data set's own
+test patients test; `fold-1` to `fold-K`, in which every patient tests once; and `all`, in which none does, and whose
+weights are shipped. What is done is read and what was killed goes on:
+
+    FOLDER/TRAINING/EXPERIMENT/run/                 of the training, which models that differ in compression share
+    FOLDER/TRAINING/EXPERIMENT/MODEL/model.onnx     the exported file; compression/ beside it where there was any
+    FOLDER/TRAINING/EXPERIMENT/MODEL/evaluation/    of that file on the experiment's test patients
+
+When `all` is among the experiments, the model is installed with the figures of all others that were evaluated. The data
+stay where they are; prepared slices lie in FOLDER while a training runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from builtin_figures import pooled_figures
+
+from embedded_vit.artifact.export import export
+from embedded_vit.artifact.manifest import SpacingRange, read_artifact, sealed
+from embedded_vit.builtin import index
+from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts
+from embedded_vit.compression.compress import compress
+from embedded_vit.compression.recipe import Recipe
+from embedded_vit.config import nearest_name
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet, Split, make_split
+from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError
+from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
+from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.training.checkpoint import STATE, read_record, read_run_config
+from embedded_vit.training.settings import RunConfig, TrainingConfig
+from embedded_vit.training.train import plan, train
+
+SPLIT, ALL = "split", "all"
+
+BTCV = DataSource(
+    name="BTCV abdominal CT, in TransUNet's preprocessing",
+    licence="CC BY 4.0",
+    licence_address="https://creativecommons.org/licenses/by/4.0/",
+    attribution='Landman et al., "Multi-Atlas Labeling Beyond the Cranial Vault", MICCAI 2015, '
+    "https://doi.org/10.7303/syn3193805; as prepared by Chen et al., arXiv:2102.04306",
+)
+HIPPOCAMPUS = DataSource(
+    name="Medical Segmentation Decathlon, task 4, hippocampus in MR",
+    licence="CC BY-SA 4.0",
+    licence_address="https://creativecommons.org/licenses/by-sa/4.0/",
+    attribution='Antonelli et al., "The Medical Segmentation Decathlon", Nature Communications 13, 4128 (2022), '
+    "https://doi.org/10.1038/s41467-022-30695-9; images of Vanderbilt University Medical Center",
+)
+
+# BTCV's slices lie 2.5 to 5 mm apart; export's margin of 1.5 is on both sides. TransUNet's files carry no spacing, so
+# export cannot find it. In the plane a slice is scaled to the network's input whatever its pixels are, which may be
+# as large as those of the reduced CT of another scanner on which these networks were tried (docs/log.md).
+BTCV_SPACING = SpacingRange(slices_mm=(2.5 / 1.5, 5 * 1.5), in_plane_mm=(0.6 / 1.5, 3.1))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, whatever becomes of it afterwards."""
+
+    source: DataSource
+    settings: Mapping[str, Any]  # as `TrainingConfig.for_recipe` takes them
+    network: str | None = None  # a preset's name, or
+    measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
+    context_slices: int = 3
+    folds: int = 0  # of a cross-validation; 0 for none
+    spacing_range: SpacingRange | None = None  # where the data set stores none
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is shipped under a name."""
+
+    summary: str
+    training: str
+    recipe: Mapping[str, Any] | None = None  # of a compression, as in recipes/*.yaml; None exports float32
+    limits: tuple[str, ...] = ()  # known failures in words, a sentence each
+
+
+MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
+HALF = {"steps": [{"quantize": {"precision": "fp16"}}]}
+INTEGER = {
+    "gate": {"metric": "dice", "keep": 0.99, "worst_organ": 0.02},
+    "steps": [{"quantize": {"precision": "int8", "calibration_slices": 64}}],
+}
+ARTERIAL = "Few training patients are in the arterial phase; case0021, who is, shows what that costs."
+CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
+
+TRAININGS: dict[str, Training] = {
+    "abdomen-128": Training(
+        BTCV,
+        MODERN | {"epochs": 120},
+        measures={"image_size": 128, "widths": (32, 80), "depth": 1},
+        folds=5,
+        spacing_range=BTCV_SPACING,
+    ),
+    "abdomen-64": Training(BTCV, MODERN | {"epochs": 150}, "embedded-vit-64", folds=5, spacing_range=BTCV_SPACING),
+    "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12}, "embedded-vit-64"),
+}
+MODELS: dict[str, Model] = {
+    "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64", HALF, limits=(ARTERIAL,)),
+    "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(MODELS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="where trainings and files go")
+    parser.add_argument("--experiments", nargs="+", metavar="EXPERIMENT", help=f"{SPLIT}, fold-1, ..., {ALL}; or all")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in MODELS:
+            raise ConfigError(f"no model '{name}' in the table{nearest_name(name, MODELS)}")
+        workplace = Workplace(name, arguments.data, arguments.output, arguments.device, arguments.threads)
+        workplace.make(arguments.experiments)
+
+
+def experiments_of(data_set: DataSet, training: Training) -> dict[str, Split]:
+    """Every experiment of a training: who trains and who tests; nobody selects, the last weights are kept.
+
+    The folds deal the patients, test patients of the layout among them, in an order drawn by the training's seed.
+    """
+    seed = int(training.settings["seed"])
+    everyone = tuple(case.name for case in data_set.cases)
+    patients = sorted({case.patient for case in data_set.cases})
+    order = np.random.default_rng(seed).permutation(len(patients))
+    splits = {SPLIT: make_split(data_set, seed=seed, validation_cases=0)}
+    for fold in range(training.folds):
+        tested = {patients[place] for place in order[fold :: training.folds]}
+        test = tuple(case.name for case in data_set.cases if case.patient in tested)
+        train = tuple(name for name in everyone if name not in test)
+        splits[f"fold-{fold + 1}"] = Split(seed=seed, train=train, validation=(), test=test)
+    splits[ALL] = Split(seed=seed, train=everyone, validation=(), test=())
+    return splits
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One model in the making."""
+
+    name: str
+    data: Path
+    output: Path
+    device: str = "cpu"
+    threads: int | None = None
+
+    @property
+    def model(self) -> Model:
+        return MODELS[self.name]
+
+    @property
+    def training(self) -> Training:
+        return TRAININGS[self.model.training]
+
+    def make(self, chosen: Sequence[str] | None = None) -> None:
+        """Do the chosen experiments, by default every one, and install the model if `all` is among them."""
+        data_set = open_data_set(self.data)
+        splits = experiments_of(data_set, self.training)
+        for experiment in chosen or splits:
+            if experiment not in splits:
+                raise ConfigError(f"{self.name} has no experiment '{experiment}'{nearest_name(experiment, splits)}")
+        for experiment in chosen or splits:
+            print(f"{self.name}, {experiment}: training", file=sys.stderr, flush=True)
+            self.trained(data_set, experiment, splits[experiment])
+            print(f"{self.name}, {experiment}: exporting and testing", file=sys.stderr, flush=True)
+            self.exported(experiment)
+            if splits[experiment].test:
+                self.evaluated(experiment)
+        if ALL in (chosen or splits):
+            install(self.name, self.artifact(ALL), self.facts(splits), self.training.spacing_range)
+            print(f"{self.name}: installed as {index.artifact_path(self.name)}")
+
+    def run(self, experiment: str) -> Path:
+        """The run folder of a training."""
+        return self.output / self.model.training / experiment / "run"
+
+    def artifact(self, experiment: str) -> Path:
+        """The exported file of an experiment."""
+        return self.run(experiment).with_name(self.name) / "model.onnx"
+
+    def evaluation(self, experiment: str) -> Path:
+        """The folder with an experiment's `metrics.json`."""
+        return self.run(experiment).with_name(self.name) / "evaluation"
+
+    def trained(self, data_set: DataSet, experiment: str, split: Split) -> None:
+        """Train with the experiment's own split; what was killed goes on, what is done is left alone."""
+        folder, training = self.run(experiment), self.training
+        asked: dict[str, Any] = {
+            "network": training.network,
+            "measures": training.measures,
+            "training": TrainingConfig.for_recipe(**training.settings),
+            "context_slices": training.context_slices,
+        }
+        begun = (folder / STATE).is_file()
+        if begun and is_done(folder, plan(data_set, **asked), split):
+            return
+        train(self.data, folder, **asked, split=split, resume=begun, device=self.device, threads=self.threads)
+
+    def exported(self, experiment: str) -> None:
+        """Export a run, through a compression where the model has one.
+
+        Raises:
+            ConfigError: It was exported by another recipe before.
+        """
+        path, recipe = self.artifact(experiment), None
+        if self.model.recipe is not None:
+            recipe = Recipe.from_plain(self.model.recipe, source=f"{self.name}'s recipe")
+        if path.exists():
+            _, manifest = read_artifact(path)
+            if manifest.compression != (recipe and recipe.plain()):
+                raise ConfigError(f"{path.parent}: was made by another recipe; remove it or correct the table")
+        elif recipe is None:
+            export(self.run(experiment), path, data_folder=self.data)
+        else:
+            folder = path.parent / "compression"
+            compress(
+                self.run(experiment),
+                recipe,
+                folder,
+                data_folder=self.data,
+                resume=(folder / "recipe.json").exists(),
+                device=self.device,
+                threads=self.threads,
+            )
+            with atomic_path(path) as temporary:
+                shutil.copyfile(folder / "model.onnx", temporary)
+
+    def evaluated(self, experiment: str) -> None:
+        """Test an exported file on its experiment's test patients, strict protocol."""
+        folder = self.evaluation(experiment)
+        if (folder / METRICS_FILE).exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that was killed
+        evaluate(self.artifact(experiment), self.data, output=folder, threads=self.threads)
+
+    def facts(self, splits: Mapping[str, Split]) -> Facts:
+        """All that NAME.json says, from the table and from what lies in the folders."""
+        record, config = read_record(self.run(ALL)), read_run_config(self.run(ALL))
+        _, manifest = read_artifact(self.artifact(ALL))
+        return Facts(
+            summary=self.model.summary,
+            graph_sha256=manifest.graph_sha256,
+            figures=self.figures(splits),
+            limits=self.model.limits,
+            training=TrainingFacts(
+                epochs=len(record.epochs),
+                seed=config.training.seed,
+                precision=config.training.precision,
+                minutes=round(sum(epoch.seconds for epoch in record.epochs) / 60, 1),
+                machine=record.machine,
+            ),
+            source=self.training.source,
+        )
+
+    def figures(self, splits: Mapping[str, Split]) -> tuple[Figures, ...]:
+        """The cross-validation if all of its folds were evaluated, then the split.
+
+        Raises:
+            ConfigError: Neither was.
+        """
+        folds = [name for name in splits if name.startswith("fold-")]
+        everyone, split = len(splits[ALL].train), splits[SPLIT]
+        found = []
+        for experiments, what in (
+            (folds, f"Cross-validation, {len(folds)} folds, {everyone} patients"),
+            ([SPLIT], f"{len(split.train)} patients trained, {len(split.test)} tested"),
+        ):
+            paths = [self.evaluation(experiment) / METRICS_FILE for experiment in experiments]
+            if paths and all(path.exists() for path in paths):
+                found.append(pooled_figures([json.loads(path.read_text()) for path in paths], what))
+        if not found:
+            raise ConfigError(
+                f"{self.name}: nothing was evaluated, so it has no figures; do the experiment {SPLIT} too"
+            )
+        return tuple(found)
+
+
+def is_done(folder: Path, planned: RunConfig, split: Split) -> bool:
+    """Whether a run was trained to its end in the way planned; what is found in the data, the islands, may differ."""
+    config, record = read_run_config(folder), read_record(folder)
+    same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
+    return same and record.split == split and len(record.epochs) == planned.training.epochs
+
+
+def install(name: str, artifact: Path, facts: Facts, spacing_range: SpacingRange | None) -> None:
+    """Put an artifact into the package under a name of its own, and its facts beside it.
+
+    Args:
+        name: Takes the place of the network's in the manifest, and so in what `predict` writes.
+        artifact: The exported file.
+        facts: What is known besides its manifest.
+        spacing_range: For the manifest where it has none.
+
+    Raises:
+        OutputError: All models together would be larger than a package may be.
+    """
+    content, manifest = read_artifact(artifact)
+    manifest = manifest.model_copy(update={"name": name, "spacing_range": manifest.spacing_range or spacing_range})
+    content = sealed(content, manifest)
+    text = facts.model_dump_json(indent=1) + "\n"
+    others = [path for path in index.FOLDER.iterdir() if path.is_file() and path.stem != name]
+    total_bytes = sum(path.stat().st_size for path in others) + len(content) + len(text)
+    if total_bytes > index.MAXIMUM_BYTES:
+        raise OutputError(
+            f"{name}: the built-in models would take {total_bytes / 1e6:.2f} MB with it, "
+            f"{index.MAXIMUM_BYTES / 1e6:g} MB at most are allowed; compress it, or remove another"
+        )
+    with atomic_path(index.artifact_path(name), overwrite=True) as temporary:
+        temporary.write_bytes(content)
+    write_text(index.facts_path(name), text, overwrite=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EmbeddedVitError as error:
+        sys.exit(f"builtin_models.py: {error}")

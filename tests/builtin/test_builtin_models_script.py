@@ -1,0 +1,215 @@
+"""The one command that reproduces a built-in model: patients, figures, installing, and going on after it was killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import builtin_models as script
+import model_cards
+import pytest
+from accuracy_artifacts import organ_graph
+from builtin_figures import pooled_figures
+
+import embedded_vit
+from embedded_vit.artifact.manifest import SpacingRange, hashed_names
+from embedded_vit.builtin import index
+from embedded_vit.builtin.card import card
+from embedded_vit.builtin.index import builtin_model
+from embedded_vit.datasets import open_data_set
+from embedded_vit.errors import ConfigError, OutputError
+from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.training.checkpoint import MODEL, read_record
+from embedded_vit.training.loop import Trainer
+
+EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case0006")
+TINY = script.Training(
+    script.BTCV,
+    {"recipe": "modern", "epochs": 2, "seed": 3},
+    measures={"image_size": 16, "widths": (8, 16), "depth": 1},
+    folds=2,
+    spacing_range=SpacingRange(slices_mm=(1, 20), in_plane_mm=(0.5, 9)),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A table with a network that trains in a second, and the folder that its models are installed into."""
+    folder = tmp_path_factory.mktemp("builtin")
+    models = {
+        "tiny-ct": script.Model("8 phantom organs", "tiny"),
+        "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "TRAININGS", {"tiny": TINY})
+        patch.setattr(script, "MODELS", models)
+        patch.setattr(index, "FOLDER", folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def work(package: Path, synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tiny-ct was made, with all its experiments."""
+    folder = tmp_path_factory.mktemp("work")
+    script.Workplace("tiny-ct", synapse_folder, folder, threads=1).make()
+    return folder
+
+
+def test_every_patient_tests_in_one_fold_and_all_train_what_is_shipped(synapse_folder: Path) -> None:
+    splits = script.experiments_of(open_data_set(synapse_folder), replace(TINY, folds=4))
+    assert list(splits) == ["split", "fold-1", "fold-2", "fold-3", "fold-4", "all"]
+    assert (splits["split"].train, splits["split"].test) == (EVERYONE[:4], EVERYONE[4:])
+    assert (splits["all"].train, splits["all"].test) == (EVERYONE, ())
+    folds = [splits[name] for name in splits if name.startswith("fold")]
+    assert sorted(name for fold in folds for name in fold.test) == list(EVERYONE)
+    for fold in folds:
+        assert sorted(fold.train + fold.test) == list(EVERYONE)
+        assert not fold.validation
+
+
+def test_pooled_folds_give_what_one_evaluation_gives(
+    make_artifact: Callable[..., Path], synapse_folder: Path, tmp_path: Path
+) -> None:
+    labels = open_data_set(synapse_folder).labels
+    documents = []
+    for number, tests in enumerate((EVERYONE, EVERYONE[:2], EVERYONE[2:])):
+        split = {"train": (), "validation": (), "test": hashed_names(tests)}
+        artifact = make_artifact(organ_graph(), labels=labels, split=split)
+        evaluate(artifact, synapse_folder, output=tmp_path / str(number), threads=1)
+        documents.append(json.loads((tmp_path / str(number) / "metrics.json").read_text()))
+    whole, *folds = documents
+    figures = pooled_figures(folds, "two folds")
+    assert figures == pooled_figures([whole], "two folds")
+    assert figures.patients == 6
+    assert figures.dice == pytest.approx(whole["mean"]["dice"])
+    assert figures.hd95 == pytest.approx(whole["mean"]["hd95"])
+    for name, organ in figures.organs.items():
+        assert organ.dice == whole["organs"][name]["dice"]
+        assert (organ.missed, organ.scored) == (
+            whole["organs"][name]["counts"]["missed"],
+            whole["organs"][name]["counts"]["scored"],
+        )
+    assert figures.worst_organ[1] == min(organ.dice for organ in figures.organs.values() if organ.dice is not None)
+    assert figures.worst_patient_dice == min(case["mean"]["dice"] for case in whole["cases"].values())
+    dice = [failure.dice for failure in figures.failures]
+    assert dice
+    assert dice == sorted(dice)
+    assert max(dice) < 0.5
+
+
+def test_one_command_trains_tests_and_installs(work: Path, decathlon_folder: Path) -> None:
+    model = builtin_model("tiny-ct")
+    assert [figures.experiment for figures in model.facts.figures] == [
+        "Cross-validation, 2 folds, 6 patients",
+        "4 patients trained, 2 tested",
+    ]
+    assert [figures.patients for figures in model.facts.figures] == [6, 2]
+    assert set(model.manifest.split["train"]) == set(hashed_names(EVERYONE))
+    assert (model.manifest.name, model.manifest.spacing_range) == ("tiny-ct", TINY.spacing_range)
+    assert (model.facts.training.epochs, model.facts.training.seed) == (2, 3)
+    assert not list(work.glob("**/cache"))
+    scan = sorted((decathlon_folder / "imagesTr").iterdir())[0]
+    assert embedded_vit.load("tiny-ct", threads=1).predict(scan).summary()["model"] == "tiny-ct"
+
+
+def test_what_is_done_is_read(package: Path, work: Path, synapse_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Trainer, "run", refuse)
+    installed = (package / "tiny-ct.onnx").read_bytes()
+    (package / "tiny-ct.onnx").unlink()
+    script.Workplace("tiny-ct", synapse_folder, work, threads=1).make()
+    assert (package / "tiny-ct.onnx").read_bytes() == installed
+
+
+@pytest.mark.slow
+def test_a_compressed_model_shares_the_trainings(
+    work: Path, synapse_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "run", None)
+    half = script.Workplace("tiny-ct-half", synapse_folder, work, threads=1)
+    half.make(["split", "all"])
+    model = builtin_model("tiny-ct-half")
+    assert model.manifest.precision == "fp16"
+    assert model.file_bytes < builtin_model("tiny-ct").file_bytes
+    assert [figures.patients for figures in model.facts.figures] == [2]  # no fold was tested in this precision
+    other = replace(half.model, recipe=script.INTEGER)
+    monkeypatch.setitem(script.MODELS, "tiny-ct-half", other)
+    with pytest.raises(ConfigError, match="another recipe"):
+        half.make(["all"])
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(
+    work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_set, save = open_data_set(synapse_folder), Trainer._save
+    parts = script.Workplace("tiny-ct", synapse_folder, tmp_path, threads=1)
+    split = script.experiments_of(data_set, TINY)["all"]
+
+    def killed(trainer: Trainer, epoch: int) -> None:
+        save(trainer, epoch)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            parts.trained(data_set, "all", split)
+    assert len(read_record(parts.run("all")).epochs) == 1
+    parts.trained(data_set, "all", split)
+    whole = script.Workplace("tiny-ct", synapse_folder, work).run("all")
+    assert (parts.run("all") / MODEL).read_bytes() == (whole / MODEL).read_bytes()
+
+
+def test_what_cannot_be_is_refused(
+    work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = script.Workplace("tiny-ct", synapse_folder, work, threads=1)
+    with pytest.raises(ConfigError, match="no experiment 'fold-3'"):
+        made.make(["fold-3"])
+    untested = tmp_path / "tiny" / "all"
+    shutil.copytree(made.run("all").parent, untested)
+    with pytest.raises(ConfigError, match="nothing was evaluated"):
+        replace(made, output=tmp_path).make(["all"])
+    monkeypatch.setitem(script.TRAININGS, "tiny", replace(TINY, settings={**TINY.settings, "epochs": 5}))
+    with pytest.raises(ConfigError, match="cannot resume with another training"):
+        made.make(["all"])
+
+
+def test_a_package_too_large_is_refused_before_anything_is_written(
+    builtin_folder: Path, add_builtin: Callable[..., Path], make_artifact: Callable[..., Path]
+) -> None:
+    add_builtin("first")
+    facts = builtin_model("first").facts
+    (builtin_folder / "padding").write_bytes(bytes(index.MAXIMUM_BYTES))
+    with pytest.raises(OutputError, match="8 MB at most"):
+        script.install("second", make_artifact(), facts, None)
+    assert not (builtin_folder / "second.onnx").exists()
+    (builtin_folder / "padding").unlink()
+    script.install("second", make_artifact(), facts, None)
+    assert builtin_model("second").manifest.name == "second"
+
+
+def test_pictures_of_patients_stay_outside_of_the_project(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    failures = builtin_model("tiny-ct").facts.figures[0].failures
+    assert failures  # two epochs are not enough
+    inside = model_cards.REPOSITORY / "docs" / "pictures"
+    with pytest.raises(ConfigError, match="show patients"):
+        model_cards.draw_failures("tiny-ct", inside, synapse_folder, work)
+    assert not inside.exists()
+    model_cards.draw_failures("tiny-ct", tmp_path, synapse_folder, work)
+    assert len(list(tmp_path.glob("tiny-ct-*.png"))) == len(failures)
+
+
+@pytest.mark.usefixtures("work")
+def test_every_model_gets_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_cards, "CARDS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["model_cards.py"])
+    model_cards.main()
+    for name in index.builtin_names():
+        assert (tmp_path / f"{name}.md").read_text() == card(builtin_model(name))
+    assert (tmp_path / "tiny-ct.md").exists()
