@@ -61,10 +61,11 @@ HIPPOCAMPUS = DataSource(
     "https://doi.org/10.1038/s41467-022-30695-9; images of Vanderbilt University Medical Center",
 )
 
-# BTCV's slices lie 2.5 to 5 mm apart; export's margin of 1.5 is on both sides. TransUNet's files carry no spacing, so
-# export cannot find it. In the plane a slice is scaled to the network's input whatever its pixels are, which may be
-# as large as those of the reduced CT of another scanner on which these networks were tried (docs/log.md).
+# BTCV's slices lie 2.5 to 5 mm apart, most of them 3; export's margin of 1.5 is on both sides. TransUNet's files carry
+# no spacing, so export cannot find it. In the plane a slice is scaled to the network's input whatever its pixels are, which
+# may be as large as those of the reduced CT of another scanner on which these networks were tried (docs/log.md).
 BTCV_SPACING = SpacingRange(slices_mm=(2.5 / 1.5, 5 * 1.5), in_plane_mm=(0.6 / 1.5, 3.1))
+BTCV_CONTEXT_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Training:
     measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
     context_slices: int = 3
     folds: int = 0  # of a cross-validation; 0 for none
-    spacing_range: SpacingRange | None = None  # where the data set stores none
+    spacing_range: SpacingRange | None = None  # where the data set stores none, and likewise
+    context_mm: float | None = None  # how far apart its slices lie
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,16 @@ TRAININGS: dict[str, Training] = {
         measures={"image_size": 128, "widths": (32, 80), "depth": 1},
         folds=5,
         spacing_range=BTCV_SPACING,
+        context_mm=BTCV_CONTEXT_MM,
     ),
-    "abdomen-64": Training(BTCV, MODERN | {"epochs": 150}, "embedded-vit-64", folds=5, spacing_range=BTCV_SPACING),
+    "abdomen-64": Training(
+        BTCV,
+        MODERN | {"epochs": 150},
+        "embedded-vit-64",
+        folds=5,
+        spacing_range=BTCV_SPACING,
+        context_mm=BTCV_CONTEXT_MM,
+    ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12}, "embedded-vit-64"),
 }
 MODELS: dict[str, Model] = {
@@ -186,7 +196,7 @@ class Workplace:
             if splits[experiment].test:
                 self.evaluated(experiment)
         if ALL in (chosen or splits):
-            install(self.name, self.artifact(ALL), self.facts(splits), self.training.spacing_range)
+            install(self.name, self.artifact(ALL), self.facts(splits), self.training)
             print(f"{self.name}: installed as {index.artifact_path(self.name)}")
 
     def run(self, experiment: str) -> Path:
@@ -301,21 +311,25 @@ def is_done(folder: Path, planned: RunConfig, split: Split) -> bool:
     return same and record.split == split and len(record.epochs) == planned.training.epochs
 
 
-def install(name: str, artifact: Path, facts: Facts, spacing_range: SpacingRange | None) -> None:
+def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:
     """Put an artifact into the package under a name of its own, and its facts beside it.
 
     Args:
         name: Takes the place of the network's in the manifest, and so in what `predict` writes.
         artifact: The exported file.
         facts: What is known besides its manifest.
-        spacing_range: For the manifest where it has none.
+        training: Tells the spacing that the manifest does not.
 
     Raises:
         OutputError: All models together would be larger than a package may be.
     """
     content, manifest = read_artifact(artifact)
-    manifest = manifest.model_copy(update={"name": name, "spacing_range": manifest.spacing_range or spacing_range})
-    content = sealed(content, manifest)
+    preprocessing = manifest.preprocessing.model_copy(update={"context_mm": training.context_mm})
+    spacing_range = manifest.spacing_range or training.spacing_range
+    content = sealed(
+        content,
+        manifest.model_copy(update={"name": name, "preprocessing": preprocessing, "spacing_range": spacing_range}),
+    )
     text = facts.model_dump_json(indent=1) + "\n"
     others = [path for path in index.FOLDER.iterdir() if path.is_file() and path.stem != name]
     total_bytes = sum(path.stat().st_size for path in others) + len(content) + len(text)

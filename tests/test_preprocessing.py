@@ -61,6 +61,19 @@ def test_context_repeats_the_first_and_last_slice():
     assert values == [[-1, -1, -0.5], [-1, -0.5, 0], [-0.5, 0, 0.5], [0, 0.5, 1], [0.5, 1, 1]]
 
 
+@pytest.mark.parametrize(
+    ("slices_mm", "spacing_known", "step"), [(1, True, 3), (1.5, True, 2), (3, True, 1), (7, True, 1), (1, False, 1)]
+)
+def test_thin_slices_see_neighbours_at_the_distance_of_the_training(slices_mm, spacing_known, step):
+    windowed = np.linspace(-125, 275, 9, dtype=np.float32)
+    array = np.broadcast_to(windowed[None, :, None, None], (1, 9, 16, 16))
+    apart = CT.model_copy(update={"context_slices": 3, "context_mm": 3.0})
+    images = network_inputs(volume(array, (slices_mm, 1, 1), spacing_known=spacing_known), apart)
+    seen = np.stack([image[:, 0, 0] for image in images])
+    indices = np.arange(9)[:, None] + np.array([-step, 0, step])
+    np.testing.assert_allclose(seen, np.linspace(-1, 1, 9)[indices.clip(0, 8)], atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [64, 128])
 def test_cubic_equals_scipys_zoom(size):
     image = np.random.default_rng(0).random((200, 200), np.float32)

@@ -40,6 +40,9 @@ class Preprocessing(Config):
     percentiles: tuple[float, float] | None = Field(default=None, description="MR: of each volume, mapped to 0 and 1")
     image_size: int = Field(ge=8, description="S: rows and columns of the network's input")
     context_slices: Literal[1, 3] = Field(default=1, description="slices in the network's input channels")
+    context_mm: float | None = Field(
+        default=None, gt=0, description="how far apart those are, about; None: neighbours, whatever their distance"
+    )
     interpolation: Interpolation = Field(default="antialias", description="how slices are brought to S x S")
     orientation: Literal["SLP"] = "SLP"
 
@@ -63,6 +66,12 @@ class Preprocessing(Config):
     def input_channels(self) -> int:
         """Channels of the network's input: every scan channel of every context slice."""
         return len(self.channels) * self.context_slices
+
+    def context_step(self, volume: Scan) -> int:
+        """How many slices of a volume in training orientation lie from one context slice to the next, 1 or more."""
+        if self.context_mm is None or self.context_slices == 1 or not volume.spacing_known:
+            return 1
+        return max(1, round(self.context_mm / volume.spacing_mm[0]))
 
 
 @dataclass(frozen=True)
@@ -178,22 +187,23 @@ def network_inputs(
     """Yield the network's input for every slice of a volume in training orientation.
 
     Yields:
-        (context_slices * channels, S, S) float32 in [-1, 1]; the context is (previous, this, next) slice, each with
-        all its channels; beyond the first and last slice the nearest one stands in.
+        (context_slices * channels, S, S) float32 in [-1, 1]; the context is (previous, this, next) slice, or thin
+        slices about `context_mm` apart, each with all its channels; beyond the first and last slice the nearest one
+        stands in.
     """
     intensities = intensities or Intensities.of(volume, preprocessing)
     grid = grid or Grid.of(volume, preprocessing)
     last = volume.shape[0] - 1
     ready: dict[int, NDArray[np.float32]] = {}
-    reach = preprocessing.context_slices // 2
+    reach, step = preprocessing.context_slices // 2, preprocessing.context_step(volume)
     for index in range(last + 1):
-        wanted = [min(max(index + offset, 0), last) for offset in range(-reach, reach + 1)]
+        wanted = [min(max(index + offset * step, 0), last) for offset in range(-reach, reach + 1)]
         for neighbour in wanted:
             if neighbour not in ready:
                 reduced = grid.reduce(intensities.normalise(volume.intensities(neighbour)))
                 ready[neighbour] = (reduced - np.float32(0.5)) / np.float32(0.5)
         yield np.concatenate([ready[neighbour] for neighbour in wanted])
-        ready.pop(wanted[0] if index > 0 or reach == 0 else -1, None)
+        ready.pop(index - reach * step, None)  # no later slice wants it
 
 
 @lru_cache(maxsize=32)

@@ -187,10 +187,10 @@ def test_a_package_too_large_is_refused_before_anything_is_written(
     facts = builtin_model("first").facts
     (builtin_folder / "padding").write_bytes(bytes(index.MAXIMUM_BYTES))
     with pytest.raises(OutputError, match="8 MB at most"):
-        script.install("second", make_artifact(), facts, None)
+        script.install("second", make_artifact(), facts, TINY)
     assert not (builtin_folder / "second.onnx").exists()
     (builtin_folder / "padding").unlink()
-    script.install("second", make_artifact(), facts, None)
+    script.install("second", make_artifact(), facts, TINY)
     assert builtin_model("second").manifest.name == "second"
 
 

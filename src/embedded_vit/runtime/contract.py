@@ -37,7 +37,9 @@ def violations(volume: Scan, manifest: Manifest) -> list[str]:
     upright = volume.reoriented(manifest.preprocessing.orientation)
     found = []
     if manifest.spacing_range is not None and volume.spacing_known:
-        found += _spacing_violations(upright.spacing_mm, manifest.spacing_range)
+        found += _spacing_violations(
+            upright.spacing_mm, manifest.spacing_range, context_step=manifest.preprocessing.context_step(upright)
+        )
     if manifest.preprocessing.modality == "CT":
         lowest = volume.lowest_stored() * volume.slope + volume.intercept
         if lowest > DARKEST_SOFT_TISSUE_HU:
@@ -45,11 +47,13 @@ def violations(volume: Scan, manifest: Manifest) -> list[str]:
     return found
 
 
-def _spacing_violations(spacing_mm: tuple[float, float, float], allowed: SpacingRange) -> list[str]:
+def _spacing_violations(
+    spacing_mm: tuple[float, float, float], allowed: SpacingRange, *, context_step: int
+) -> list[str]:
     slices_mm, *in_plane_mm = spacing_mm
     found = []
     for what, values, (low, high) in (
-        ("slices", [slices_mm], allowed.slices_mm),
+        ("slices", [slices_mm * context_step], allowed.slices_mm),  # those that the network sees together
         ("pixels", in_plane_mm, allowed.in_plane_mm),
     ):
         if min(values) < low or max(values) > high:
