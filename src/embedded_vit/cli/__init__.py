@@ -16,11 +16,13 @@ VERBS = {
     "data": "Check a data set: its cases and everything that is wrong.",
     "phantom": "Generate a labelled data set of patients who do not exist.",
     "train": "Train a network on a labelled data set.",
+    "search": "Find the network that segments best within a budget.",
     "evaluate": "Score a trained network on labelled cases, with a report.",
     "compress": "Make a trained network smaller and faster by a recipe.",
     "export": "Turn a trained network into one file.",
     "report": "Compare runs and compression steps on one page.",
-    "predict": "Segment a scan with that file.",
+    "predict": "Segment a scan with that file, or with a built-in model.",
+    "models": "List the models that come with the package, or show the card of one.",
     "benchmark": "Measure how fast and how small that file is on this computer.",
     "info": "Show what a network is and what it costs.",
 }
@@ -50,7 +52,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "embedded_vit").startswith("embedded_vit"):
             raise
-        needs = "this needs more than the runtime; install it with: pip install 'embedded-vit[train]'"
+        extra = "search" if error.name == "optuna" else "train"
+        needs = f"this needs more than the runtime; install it with: pip install 'embedded-vit[{extra}]'"
         print(f"embedded-vit: {needs} (no module '{error.name}')", file=sys.stderr)
         sys.exit(2)
     except EmbeddedVitError as error:

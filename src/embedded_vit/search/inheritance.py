@@ -1,0 +1,58 @@
+"""Weights that a candidate takes over from the network most like it that has been trained.
+
+Tensors of the same name have the same place in both networks. From each one the part that both shapes have in common
+is copied, the first channels of every axis; the rest keeps its fresh initial values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from embedded_vit.training.checkpoint import MODEL
+
+__all__ = ["inherit", "likeness", "tensor_shapes"]
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def tensor_shapes(run: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a run's weights, by name."""
+    with safe_open(run / MODEL, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def likeness(one: Shapes, other: Shapes) -> float:
+    """The numbers that two networks have in common, as a part of those that either has: 1 for networks of one shape."""
+    common = sum(math.prod(_common(shape, other[name])) for name, shape in one.items() if name in other)
+    both = sum(math.prod(shape) for shapes in (one, other) for shape in shapes.values())
+    return common / (both - common)
+
+
+def inherit(weights: Mapping[str, Tensor], run: Path) -> float:
+    """Copy what fits from a run's weights.
+
+    Args:
+        weights: The heir's, by name; changed in place.
+        run: The folder of a trained run.
+
+    Returns:
+        The part of the heir's numbers that were copied.
+    """
+    copied = 0
+    for name, tensor in load_file(run / MODEL).items():
+        if name in weights:
+            place = tuple(map(slice, _common(tensor.shape, weights[name].shape)))
+            weights[name][place] = tensor[place]
+            copied += tensor[place].numel()
+    return copied / sum(tensor.numel() for tensor in weights.values())
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+    """The shape of what two tensors of one rank have in common."""
+    return tuple(map(min, one, other))

@@ -1,0 +1,92 @@
+"""How long a candidate takes once exported, measured in turns with one and the same reference network.
+
+What slows the whole processor down, a neighbour on the same memory or heat, slows both alike, so the ratio stays; and
+the ratio carries over to another machine. A candidate's latency is its ratio times the reference's latency as it was
+when the search began. The reference is a short one, which is seldom interrupted where processes share a core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from embedded_vit.artifact.export import onnx_graph
+from embedded_vit.benchmark.latency import example_image
+from embedded_vit.benchmark.machine_state import load_average
+from embedded_vit.benchmark.noise import busy_reasons
+from embedded_vit.benchmark.single_stream import Query, single_stream
+from embedded_vit.models.registry import build_network
+from embedded_vit.provenance import available_cores
+from embedded_vit.runtime.graph_engines import EngineName
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine
+from embedded_vit.training.settings import RunConfig
+
+__all__ = ["REFERENCE", "LatencyMeter", "MeasuredLatency", "busy_now"]
+
+REFERENCE = "embedded-vit-64"
+ROUNDS, SECONDS_LIMIT = 200, 15.0
+
+
+@dataclass(frozen=True)
+class MeasuredLatency:
+    """Medians of one image.
+
+    Attributes:
+        candidate_ms, reference_ms: As they were at this moment.
+        ratio: The median over the pairs.
+    """
+
+    candidate_ms: float
+    reference_ms: float
+    ratio: float
+
+
+class LatencyMeter:
+    """Measures networks in one engine, on a number of threads.
+
+    Args:
+        reference: The reference network's configuration.
+        engine: What computes.
+        threads: Cores to compute on.
+    """
+
+    def __init__(self, reference: RunConfig, engine: EngineName, *, threads: int) -> None:
+        self._engine, self._threads = engine, threads
+        self._reference = self._query(reference)
+
+    def reference_ms(self) -> float:
+        """The reference's own latency now."""
+        stream = single_stream([self._reference], rounds=ROUNDS, seconds_limit=SECONDS_LIMIT)
+        return float(np.median(stream.latencies_ms))
+
+    def measure(self, config: RunConfig) -> MeasuredLatency:
+        """Export a network with random weights, and measure it in turns with the reference.
+
+        Raises:
+            NetworkError: It uses what ONNX cannot express.
+            FileFormatError: The engine cannot run it.
+        """
+        queries = [self._query(config), self._reference]
+        latencies_ms = single_stream(queries, rounds=ROUNDS, seconds_limit=SECONDS_LIMIT).latencies_ms
+        candidate_ms, reference_ms = np.median(latencies_ms, axis=0)
+        return MeasuredLatency(
+            candidate_ms=float(candidate_ms),
+            reference_ms=float(reference_ms),
+            ratio=float(np.median(latencies_ms[:, 0] / latencies_ms[:, 1])),
+        )
+
+    def _query(self, config: RunConfig) -> Query:
+        torch.manual_seed(config.training.seed)
+        graph = onnx_graph(build_network(config.network).eval(), config.preprocessing)
+        engines = {"onnxruntime": OnnxRuntimeEngine, "openvino": OpenVinoEngine}
+        engine = engines[self._engine](graph, threads=self._threads, source=config.network.name)
+        return partial(engine.run, example_image(config.preprocessing))
+
+
+def busy_now(threads: int) -> list[str]:
+    """What the machine does besides, so that latencies would be too long; a sentence each."""
+    return busy_reasons(threads=threads, cores=available_cores(), load_before=load_average(), other_cores_busy=None)

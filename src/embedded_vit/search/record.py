@@ -1,0 +1,213 @@
+"""What is known of every trial: `search.json`, `search.csv` and `search.png`, written anew after each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from pydantic import Field
+
+from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.config import Config
+from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.report.pareto_plot import Point, pareto_front
+from embedded_vit.search.space import Candidate, SearchSettings
+
+__all__ = ["SearchRecord", "TrialRecord", "outcome_text", "train_command", "with_front", "write_record"]
+
+FILE = "search"  # .json, .csv, .png
+DOTS_PER_INCH = 120
+BLUE, RED, GREY = "#1b6ca8", "#d1495b", "0.6"
+
+
+class TrialRecord(Config):
+    """One trial."""
+
+    number: int
+    state: Literal["trained", "over budget", "failed"]
+    candidate: Candidate
+    macs: int
+    parameters: int
+    latency_ms: float | None = Field(description="as when the search began; None where counting was enough to refuse")
+    measured_ms: float | None = Field(description="at the moment of measuring")
+    reference_ms: float | None = Field(description="of the reference network in turns with it")
+    validation_dice: float | None = Field(default=None, description="mean, strict protocol, on the scans' own grid")
+    front: bool = Field(default=False, description="no other trained network is as fast and segments better")
+    inherited_from: int | None = Field(default=None, description="trial whose weights it began with")
+    inherited_part: float = Field(default=0.0, description="of its weights, the rest was fresh")
+    trained_epochs: int = Field(default=0, description="its own and, all together, those behind what it inherited")
+    same_as: int | None = Field(
+        default=None, description="earlier trial of the same candidate, whose figures these are"
+    )
+    failure: str = ""
+    seed: int
+    machine: str
+    seconds: float
+
+
+class SearchRecord(Config):
+    """The whole file."""
+
+    use: str = RESEARCH_USE_ONLY
+    settings: SearchSettings
+    data_folder: str
+    validation: tuple[str, ...] = Field(description="the cases that select")
+    reference_ms: float = Field(description="latency of the reference network when the search began")
+    trials: tuple[TrialRecord, ...]
+    best: int | None = Field(description="trial with the best Dice within the budget")
+    command: str | None = Field(description="trains it in full")
+    versions: dict[str, str]
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The trials on the Pareto front, by rising latency."""
+        return sorted((trial for trial in self.trials if trial.front), key=lambda trial: trial.latency_ms or 0.0)
+
+
+def with_front(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Mark the trials on the Pareto front of validation Dice against latency."""
+    points = _points(trials)
+    front = {int(point.label) for point in pareto_front(points)}
+    return tuple(trial.model_copy(update={"front": trial.number in front}) for trial in trials)
+
+
+def _points(trials: Sequence[TrialRecord]) -> list[Point]:
+    """What was trained and scored: latency and Dice, each candidate once."""
+    return [
+        Point(str(trial.number), str(trial.candidate), trial.latency_ms, trial.validation_dice)
+        for trial in trials
+        if trial.latency_ms is not None and trial.validation_dice is not None and trial.same_as is None
+    ]
+
+
+def train_command(candidate: Candidate, settings: SearchSettings, data_folder: Path, output: Path) -> str:
+    """The command that trains a candidate in full, on the same split."""
+    options: dict[str, Any] = {
+        "data": data_folder,
+        "image-size": candidate.image_size,
+        "widths": candidate.widths,
+        "depth": candidate.depth,
+        "hidden-ratio": candidate.hidden_ratio,
+        "context-slices": candidate.context_slices,
+        "precision": settings.precision,
+        "validation-cases": settings.validation_cases,
+        "seed": settings.seed,
+        "output": output,
+    }
+    words = ["embedded-vit", "train"]
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return shlex.join(words)
+
+
+def outcome_text(record: SearchRecord, output: Path) -> str:
+    """What the search found, for the terminal.
+
+    Args:
+        record: The search.
+        output: Its folder.
+    """
+    budget = record.settings.budget
+    if record.command is None:
+        latencies_ms = [trial.latency_ms for trial in record.trials if trial.latency_ms is not None]
+        fastest = f"; the fastest took {min(latencies_ms):.2f} ms" if latencies_ms else ""
+        return f"{output}: none of {len(record.trials)} trials is within {budget}{fastest}; more --trials may find one"
+    trained = sum(trial.state == "trained" and trial.same_as is None for trial in record.trials)
+    return "\n".join(
+        [
+            f"trials: {len(record.trials)}, trained within {budget}: {trained}; the front, * the best:",
+            "",
+            _front_table(record),
+            "",
+            "Dice is of the patients who chose, after a short training. This trains the best in full:",
+            record.command,
+            "",
+            f"{output / FILE}.json, .csv, .png; {RESEARCH_USE_ONLY}",
+        ]
+    )
+
+
+def _front_table(record: SearchRecord) -> str:
+    """The Pareto front by rising latency; a star marks the best."""
+    header = ("trial", "Dice", "epochs", "ms", "M MACs", "M weights", "pixels", "slices", "widths", "depth", "ratio")
+    rows = [header]
+    for trial in record.front:
+        candidate = trial.candidate
+        rows.append(
+            (
+                f"{trial.number}{' *' if trial.number == record.best else ''}",
+                f"{trial.validation_dice:.3f}",
+                str(trial.trained_epochs),
+                f"{trial.latency_ms:.2f}",
+                f"{trial.macs / 1e6:.1f}",
+                f"{trial.parameters / 1e6:.2f}",
+                str(candidate.image_size),
+                str(candidate.context_slices),
+                " ".join(map(str, candidate.widths)),
+                str(candidate.depth),
+                str(candidate.hidden_ratio),
+            )
+        )
+    lengths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, lengths)).rstrip() for row in rows)
+
+
+def write_record(folder: Path, record: SearchRecord) -> None:
+    """Write the three files, in place of older ones.
+
+    Raises:
+        OutputError: The folder cannot be written or the disk is full.
+    """
+    path = folder / FILE
+    write_text(path.with_suffix(".json"), record.model_dump_json(indent=1) + "\n", overwrite=True)
+    write_text(path.with_suffix(".csv"), _csv(record.trials), overwrite=True)
+    with atomic_path(path.with_suffix(".png"), overwrite=True) as temporary:
+        _figure(record).savefig(temporary, dpi=DOTS_PER_INCH)
+
+
+def _csv(trials: Sequence[TrialRecord]) -> str:
+    names = [name for name in TrialRecord.model_fields if name != "candidate"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*names, *Candidate.model_fields], lineterminator="\n")
+    writer.writeheader()
+    for trial in trials:
+        widths = " ".join(map(str, trial.candidate.widths))
+        writer.writerow(trial.model_dump(exclude={"candidate"}) | trial.candidate.model_dump() | {"widths": widths})
+    return text.getvalue()
+
+
+def _figure(record: SearchRecord) -> Figure:
+    """Validation Dice against latency: what was trained, the front, and below it what the budget kept out."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    points = _points(record.trials)
+    front = pareto_front(points)
+    for point in points:
+        axes.plot(point.x, point.y, "o", color=BLUE if point in front else GREY)
+        axes.annotate(point.label, (point.x, point.y), (5, 4), textcoords="offset points")
+    axes.step([point.x for point in front], [point.y for point in front], where="post", color=BLUE)
+    out = [trial.latency_ms for trial in record.trials if trial.state == "over budget" and trial.latency_ms is not None]
+    if out:
+        axes.plot(out, [0.02] * len(out), "|", color=RED, transform=axes.get_xaxis_transform(), label="over budget")
+        axes.legend(frameon=False)
+    if record.settings.budget.name == "latency_ms":
+        axes.axvline(record.settings.budget.limit, color=RED, linewidth=1, linestyle="--")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(f"median of one image, {record.settings.engine}, threads: {record.settings.threads} (ms)")
+    axes.set_ylabel("mean Dice of the validation cases")
+    axes.set_title(
+        f"epochs: {record.settings.epochs}, budget: {record.settings.budget}\n{RESEARCH_USE_ONLY}", fontsize=9
+    )
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,285 @@
+"""From a data set and a budget to the best network within it: measure, train briefly, choose the next; again.
+
+OUTPUT/search.journal       every trial; several processes or machines may work on one
+OUTPUT/trials/0003/         an ordinary run folder; its score in validation/, the weights it began with in start/
+OUTPUT/search.json, .csv, .png
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.compression.record import Scores
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet, Split, make_split
+from embedded_vit.errors import ConfigError, DataSetError, TrainingError
+from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.models.registry import build_network
+from embedded_vit.provenance import describe_machine, versions
+from embedded_vit.search.inheritance import inherit, likeness, tensor_shapes
+from embedded_vit.search.latency import REFERENCE, LatencyMeter, busy_now
+from embedded_vit.search.record import SearchRecord, TrialRecord, train_command, with_front, write_record
+from embedded_vit.search.space import Candidate, SearchSettings, suggest
+from embedded_vit.search.study import data_identity, open_study, taken_trials, trial_lock, try_again_what_died
+from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord
+from embedded_vit.training.settings import RunConfig
+from embedded_vit.training.train import plan, train
+
+__all__ = ["search"]
+
+RECORD, REFERENCE_MS = "record", "reference_ms"  # attributes of a trial and of the study
+
+
+def search(
+    data_folder: Path,
+    output: Path,
+    *,
+    settings: SearchSettings,
+    trials: int,
+    device: str = "cpu",
+    on_event: Callable[[str], None] = lambda event: None,
+) -> SearchRecord:
+    """Search until there are so many trials, beginning with those that the folder holds already.
+
+    Args:
+        data_folder: A data set in any known layout.
+        output: The search's folder; one that is there is gone on with, also while other processes work on it.
+        settings: What is searched.
+        trials: Of all processes together, those included that were too costly to be trained.
+        device: Where to train; latency is always measured on the processor.
+        on_event: Told what happens, a line each.
+
+    Raises:
+        ConfigError: The folder holds another search, or there is nobody to select on.
+        InputError: Data, settings or the folder are not usable.
+    """
+    if trials < 1:
+        raise ConfigError(f"--trials {trials}: expected at least 1")
+    data_set = open_data_set(data_folder)
+    split = make_split(data_set, seed=settings.seed, validation_cases=settings.validation_cases)
+    if not split.validation:
+        raise ConfigError("a search needs validation cases to select on; raise --validation-cases or add patients")
+    study = open_study(output, settings, data_identity(data_set, split))
+    searcher = _Searcher(data_set, split, output, settings, study, device, on_event)
+    while True:
+        for dead in try_again_what_died(study, output):
+            on_event(f"trial {dead.number}: its process died; its candidate is tried again")
+            shutil.rmtree(searcher.folder(dead.number), ignore_errors=True)
+        if taken_trials(study) >= trials:
+            return searcher.write()
+        searcher.run_trial(trials)
+        searcher.write()
+
+
+@dataclass
+class _Searcher:
+    """What stays the same from trial to trial."""
+
+    data_set: DataSet
+    split: Split
+    output: Path
+    settings: SearchSettings
+    study: optuna.Study
+    device: str
+    on_event: Callable[[str], None]
+
+    def folder(self, number: int) -> Path:
+        """A trial's run."""
+        return self.output / "trials" / f"{number:04d}"
+
+    def run_trial(self, trials: int) -> None:
+        """Ask for a candidate, find out what it is worth, and write it into the journal."""
+        before = self.records()
+        drawn = len(self.study.get_trials(deepcopy=False))  # a resumed search does not draw the same again
+        self.study.sampler = optuna.samplers.TPESampler(seed=self.settings.seed + drawn)
+        trial = self.study.ask()
+        with trial_lock(self.output, trial.number):
+            candidate = suggest(trial, self.settings)
+            self.on_event(f"trial {trial.number} of {trials}: {candidate}")
+            same = next((record for record in before if record.candidate == candidate), None)
+            if same is None:
+                record = self._tried(trial.number, candidate, before)
+            else:
+                record = same.model_copy(update={"number": trial.number, "same_as": same.number, "seconds": 0.0})
+                self.on_event(f"trial {trial.number}: the same as trial {same.number}")
+            trial.set_user_attr(RECORD, record.model_dump(mode="json"))
+            if record.state == "trained":
+                assert record.validation_dice is not None
+                assert record.latency_ms is not None
+                self.study.tell(trial, [record.validation_dice, record.latency_ms])
+            else:
+                if record.state == "over budget":
+                    trial.set_constraint("budget", self._over_budget(record))
+                self.study.tell(trial, state=TrialState.PRUNED)
+
+    def records(self) -> list[TrialRecord]:
+        """The trials that are done."""
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return [TrialRecord.parse(trial.user_attrs[RECORD], source=f"trial {trial.number}") for trial in done]
+
+    def write(self) -> SearchRecord:
+        """Write down how the search stands."""
+        trials = with_front(self.records())
+        best = max(
+            (trial for trial in trials if trial.front), key=lambda trial: trial.validation_dice or 0, default=None
+        )
+        data_folder = self.data_set.folder.resolve()
+        record = SearchRecord(
+            settings=self.settings,
+            data_folder=str(data_folder),
+            validation=self.split.validation,
+            reference_ms=self.reference_ms,
+            trials=trials,
+            best=best.number if best else None,
+            command=train_command(best.candidate, self.settings, data_folder, self.output / "best") if best else None,
+            versions=versions(),
+        )
+        write_record(self.output, record)
+        return record
+
+    @cached_property
+    def meter(self) -> LatencyMeter:
+        """Measures this machine's latencies."""
+        self.on_event("exporting the network that latencies are measured against")
+        reference = plan(self.data_set, network=REFERENCE, measures={}, training=self.settings.training())
+        return LatencyMeter(reference, self.settings.engine, threads=self.settings.threads)
+
+    @cached_property
+    def reference_ms(self) -> float:
+        """The reference's latency when the search began."""
+        if REFERENCE_MS not in self.study.user_attrs:
+            for reason in busy_now(self.settings.threads):
+                self.on_event(f"{reason}: latencies may come out too long; better begin again when it is quiet")
+            self.study.set_user_attr(REFERENCE_MS, self.meter.reference_ms())
+        reference_ms: float = self.study.user_attrs[REFERENCE_MS]
+        return reference_ms
+
+    def _tried(self, number: int, candidate: Candidate, before: Sequence[TrialRecord]) -> TrialRecord:
+        """Measure a candidate and, if it is within the budget, train and score it."""
+        started = time.perf_counter()
+        config = plan(
+            self.data_set,
+            network=None,
+            measures=candidate.measures(),
+            training=self.settings.training(),
+            context_slices=candidate.context_slices,
+        )
+        costs = complexity(config.network, input_channels=config.preprocessing.input_channels)
+        record = TrialRecord(
+            number=number,
+            state="over budget",
+            candidate=candidate,
+            macs=costs.macs,
+            parameters=costs.parameters,
+            latency_ms=None,
+            measured_ms=None,
+            reference_ms=None,
+            seed=self.settings.seed,
+            machine=describe_machine(),
+            seconds=0.0,
+        )
+        if self._over_budget(record) <= 0:
+            measured = self.meter.measure(config)
+            record = record.model_copy(
+                update={
+                    "latency_ms": measured.ratio * self.reference_ms,
+                    "measured_ms": measured.candidate_ms,
+                    "reference_ms": measured.reference_ms,
+                }
+            )
+        if self._over_budget(record) <= 0:
+            record = record.model_copy(update=self._trained(number, candidate, config, before))
+        self.on_event(_line(record, self.settings))
+        return record.model_copy(update={"seconds": time.perf_counter() - started})
+
+    def _over_budget(self, record: TrialRecord) -> float:
+        """By which part of the budget a candidate is above it; 0 or less within it, or as long as it is unmeasured."""
+        cost = getattr(record, self.settings.budget.name)
+        return 0.0 if cost is None else cost / self.settings.budget.limit - 1
+
+    def _trained(
+        self, number: int, candidate: Candidate, config: RunConfig, before: Sequence[TrialRecord]
+    ) -> dict[str, object]:
+        """Train a candidate briefly and score it; gives the fields of its record."""
+        folder = self.folder(number)
+        facts: dict[str, object] = {"trained_epochs": self.settings.epochs}
+        start = None
+        if parent := self._parent(config, before):
+            start = folder / "start"
+            part = self._begin_with(config, self.folder(parent.number), start)
+            facts = {
+                "trained_epochs": self.settings.epochs + parent.trained_epochs,
+                "inherited_from": parent.number,
+                "inherited_part": part,
+            }
+            self.on_event(f"trial {number}: {part:.0%} of its weights from trial {parent.number}")
+        try:
+            train(
+                self.data_set.folder,
+                folder,
+                measures=candidate.measures(),
+                training=self.settings.training(None if start is None else str(start)),
+                context_slices=candidate.context_slices,
+                validation_cases=self.settings.validation_cases,
+                device=self.device,
+                threads=self.settings.threads,
+            )
+        except TrainingError as error:
+            return facts | {"state": "failed", "failure": str(error)}
+        evaluation = evaluate(
+            folder,
+            self.data_set.folder,
+            output=folder / "validation",
+            subset="validation",
+            threads=self.settings.threads,
+        )
+        dice = Scores.of(evaluation).dice
+        if dice is None:
+            raise DataSetError(f"{self.data_set.folder}: the validation cases hold no structure; select on others")
+        return facts | {"state": "trained", "validation_dice": dice}
+
+    def _parent(self, config: RunConfig, before: Sequence[TrialRecord]) -> TrialRecord | None:
+        """The trained trial that is most like a candidate; the better one of two that are equally so."""
+        trained = [record for record in before if record.state == "trained" and record.same_as is None]
+        if not (self.settings.inherit and trained):
+            return None
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in build_network(config.network).state_dict().items()}
+        return max(
+            trained,
+            key=lambda record: (
+                likeness(shapes, tensor_shapes(self.folder(record.number))),
+                record.validation_dice or 0.0,
+            ),
+        )
+
+    def _begin_with(self, config: RunConfig, parent: Path, start: Path) -> float:
+        """Write a run folder with fresh weights and those of a trained run; gives the inherited part."""
+        torch.manual_seed(self.settings.seed)
+        network = build_network(config.network)
+        part = inherit(network.state_dict(), parent)
+        record = TrainingRecord(data_folder=str(self.data_set.folder), data_fingerprint="not trained", split=self.split)
+        Checkpoint(network, config, record).save(start)
+        return part
+
+
+def _line(record: TrialRecord, settings: SearchSettings) -> str:
+    """What came out of a trial."""
+    latency = "" if record.latency_ms is None else f"{record.latency_ms:.2f} ms, "
+    costs = f"{latency}{record.macs / 1e6:.1f} M MACs, {record.parameters / 1e6:.2f} M parameters"
+    outcome = {
+        "trained": f"validation Dice {record.validation_dice or 0.0:.3f}",
+        "over budget": f"over {settings.budget}, not trained",
+        "failed": record.failure,
+    }
+    return f"trial {record.number}: {costs}; {outcome[record.state]}"

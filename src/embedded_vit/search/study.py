@@ -1,0 +1,141 @@
+"""The journal of a search: one file that several processes or machines write, and that outlives any of them.
+
+OUTPUT/search.journal    Optuna's journal; a trial's figures are its user attribute "record"
+OUTPUT/locks/0003        held by the process that works on trial 3; the system frees it when that process dies
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState
+
+from embedded_vit.datasets.data_set import DataSet, Split
+from embedded_vit.errors import ConfigError, FileFormatError, OutputError
+from embedded_vit.provenance import case_digest
+from embedded_vit.search.space import SearchSettings, first_candidate
+
+__all__ = ["JOURNAL", "data_identity", "open_study", "taken_trials", "trial_lock", "try_again_what_died"]
+
+JOURNAL, LOCKS = "search.journal", "locks"
+NAME = "embedded-vit search"
+
+
+def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Study:
+    """Begin a search in a folder, or join the one that is there.
+
+    Args:
+        folder: The search's.
+        settings: Must be those of the search that is there.
+        data: Of `data_identity`; likewise.
+
+    Raises:
+        ConfigError: The folder holds a search with other settings or other data.
+        FileFormatError: Its journal is damaged.
+        OutputError: The folder cannot be made.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make this folder: {error.strerror or error}") from error
+    path = folder.resolve() / JOURNAL  # the lock finds no relative one
+    lock = JournalFileSymlinkLock(str(path))
+    _drop_unfinished_line(path, lock)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path), lock))
+        study = optuna.create_study(
+            storage=storage, study_name=NAME, directions=["maximize", "minimize"], load_if_exists=True
+        )
+    except (ValueError, KeyError) as error:
+        raise FileFormatError(f"{path}: no journal of a search, or damaged ({error}); choose another folder") from error
+    asked = {"data": data, **settings.model_dump(mode="json"), "budget": str(settings.budget)}
+    if "asked" not in study.user_attrs:
+        study.set_user_attr("asked", asked)
+        study.enqueue_trial(first_candidate(), skip_if_exists=True)
+    _refuse_another(folder, study.user_attrs["asked"], asked)
+    return study
+
+
+def _drop_unfinished_line(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Take away the end of a line that a full disk or a loss of power cut short, or nobody could read the next one."""
+    if not path.exists():
+        return
+    lock.acquire()
+    try:
+        with open(path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _refuse_another(folder: Path, before: dict[str, object], asked: dict[str, object]) -> None:
+    for name, value in asked.items():
+        if before.get(name) == value:
+            continue
+        if name == "data":
+            raise ConfigError(f"{folder}: holds a search on other data; choose another --output")
+        option = "--" + name.replace("_", "-")
+        raise ConfigError(
+            f"{folder}: holds a search with {option} {_words(before.get(name))}, now {_words(value)}; "
+            "give the same options to go on with it, or choose another --output"
+        )
+
+
+def _words(value: object) -> str:
+    """A setting as the command line takes it."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def data_identity(data_set: DataSet, split: Split) -> str:
+    """What tells one data set from another, wherever it lies: structures, split, and the content of one case."""
+    case = data_set.case(split.train[0])
+    content = case_digest(data_set.read_volume(case), data_set.read_labels(case))
+    described = [data_set.modality, data_set.channels, data_set.labels.names, split.model_dump(), content]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+
+def taken_trials(study: optuna.Study) -> int:
+    """Trials that are done, or that a process works on."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)))
+
+
+@contextmanager
+def trial_lock(folder: Path, number: int) -> Iterator[bool]:
+    """Hold a trial's lock; gives False where another process holds it, or the file system has no locks."""
+    path = folder / LOCKS / f"{number:04d}"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def try_again_what_died(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
+    """Give up the trials whose process is dead, and put their candidates first in the queue.
+
+    Returns:
+        Those trials.
+    """
+    dead = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not (folder / LOCKS / f"{trial.number:04d}").exists():  # it begins just now
+            continue
+        with trial_lock(folder, trial.number) as locked:
+            still_running = study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING
+            if locked and still_running:
+                study.tell(trial.number, state=TrialState.FAIL)
+                study.enqueue_trial(dict(trial.params))
+                dead.append(trial)
+    return dead

@@ -1,0 +1,98 @@
+"""The journal: it outlives its processes, and refuses what does not belong to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import make_split
+from embedded_vit.errors import ConfigError, FileFormatError, OutputError
+from embedded_vit.search.space import Budget, SearchSettings, first_candidate, suggest
+from embedded_vit.search.study import (
+    JOURNAL,
+    data_identity,
+    open_study,
+    taken_trials,
+    trial_lock,
+    try_again_what_died,
+)
+
+SETTINGS = SearchSettings(budget=Budget.read("latency_ms=5"), threads=1)
+
+
+def test_a_second_process_finds_the_trials_of_the_first(tmp_path: Path) -> None:
+    first, second = (open_study(tmp_path, SETTINGS, "data") for _ in range(2))
+    first.tell(first.ask(), [0.5, 1.0])
+    second.ask()
+    assert taken_trials(first) == taken_trials(second) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"epochs": 3}, "--epochs 20, now 3"),
+        ({"threads": 2}, "--threads 1, now 2"),
+        ({"budget": Budget.read("macs=1e8")}, "--budget latency_ms=5, now macs=1e\\+08"),
+        ({"image_sizes": (64, 96)}, "--image-sizes 64 96 128 160 192 224, now 64 96;"),
+    ],
+)
+def test_another_search_is_refused_by_option(tmp_path: Path, changed: dict, named: str) -> None:
+    open_study(tmp_path, SETTINGS, "data")
+    with pytest.raises(ConfigError, match=named):
+        open_study(tmp_path, SETTINGS.model_copy(update=changed), "data")
+
+
+def test_other_data_are_refused(tmp_path: Path, synapse_folder: Path, decathlon_folder: Path) -> None:
+    identities = []
+    for folder in (synapse_folder, decathlon_folder):
+        data_set = open_data_set(folder)
+        identities.append(data_identity(data_set, make_split(data_set, seed=0)))
+    open_study(tmp_path, SETTINGS, identities[0])
+    open_study(tmp_path, SETTINGS, identities[0])
+    with pytest.raises(ConfigError, match="other data"):
+        open_study(tmp_path, SETTINGS, identities[1])
+
+
+def test_a_line_cut_short_is_dropped_and_the_next_ones_can_be_read(tmp_path: Path) -> None:
+    study = open_study(tmp_path, SETTINGS, "data")
+    study.tell(study.ask(), [0.5, 1.0])
+    with open(tmp_path / JOURNAL, "a") as file:
+        file.write('{"op_code": 4, "worker')
+    again = open_study(tmp_path, SETTINGS, "data")
+    again.ask()
+    assert taken_trials(open_study(tmp_path, SETTINGS, "data")) == 2
+
+
+def test_what_is_no_journal_and_no_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text("not a journal\nat all\n")
+    with pytest.raises(FileFormatError, match="damaged"):
+        open_study(tmp_path, SETTINGS, "data")
+    with pytest.raises(OutputError, match="cannot make this folder"):
+        open_study(tmp_path / JOURNAL, SETTINGS, "data")
+
+
+def test_a_trial_at_work_is_left_alone_and_a_dead_one_is_tried_again(tmp_path: Path) -> None:
+    study = open_study(tmp_path, SETTINGS, "data")
+    trial = study.ask()
+    candidate = suggest(trial, SETTINGS)
+    hold = (
+        "import sys, time; from pathlib import Path; from embedded_vit.search.study import trial_lock\n"
+        f"with trial_lock(Path(sys.argv[1]), {trial.number}) as locked: print(locked, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        assert try_again_what_died(study, tmp_path) == []
+        with trial_lock(tmp_path, trial.number) as locked:
+            assert not locked
+        process.kill()
+    assert [dead.number for dead in try_again_what_died(study, tmp_path)] == [trial.number]
+    assert study.trials[trial.number].state == TrialState.FAIL
+    assert taken_trials(study) == 0
+    assert suggest(study.ask(), SETTINGS) == candidate
+    assert study.trials[-1].params == first_candidate()
+    assert try_again_what_died(study, tmp_path) == []
