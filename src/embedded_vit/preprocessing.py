@@ -5,8 +5,8 @@ Training, evaluation and the device all call these functions, so that a network 
     Volume --Intensities.normalise--> [0, 1] --Grid.reduce--> S x S --network_input--> (C, S, S) in [-1, 1]
     logits (K, S, S) --Grid.enlarge + argmax--> labels on the slice's own grid
 
-Resizing is linear and separable, so a resize is two matrix products, `rows @ image @ columns.T`, and its matrices are
-made once a volume. The field of view is a square in mm around the slice; what lies outside is 0, the air of a CT.
+Resizing is linear and separable, see `embedded_vit.resampling`; its matrices are made once a volume. The field of view
+is a square in mm around the slice; what lies outside is 0, the air of a CT.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config
+from embedded_vit.resampling import Resampling, antialias_matrix, bilinear_matrix, cubic_matrix
 from embedded_vit.volume import Scan
 
 __all__ = ["CT_WINDOW_HU", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
@@ -119,16 +119,16 @@ class Grid:
     Attributes:
         shape: (rows, columns) of the slice.
         size: S.
-        reduce_rows, reduce_columns: (S, rows) and (S, columns) float32, slice -> network.
-        enlarge_rows, enlarge_columns: (rows, S) and (columns, S) float32, network -> slice, bilinear.
+        reduce_rows, reduce_columns: rows -> S and columns -> S, slice -> network.
+        enlarge_rows, enlarge_columns: S -> rows and S -> columns, network -> slice, bilinear.
     """
 
     shape: tuple[int, int]
     size: int
-    reduce_rows: NDArray[np.float32]
-    reduce_columns: NDArray[np.float32]
-    enlarge_rows: NDArray[np.float32]
-    enlarge_columns: NDArray[np.float32]
+    reduce_rows: Resampling
+    reduce_columns: Resampling
+    enlarge_rows: Resampling
+    enlarge_columns: Resampling
 
     @classmethod
     def between(
@@ -145,8 +145,10 @@ class Grid:
         for length, spacing in zip(shape, spacing_mm, strict=True):
             padded = max(length, round(side_mm / spacing))
             inside = slice((padded - length) // 2, (padded - length) // 2 + length)
-            reduce = _cubic_matrix if interpolation == "cubic" else _antialias_matrix
-            axes.append((reduce(padded, size)[:, inside], _bilinear_matrix(size, padded)[inside]))
+            reduce = cubic_matrix if interpolation == "cubic" else antialias_matrix
+            axes.append(
+                (Resampling(reduce(padded, size)[:, inside]), Resampling(bilinear_matrix(size, padded)[inside]))
+            )
         (reduce_rows, enlarge_rows), (reduce_columns, enlarge_columns) = axes
         return cls(shape, size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns)
 
@@ -164,8 +166,7 @@ class Grid:
 
     def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """(..., rows, columns) in [0, 1] -> (..., S, S); outside the slice is 0."""
-        reduced = self.reduce_rows @ image @ self.reduce_columns.T
-        return reduced.astype(np.float32, copy=False)
+        return self.reduce_columns.along_columns(self.reduce_rows.along_rows(image))
 
     def reduce_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
         """(rows, columns) labels -> (S, S) labels: in each pixel the class that covers most of it."""
@@ -177,8 +178,13 @@ class Grid:
 
     def enlarge(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """(K, S, S) -> (K, rows, columns), bilinear with pixel centres aligned."""
-        enlarged = self.enlarge_rows @ logits @ self.enlarge_columns.T
-        return enlarged.astype(np.float32, copy=False)
+        return self.enlarge_rows.along_rows(self.enlarge_columns.along_columns(logits))
+
+    def enlarge_part(self, logits: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
+        """(S, S) -> `enlarge(logits)[rows, columns]`, and nothing else is computed."""
+        rows_from, columns_from = self.enlarge_rows.sources(rows), self.enlarge_columns.sources(columns)
+        down, across = self.enlarge_rows.matrix[rows, rows_from], self.enlarge_columns.matrix[columns, columns_from]
+        return (down @ logits[rows_from, columns_from] @ across.T).astype(np.float32, copy=False)
 
 
 def network_inputs(
@@ -204,52 +210,3 @@ def network_inputs(
                 ready[neighbour] = (reduced - np.float32(0.5)) / np.float32(0.5)
         yield np.concatenate([ready[neighbour] for neighbour in wanted])
         ready.pop(index - reach * step, None)  # no later slice wants it
-
-
-@lru_cache(maxsize=32)
-def _antialias_matrix(source: int, target: int) -> NDArray[np.float32]:
-    """(target, source): a triangle filter as wide as an output pixel when reducing, bilinear when enlarging.
-
-    Pixel centres are aligned: output o lies at (o + 1/2) * source / target - 1/2. Rows sum to one.
-    """
-    scale = source / target
-    centres = (np.arange(target) + 0.5) * scale - 0.5
-    distance = np.abs(np.arange(source)[None, :] - centres[:, None]) / max(scale, 1.0)
-    weights = np.maximum(0.0, 1.0 - distance)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _bilinear_matrix(source: int, target: int) -> NDArray[np.float32]:
-    """(target, source): linear interpolation, pixel centres aligned, edges held (align_corners=False)."""
-    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    left = np.minimum(position.astype(int), max(source - 2, 0))
-    matrix = np.zeros((target, source), np.float32)
-    matrix[np.arange(target), left] = 1 - (position - left)
-    matrix[np.arange(target), np.minimum(left + 1, source - 1)] += position - left
-    return matrix
-
-
-@lru_cache(maxsize=32)
-def _cubic_matrix(source: int, target: int) -> NDArray[np.float32]:
-    """(target, source): the interpolating cubic spline of scipy.ndimage.zoom(order=3), end pixels aligned.
-
-    Source: Unser, "Splines: a perfect fit", 1999; mirror boundaries as in scipy.
-    """
-    position = np.arange(target) * (source - 1) / max(target - 1, 1)
-    return (_spline_basis(position, source) @ np.linalg.inv(_spline_basis(np.arange(source), source))).astype(
-        np.float32
-    )
-
-
-def _spline_basis(position: NDArray[Any], length: int) -> NDArray[np.float64]:
-    """(positions, length): the value of every cubic B-spline at each position, mirrored at both ends."""
-    basis = np.zeros((len(position), length))
-    first = np.floor(position).astype(int) - 1
-    for offset in range(4):
-        knot = first + offset
-        distance = np.abs(position - knot)
-        weight = np.where(distance < 1, 2 / 3 - distance**2 + distance**3 / 2, np.maximum(0, 2 - distance) ** 3 / 6)
-        mirrored = np.abs(knot)
-        mirrored = np.where(mirrored >= length, 2 * (length - 1) - mirrored, mirrored)
-        np.add.at(basis, (np.arange(len(position)), np.clip(mirrored, 0, length - 1)), weight)
-    return basis

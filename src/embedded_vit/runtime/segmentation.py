@@ -117,21 +117,9 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
         ahead = logits[number] > logits[0]  # (S, S)
         if not ahead.any():
             continue
-        rows = _reached(ahead.any(axis=1), grid.enlarge_rows)
-        columns = _reached(ahead.any(axis=0), grid.enlarge_columns)
-        enlarged = grid.enlarge_rows[rows] @ logits[number] @ grid.enlarge_columns[columns].T
+        rows, columns = grid.enlarge_rows.reached(ahead.any(axis=1)), grid.enlarge_columns.reached(ahead.any(axis=0))
+        enlarged = grid.enlarge_part(logits[number], rows, columns)
         wins = enlarged > best[rows, columns]
         np.copyto(labels[rows, columns], np.uint8(number), where=wins)
         np.maximum(best[rows, columns], enlarged, out=best[rows, columns])
     return labels
-
-
-def _reached(pixels: NDArray[np.bool_], enlarge: NDArray[np.float32]) -> slice:
-    """The range of slice rows (or columns) that any of the network's `pixels` contributes to.
-
-    Args:
-        pixels: (S,) which rows of the network's grid count.
-        enlarge: (rows, S) weights.
-    """
-    reached = np.flatnonzero(enlarge[:, pixels].any(axis=1))
-    return slice(int(reached[0]), int(reached[-1]) + 1) if reached.size else slice(0, 0)
