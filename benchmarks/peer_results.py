@@ -1,0 +1,315 @@
+"""What benchmarks/peers.py measures of trained networks, and the page, table and JSON file that show it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from machine import describe_machine
+
+from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.artifact.export import export
+from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.benchmark.latency import Latency, example_image, paired_latency_of
+from embedded_vit.benchmark.machine_state import CoreTimes, load_average, processor_flags
+from embedded_vit.benchmark.noise import MAXIMUM_SPREAD, busy_reasons
+from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
+from embedded_vit.compression.record import Measurements
+from embedded_vit.datasets.data_set import DataSet, Split
+from embedded_vit.errors import FileFormatError
+from embedded_vit.evaluation.report import page_environment
+from embedded_vit.io.atomic import write_text
+from embedded_vit.provenance import available_cores, versions
+from embedded_vit.report.page import PageFacts, plots_of, series_of
+from embedded_vit.report.panel import slice_panel
+from embedded_vit.report.pareto_plot import Plot, pareto_front
+from embedded_vit.report.rows import ReportRow
+from embedded_vit.report.tables import Column, columns_for, markdown_table
+from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.engines import EngineName, load_engine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
+from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
+
+__all__ = ["Result", "measure_latency", "measure_once", "write_results"]
+
+MEASURED, ARTIFACT = "measured.json", "model.onnx"
+NOTHING = "–"
+NOTES = (
+    "Every network saw the same patients in the same training loop, its last weights were exported, and the file was "
+    "scored, protocol strict; islands that no training mask has are removed from all masks alike.",
+    "modern: our recipe, the same for all. theirs: U-Net with Adam 1e-3 (MONAI's tutorials) and SegFormer-B0 with "
+    "AdamW 6e-4, weight decay 0.01 and a short warm-up (what its authors give to layers that are not pretrained), both "
+    "with our augmentation and cosine decay, but no averaged weights, no clipping, all slices alike; DAE-Former with "
+    "the recipe paper, which is its authors': SGD, their augmentation and resizing.",
+    "Minutes are those of the training steps; their number was fixed before, from the speed of the first ones.",
+    "bf16: the same file, computed in bfloat16 by OpenVINO; Dice was measured in float32.",
+)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What computes a file."""
+
+    title: str
+    engine: EngineName
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained network.
+
+    Attributes:
+        run: Its folder, with the exported file in it.
+        passes: How often it saw every slice.
+        measured: What was measured of the file.
+        latency: Backend's title -> threads -> latency; where a backend cannot run the file it is not there.
+    """
+
+    run: Path
+    passes: float
+    measured: Measurements
+    latency: dict[str, dict[str, Latency]] = field(default_factory=dict)
+
+
+def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
+    """Export a run and measure the file, or read what was measured.
+
+    Raises:
+        ContractError: The file does not compute what PyTorch computes.
+        NetworkError: The network cannot be exported.
+    """
+    path = run / MEASURED
+    if path.is_file():
+        return Measurements.parse(json.loads(path.read_text(encoding="utf-8")), source=str(path))
+    export(run, run / ARTIFACT, data_folder=data_folder, overwrite=True)
+    checkpoint = load_checkpoint(run)
+    measured = measure_artifact(
+        run / ARTIFACT,
+        None,
+        checkpoint.network,
+        checkpoint.config,
+        data_folder,
+        run / "evaluation",
+        subsets=["test"],
+        threads=threads,
+    )
+    write_text(path, measured.model_dump_json(indent=1))
+    return measured
+
+
+def backends() -> list[Backend]:
+    """ONNX Runtime, OpenVINO where it is installed, and its bf16 where the processor computes in it."""
+    found = [Backend("ONNX Runtime", "onnxruntime")]
+    if openvino_is_installed():
+        found.append(Backend("OpenVINO f32", "openvino"))
+        if any("bf16" in flag for flag in processor_flags()):
+            found.append(Backend("OpenVINO bf16", "openvino", bf16=True))
+    return found
+
+
+def load(artifact: Path, backend: Backend, threads: int) -> Engine:
+    """An artifact in a backend.
+
+    Raises:
+        FileFormatError: The backend cannot run it.
+    """
+    engine = load_engine(artifact, backend.engine, threads=threads)  # OpenVINO is tried in a process of its own first
+    if not backend.bf16:
+        return engine
+    content, _ = read_artifact(artifact)
+    return OpenVinoEngine(content, threads=threads, bf16=True, source=str(artifact))
+
+
+def measure_latency(results: Sequence[Result], *, repeats: int) -> tuple[list[Result], list[str]]:
+    """Measure the latency of all files in turns, in every backend on 1 and 2 threads.
+
+    Returns:
+        The results with their latency, and what a reader must know of the measurement.
+    """
+    notes: list[str] = []
+    latency: list[dict[str, dict[str, Latency]]] = [{} for _ in results]
+    for backend in backends():
+        for threads in LATENCY_THREADS:
+            print(f"latency: {backend.title}, threads: {threads}", file=sys.stderr, flush=True)
+            found, reasons = in_turns(results, backend, threads, repeats)
+            if reasons:
+                notes.append(f"Latency in {backend.title}, threads: {threads}, to be doubted: {'; '.join(reasons)}.")
+            for place, value in found.items():
+                latency[place].setdefault(backend.title, {})[str(threads)] = value
+    return [replace(result, latency=of_one) for result, of_one in zip(results, latency, strict=True)], notes
+
+
+def in_turns(
+    results: Sequence[Result], backend: Backend, threads: int, repeats: int
+) -> tuple[dict[int, Latency], list[str]]:
+    """Measure all files in one backend; returns place -> latency, and what forbids to trust the figures."""
+    engines, images, reasons = {}, [], []
+    for place, result in enumerate(results):
+        try:
+            engines[place] = load(result.run / ARTIFACT, backend, threads)
+        except FileFormatError as error:
+            reasons.append(str(error))
+            continue
+        images.append(example_image(read_run_config(result.run).preprocessing))
+    load_before, begin = load_average(), CoreTimes.now()
+    latencies = paired_latency_of(list(engines.values()), images, repeats=repeats)
+    end = CoreTimes.now()
+    reasons += busy_reasons(
+        threads=threads,
+        cores=available_cores(),
+        load_before=load_before,
+        other_cores_busy=None if begin is None or end is None else begin.other_cores_busy(end),
+    )
+    found = dict(zip(engines, latencies, strict=True))
+    unsteady = [str(1 + place) for place, value in found.items() if value.p90_ms > MAXIMUM_SPREAD * value.p50_ms]
+    if unsteady:
+        reasons.append(f"p90 is over {MAXIMUM_SPREAD} times p50 in rows {', '.join(unsteady)}")
+    return found, reasons
+
+
+def write_results(
+    results: Sequence[Result], notes: Sequence[str], output: Path, data_set: DataSet, split: Split
+) -> None:
+    """Write peers.html, peers.md and peers.json; print the table."""
+    rows = [report_row(result) for result in results]
+    plots = plots_for(results, rows)
+    facts = PageFacts(
+        notes=(*NOTES, *notes),
+        data=data_set.name,
+        machine=describe_machine(),
+        versions=all_versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    columns = columns_of(results)
+    page = (
+        page_environment()
+        .get_template("report/page.html.j2")
+        .render(
+            rows=rows,
+            series=series_of(rows),
+            columns=columns,
+            organs=data_set.labels.names,
+            plots=plots,
+            panel=slice_panel(data_set, data_set.case(split.test[0]), rows, threads=1),
+            facts=facts,
+            research_use_only=RESEARCH_USE_ONLY,
+        )
+    )
+    _, _, table = markdown_table(rows, columns, [*fronts(plots), *facts.notes, f"{facts.machine}."]).partition("\n")
+    table = f"# Peers on {data_set.name}\n{table}"
+    write_text(output / "peers.html", page, overwrite=True)
+    write_text(output / "peers.md", table, overwrite=True)
+    write_text(output / "peers.json", as_json(results, facts), overwrite=True)
+    print(table)
+
+
+def report_row(result: Result) -> ReportRow:
+    """A row of the report's page, with ONNX Runtime's latency."""
+    latency_ms = {threads: value.p50_ms for threads, value in result.latency["ONNX Runtime"].items()}
+    return ReportRow(result.run, "", result.run / ARTIFACT, result.measured, latency_ms)
+
+
+def plots_for(results: Sequence[Result], rows: Sequence[ReportRow]) -> list[Plot]:
+    """Dice against the latency of every backend on 1 and 2 threads, against operations and against size."""
+    plots = []
+    for backend in backends():
+        for threads in map(str, LATENCY_THREADS):
+            of_backend = [
+                plotted(row, result.latency.get(backend.title, {}).get(threads))
+                for row, result in zip(rows, results, strict=True)
+            ]
+            dice_against_latency, *_ = plots_of(of_backend)
+            title = f"Dice against latency: {backend.title}, threads: {threads}"
+            plots.append(replace(dice_against_latency, title=title, x_title="median of one image (ms)"))
+    _, against_operations, against_size, *_ = plots_of(rows)
+    return [*plots, against_operations, against_size]
+
+
+def plotted(row: ReportRow, latency: Latency | None) -> ReportRow:
+    """The row as the plot of one backend sees it: without a score where the backend cannot run its file."""
+    if latency is None:
+        return replace(row, measured=row.measured.model_copy(update={"test": None}))
+    return replace(row, latency_ms={"1": latency.p50_ms})
+
+
+def fronts(plots: Sequence[Plot]) -> list[str]:
+    """The rows that no other one beats, a sentence for each plot."""
+    sentences = []
+    for plot in plots:
+        front = pareto_front([mark.point for mark in plot.marks if mark.point.series is not None])
+        sentences.append(f"{plot.title}, the front from cheap to good: rows {', '.join(p.label for p in front)}.")
+    return sentences
+
+
+def columns_of(results: Sequence[Result]) -> list[Column]:
+    """The report's columns, how long each network trained, its worst organ and patient, and OpenVINO's latency."""
+    of_run = {result.run: result for result in results}
+
+    def latency(row: ReportRow, title: str) -> str:
+        found = of_run[row.run].latency.get(title, {})
+        return " / ".join(f"{value.p50_ms:.2f}" for value in found.values()) or NOTHING
+
+    dice, *others = columns_for(results[0].measured.test.unit)
+    return [
+        Column("Passes over the slices", lambda row: f"{of_run[row.run].passes:.3g}"),
+        Column("Minutes", lambda row: f"{minutes(row.run):.1f}"),
+        dice,
+        Column("Worst organ", lambda row: worst(row.measured.test.organs)),
+        Column("Worst patient", lambda row: worst(row.measured.test.by_case)),
+        *others,
+        *(
+            Column(f"{backend.title}, 1 / 2 threads (ms)", partial(latency, title=backend.title))
+            for backend in backends()[1:]
+        ),
+    ]
+
+
+def minutes(run: Path) -> float:
+    """That the training took."""
+    return sum(epoch.seconds for epoch in read_record(run).epochs) / 60
+
+
+def worst(dice: Mapping[str, float | None]) -> str:
+    """The lowest of the Dice that count, and whose it is."""
+    known = {name: value for name, value in dice.items() if value is not None}
+    if not known:
+        return NOTHING
+    name = min(known, key=lambda name: known[name])
+    return f"{name} {known[name]:.2f}"
+
+
+def all_versions() -> dict[str, str]:
+    """Of everything that decides a figure here, what is installed."""
+    found = versions()
+    for library in ("openvino", "monai", "transformers"):
+        with suppress(PackageNotFoundError):
+            found[library] = version(library)
+    return found
+
+
+def as_json(results: Sequence[Result], facts: PageFacts) -> str:
+    """Everything in plain numbers."""
+    rows = [
+        {
+            "run": result.run.name,
+            "passes": result.passes,
+            "minutes": minutes(result.run),
+            "network": (config := read_run_config(result.run)).network.model_dump(mode="json"),
+            "training": config.training.model_dump(mode="json"),
+            "measured": result.measured.model_dump(mode="json"),
+            "latency": {
+                title: {threads: asdict(value) for threads, value in of_backend.items()}
+                for title, of_backend in result.latency.items()
+            },
+        }
+        for result in results
+    ]
+    return json.dumps({"rows": rows, **asdict(facts), "use": RESEARCH_USE_ONLY}, indent=1, ensure_ascii=False) + "\n"

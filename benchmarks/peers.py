@@ -1,0 +1,350 @@
+"""Peers in the same run: our networks beside U-Net, SegFormer and DAE-Former, trained, exported and measured alike.
+
+    python benchmarks/peers.py --data DATA --output FOLDER [--minutes 8 | --epochs E] [--networks NAME[@S] ...]
+
+NAME is a preset (embedded-vit-64, dae-former-224, ...), unet, segformer-b0, or widths such as 32-80; @S is the image
+size, which presets know by themselves. Every network is trained by our recipe, `modern`; those of others by `theirs`
+too: docs/peers.md says what that means, and how the minutes are kept. What is trained is not trained again, what was
+killed goes on; latency is measured each time, all files in turns. FOLDER gets a run folder for every training, and
+peers.html, peers.md and peers.json. Needs the extra `peers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peer_results import Result, measure_latency, measure_once, write_results
+
+from embedded_vit.config import Config, nearest_name
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet, Split, make_split
+from embedded_vit.errors import ConfigError, EmbeddedVitError
+from embedded_vit.io.atomic import write_text
+from embedded_vit.models.registry import NETWORKS, build_network
+from embedded_vit.provenance import describe_machine, versions
+from embedded_vit.training.checkpoint import RECORD, STATE, TrainingRecord, describe_run, read_record, read_run_config
+from embedded_vit.training.hooks import TrainingHook
+from embedded_vit.training.islands import find_postprocessing
+from embedded_vit.training.loop import Trainer
+from embedded_vit.training.processes import keep_freed_memory
+from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
+from embedded_vit.training.slices import SliceSet, prepare_slices
+from embedded_vit.training.train import plan
+
+OURS = ("embedded-vit-64", "32-80@128", "embedded-vit-128")
+OTHERS = ("unet@64", "unet@128", "segformer-b0@64", "segformer-b0@128", "dae-former-224@64", "dae-former-224@128")
+CLASSES = {"unet": "benchmarks.peer_networks:UNet", "segformer-b0": "benchmarks.peer_networks:SegFormerB0"}
+THEIRS = {
+    "unet": TrainingConfig(learning_rate=1e-3, weight_decay=0, warmup_fraction=0),
+    "segformer-b0": TrainingConfig(learning_rate=6e-4, weight_decay=0.01, warmup_fraction=0.01),
+    "dae-former-224": TrainingConfig.for_recipe("paper"),
+}
+SCHEDULE = "schedule.json"
+TIMED_STEPS, TIMED_SECONDS = 3, 10.0  # at least, to learn how fast a network trains
+MANY_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One training: `network` is a preset, a key of `CLASSES`, or widths joined by hyphens."""
+
+    network: str
+    image_size: int
+    recipe: Literal["modern", "theirs"]
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}@{self.image_size}-{self.recipe}"
+
+
+class Schedule(Config):
+    """`schedule.json` of a run: how long it trains, fixed before it begins."""
+
+    minutes: float | None = None
+    seconds_a_step: float | None = None
+    epochs: int
+    steps_per_epoch: int
+    steps_of_a_pass: int
+
+    @property
+    def passes(self) -> float:
+        """How often every slice is seen."""
+        return self.epochs * self.steps_per_epoch / self.steps_of_a_pass
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is the same for all; `epochs` counts where `minutes` is None."""
+
+    data_set: DataSet
+    split: Split
+    output: Path
+    minutes: float | None
+    epochs: int
+    context_slices: Literal[1, 3]
+    precision: Precision
+    seed: int
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # where `benchmarks.peer_networks` lies
+    arguments = parse(words)
+    contestants = [one for text in arguments.networks for one in contestants_of(text, arguments.recipes)]
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    data_set = open_data_set(arguments.data)
+    course = Course(
+        data_set=data_set,
+        split=make_split(data_set, seed=arguments.seed, validation_cases=0),
+        output=arguments.output,
+        minutes=None if arguments.epochs else arguments.minutes,
+        epochs=arguments.epochs,
+        context_slices=arguments.context_slices,
+        precision=arguments.precision,
+        seed=arguments.seed,
+    )
+    for contestant in contestants:
+        build_network(planned(contestant, course).network)  # what cannot be built is refused before any training
+    results, failures = [], []
+    for contestant in contestants:
+        print(f"{contestant.name}: training and measuring, or reading", file=sys.stderr, flush=True)
+        try:
+            run, schedule = train_once(contestant, course)
+            measured = measure_once(run, arguments.data, threads=arguments.threads or torch.get_num_threads())
+            results.append(Result(run, schedule.passes, measured))
+        except EmbeddedVitError as error:  # the others go on; the page tells
+            failures.append(f"{contestant.name} failed: {error}")
+            print(failures[-1], file=sys.stderr, flush=True)
+    if not results:
+        raise ConfigError("every network failed; see above")
+    results, notes = measure_latency(results, repeats=arguments.repeats)
+    write_results(results, [*failures, *notes], course.output, data_set, course.split)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=8.0, help="of training, for each network and recipe")
+    length.add_argument("--epochs", type=int, default=0, help="instead of minutes: passes over the training slices")
+    parser.add_argument("--networks", nargs="+", default=[*OURS, *OTHERS], metavar="NAME[@S]")
+    parser.add_argument("--recipes", nargs="+", choices=["modern", "theirs"], default=["modern", "theirs"])
+    parser.add_argument("--context-slices", type=int, choices=[1, 3], default=3)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of all trainings")
+    parser.add_argument("--threads", type=int, help="of training and scoring; PyTorch's choice by default")
+    parser.add_argument("--repeats", type=int, default=50, help="rounds of each latency")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args(words)
+    if arguments.minutes <= 0 or arguments.epochs < 0:
+        raise ConfigError(f"--minutes {arguments.minutes:g} --epochs {arguments.epochs}: expected numbers above 0")
+    return arguments
+
+
+def contestants_of(text: str, recipes: Sequence[str]) -> list[Contestant]:
+    """NAME or NAME@S with each recipe that the network has.
+
+    Raises:
+        ConfigError: The name is unknown, or its size is missing or no number.
+    """
+    network, _, size = text.partition("@")
+    if network not in NETWORKS and network not in CLASSES and not re.fullmatch(r"\d+(-\d+)+", network):
+        raise ConfigError(f"unknown network '{network}'{nearest_name(network, [*NETWORKS, *CLASSES, '32-80'])}")
+    image_size = size or str(NETWORKS.get(network, {}).get("image_size", ""))
+    if not image_size.isdecimal():
+        raise ConfigError(f"'{text}': expected an image size, for example {network}@64")
+    own = [recipe for recipe in recipes if recipe == "modern" or network in THEIRS]
+    return [Contestant(network, int(image_size), recipe) for recipe in own]
+
+
+def train_once(contestant: Contestant, course: Course) -> tuple[Path, Schedule]:
+    """Train a network, or what is left of its training.
+
+    Raises:
+        ConfigError: Its folder holds a run with other settings or data.
+        TrainingError: The loss is not finite.
+    """
+    run = course.output / contestant.name
+    config = planned(contestant, course)
+    grid = f"{config.preprocessing.image_size}-{config.preprocessing.interpolation}"
+    slices = prepare_slices(
+        course.data_set, sorted(course.split.train), config.preprocessing, course.output / "slices" / grid
+    )
+    postprocessing = find_postprocessing(slices, course.split.train, config.labels)
+    config = config.model_copy(update={"postprocessing": postprocessing})
+    schedule = schedule_once(run, config, slices, course)
+    config = with_epochs(config, schedule.epochs)
+    begun = (run / STATE).is_file()
+    if (run / RECORD).is_file():
+        check_same(run, config, slices)
+        if len(read_record(run).epochs) == schedule.epochs:
+            return run, schedule
+    trainer = trainer_for(run, config, slices, course, steps=schedule.steps_per_epoch)
+    if begun:
+        trainer.resume()
+    else:
+        describe_run(run, config, trainer.record)
+    trainer.run()
+    return run, schedule
+
+
+def planned(contestant: Contestant, course: Course) -> RunConfig:
+    """The configuration of a training, its epochs apart."""
+    network = contestant.network
+    measures: dict[str, Any] = {"image_size": contestant.image_size}
+    if network in CLASSES:
+        measures["model"] = CLASSES[network]
+    elif network not in NETWORKS:
+        measures["widths"] = tuple(map(int, network.split("-")))
+    training = TrainingConfig.for_recipe("modern") if contestant.recipe == "modern" else THEIRS[network]
+    config = plan(
+        course.data_set,
+        network=network if network in NETWORKS else None,
+        measures=measures,
+        training=training.model_copy(update={"precision": course.precision, "seed": course.seed}),
+        context_slices=course.context_slices,
+    )
+    return config.model_copy(update={"network": config.network.model_copy(update={"name": network})})
+
+
+def with_epochs(config: RunConfig, epochs: int) -> RunConfig:
+    """The same configuration with so many epochs."""
+    return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
+
+
+def check_same(run: Path, config: RunConfig, slices: SliceSet) -> None:
+    """Refuse a run of other settings or data.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if read_run_config(run) != config or read_record(run).data_fingerprint != slices.fingerprint:
+        raise ConfigError(f"{run}: was trained with other settings or data; choose another --output")
+
+
+class FixedEpochs(Trainer):
+    """The one training loop with epochs of so many steps: longer or shorter than one pass over the slices."""
+
+    steps_per_epoch: int | None = None
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        order = super()._epoch_order(epoch)
+        steps = self.steps_per_epoch
+        return order if steps is None else np.resize(order, steps * self.training.batch_size)
+
+    @property
+    def steps_of_a_pass(self) -> int:
+        """Steps that see every slice of an epoch once."""
+        return len(super()._epoch_order(1)) // self.training.batch_size
+
+
+def trainer_for(
+    run: Path,
+    config: RunConfig,
+    slices: SliceSet,
+    course: Course,
+    *,
+    steps: int | None = None,
+    hooks: Sequence[TrainingHook] = (),
+) -> FixedEpochs:
+    """A trainer of a fresh network; `steps` an epoch, by default those of one pass."""
+    torch.manual_seed(config.training.seed)
+    record = TrainingRecord(
+        data_folder=str(course.data_set.folder.resolve()),
+        data_fingerprint=slices.fingerprint,
+        split=course.split,
+        machine=describe_machine(),
+        versions=versions(),
+    )
+    trainer = FixedEpochs(build_network(config.network), config, record, slices, run, hooks=hooks)
+    trainer.steps_per_epoch = steps
+    return trainer
+
+
+def schedule_once(run: Path, config: RunConfig, slices: SliceSet, course: Course) -> Schedule:
+    """Fix how long a network trains, or read what was fixed.
+
+    Raises:
+        ConfigError: What was fixed is not what is asked for now.
+    """
+    path = run / SCHEDULE
+    if path.is_file():
+        schedule = Schedule.model_validate_json(path.read_bytes())
+        if schedule.minutes != course.minutes or (course.minutes is None and schedule.epochs != course.epochs):
+            fixed = f"{schedule.epochs} epochs" if schedule.minutes is None else f"{schedule.minutes:g} minutes"
+            raise ConfigError(f"{run}: was begun with {fixed}; ask for as many, or choose another --output")
+        return schedule
+    steps_of_a_pass = trainer_for(run, config, slices, course).steps_of_a_pass
+    if course.minutes is None:
+        schedule = Schedule(epochs=course.epochs, steps_per_epoch=steps_of_a_pass, steps_of_a_pass=steps_of_a_pass)
+    else:
+        schedule = schedule_within(course.minutes, seconds_a_step(config, slices, course), steps_of_a_pass)
+    write_text(path, schedule.model_dump_json(indent=1))
+    return schedule
+
+
+def schedule_within(minutes: float, seconds: float, steps_of_a_pass: int) -> Schedule:
+    """Epochs of equal length, as near to a pass over the slices as possible, that fill the time and do not exceed it.
+
+    Args:
+        minutes: Of training.
+        seconds: That a step takes.
+        steps_of_a_pass: Over all slices.
+    """
+    steps = max(1, int(60 * minutes / seconds))
+    epochs = max(1, round(steps / steps_of_a_pass))
+    return Schedule(
+        minutes=minutes,
+        seconds_a_step=seconds,
+        epochs=epochs,
+        steps_per_epoch=steps // epochs,
+        steps_of_a_pass=steps_of_a_pass,
+    )
+
+
+class EnoughTimed(Exception):
+    """Thrown through the loop when a `Stopwatch` has seen enough."""
+
+
+class Stopwatch(TrainingHook):
+    """Times steps and ends the training after `TIMED_STEPS` and `TIMED_SECONDS`; the first step is a warm-up."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def after_step(self, step: int) -> None:
+        self.moments.append(time.perf_counter())
+        if len(self.moments) > TIMED_STEPS and self.moments[-1] - self.moments[0] > TIMED_SECONDS:
+            raise EnoughTimed
+
+    @property
+    def seconds_a_step(self) -> float:
+        return (self.moments[-1] - self.moments[0]) / (len(self.moments) - 1)
+
+
+def seconds_a_step(config: RunConfig, slices: SliceSet, course: Course) -> float:
+    """How long a network's training step takes here and now: some are made and thrown away."""
+    stopwatch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughTimed):
+        trainer_for(Path(folder), with_epochs(config, 1), slices, course, steps=MANY_STEPS, hooks=[stopwatch]).run()
+    return stopwatch.seconds_a_step
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EmbeddedVitError as error:
+        sys.exit(f"peers.py: {error}")
