@@ -112,7 +112,7 @@ TRAININGS: dict[str, Training] = {
     ),
     "abdomen-64": Training(
         BTCV,
-        MODERN | {"epochs": 150},
+        MODERN | {"epochs": 120},
         "embedded-vit-64",
         folds=5,
         spacing_range=BTCV_SPACING,

@@ -2,7 +2,8 @@
 
     python benchmarks/footprint.py [MODEL ...] [--threads 1]
 
-Installs this checkout's base package, with all it needs, into a fresh environment.
+Installs this checkout's base package, with all it needs, into a fresh environment. Without artifacts it takes the
+built-in models.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from installed_size import print_installed_size
 from machine import describe_machine
 
 from embedded_vit.benchmark.fresh_process import in_fresh_process
+from embedded_vit.builtin.index import builtin_paths
+from embedded_vit.builtin.resolve import model_path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="*", metavar="MODEL")
+    parser.add_argument("models", type=model_path, nargs="*", metavar="MODEL", default=builtin_paths())
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     print(describe_machine())

@@ -1,11 +1,12 @@
 """A slice from stored intensities to labels on its own grid: the published pipeline beside ours, in turns.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/whole_slice.py MODEL [MODEL ...] [--rounds 30]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/whole_slice.py [MODEL ...] [--rounds 30]
 
 The published pipeline is timed from its description: scipy's cubic zoom to S x S, the naive network of the model's
 input size in PyTorch eager mode, argmax, scipy's nearest zoom back. Its weights are random, which costs the same. Ours
 is the scope "slice" of `embedded-vit benchmark`, in every engine that is installed; take trained models, as enlarging
-costs more where classes mix. One thread by default: PyTorch's and ONNX Runtime's threads disturb each other.
+costs more where classes mix; without any, the built-in models are taken. One thread by default: PyTorch's and ONNX
+Runtime's threads disturb each other.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from scipy.ndimage import zoom
 
 from embedded_vit.benchmark.queries import generated_scan, make_workload
 from embedded_vit.benchmark.single_stream import single_stream
+from embedded_vit.builtin.index import builtin_paths
+from embedded_vit.builtin.resolve import model_path
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import to_reference
@@ -34,7 +37,7 @@ from embedded_vit.volume import Volume
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    parser.add_argument("models", type=model_path, nargs="*", metavar="MODEL", default=builtin_paths())
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()

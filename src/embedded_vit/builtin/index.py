@@ -30,6 +30,7 @@ __all__ = [
     "builtin_model",
     "builtin_models",
     "builtin_names",
+    "builtin_paths",
     "facts_path",
     "none_like",
 ]
@@ -140,7 +141,12 @@ def facts_path(name: str) -> Path:
 
 def builtin_names() -> list[str]:
     """The names of all models that come with the package, sorted; no file is opened."""
-    return sorted(path.stem for path in FOLDER.glob("*.onnx"))
+    return [path.stem for path in builtin_paths()]
+
+
+def builtin_paths() -> list[Path]:
+    """The artifacts of all models that come with the package, sorted by name; none is opened."""
+    return sorted(FOLDER.glob("*.onnx"), key=lambda path: path.stem)
 
 
 def builtin_models() -> list[BuiltinModel]:
