@@ -24,10 +24,9 @@ from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
 from embedded_vit.compression.record import Measurements
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.errors import FileFormatError
-from embedded_vit.evaluation.report import page_environment
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, versions
-from embedded_vit.report.page import PageFacts, plots_of, series_of
+from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import slice_panel
 from embedded_vit.report.pareto_plot import Plot, pareto_front
 from embedded_vit.report.rows import ReportRow
@@ -187,22 +186,11 @@ def write_results(
         machine=describe_machine(),
         versions=all_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        title="Peers",
     )
     columns = columns_of(results)
-    page = (
-        page_environment()
-        .get_template("report/page.html.j2")
-        .render(
-            rows=rows,
-            series=series_of(rows),
-            columns=columns,
-            organs=data_set.labels.names,
-            plots=plots,
-            panel=slice_panel(data_set, data_set.case(split.test[0]), rows, threads=1),
-            facts=facts,
-            research_use_only=RESEARCH_USE_ONLY,
-        )
-    )
+    panel = slice_panel(data_set, data_set.case(split.test[0]), rows, threads=1)
+    page = render_page(rows, columns, panel, facts, plots=plots)
     _, _, table = markdown_table(rows, columns, [*fronts(plots), *facts.notes, f"{facts.machine}."]).partition("\n")
     table = f"# Peers on {data_set.name}\n{table}"
     write_text(output / "peers.html", page, overwrite=True)

@@ -26,6 +26,7 @@ class PageFacts:
         notes: What a reader must know, a sentence each.
         data: The data set's name.
         machine, versions, created: Where and when latency was measured.
+        title: What the rows are.
     """
 
     notes: tuple[str, ...]
@@ -33,9 +34,17 @@ class PageFacts:
     machine: str
     versions: dict[str, str]
     created: str
+    title: str = "Runs and compression steps"
 
 
-def render_page(rows: Sequence[ReportRow], columns: Sequence[Column], panel: Panel | None, facts: PageFacts) -> str:
+def render_page(
+    rows: Sequence[ReportRow],
+    columns: Sequence[Column],
+    panel: Panel | None,
+    facts: PageFacts,
+    *,
+    plots: Sequence[Plot] | None = None,
+) -> str:
     """Render the page.
 
     Args:
@@ -43,6 +52,7 @@ def render_page(rows: Sequence[ReportRow], columns: Sequence[Column], panel: Pan
         columns: Of the table.
         panel: The slice that every row segmented; None where there is none for all.
         facts: The rest.
+        plots: By default `plots_of(rows)`.
 
     Returns:
         A complete HTML document.
@@ -56,7 +66,7 @@ def render_page(rows: Sequence[ReportRow], columns: Sequence[Column], panel: Pan
             series=series_of(rows),
             columns=columns,
             organs=list(first_test.organs) if first_test else [],
-            plots=plots_of(rows),
+            plots=plots_of(rows) if plots is None else plots,
             panel=panel,
             facts=facts,
             research_use_only=RESEARCH_USE_ONLY,
