@@ -9,17 +9,22 @@ process dead.
 from __future__ import annotations
 
 import gzip
+import io
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from artifact_fixtures import threshold_graph, threshold_manifest
+from dicom_fixtures import make_slice
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from embedded_vit.artifact.manifest import sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.io.dicom import find_series
 from embedded_vit.runtime.engines import load_engine
 from embedded_vit.runtime.predictor import read_scan
 
@@ -78,11 +83,31 @@ def damaged_scan(random: np.random.Generator) -> tuple[str, bytes]:
             return "scan.nii.gz", mutated(gzip.compress(plain), random)
 
 
+def damaged_dicom(random: np.random.Generator) -> tuple[str, bytes]:
+    """A DICOM file damaged anywhere; half of its bytes are pixels, which are compressed in two of three."""
+    syntax = [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless][random.integers(3)]
+    return "slice", mutated(dicom_file(syntax), random)
+
+
+@lru_cache
+def dicom_file(syntax: str) -> bytes:
+    """An undamaged one."""
+    content = io.BytesIO()
+    stored = np.random.default_rng(0).normal(0, 40, (32, 32)).astype(np.int16)
+    make_slice(stored, syntax=syntax).save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+def read_dicom(path: Path) -> None:
+    find_series(path.parent, modality="CT").stack().read()
+
+
 def main() -> None:
     [kind, seed, count, folder] = sys.argv[1:]
     damage, read = {
         "artifact": (damaged_artifact, lambda path: load_engine(path, threads=1)),
         "scan": (damaged_scan, read_scan),
+        "dicom": (damaged_dicom, read_dicom),
     }[kind]
     accepted = 0
     for number in range(int(count)):

@@ -12,7 +12,7 @@ import pytest
 COUNT = int(os.environ.get("DAMAGED_FILES", "5000"))
 
 
-@pytest.mark.parametrize("kind", ["artifact", "scan"])
+@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom"])
 def test_damaged_files_get_one_line_at_once(kind: str, tmp_path: Path) -> None:
     mutate = Path(__file__).with_name("mutate.py")
     environment = os.environ | {"PYTHONPATH": str(mutate.parents[1])}

@@ -22,18 +22,21 @@ def command(
     threads: int | None = None,
     engine: Literal["onnxruntime", "openvino", "auto"] = "onnxruntime",
     memory: str | None = None,
+    series: int | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Segment a scan, or a folder of scans, with an exported network. Research use only.
 
     Args:
         model: An .onnx file made by `embedded-vit export`, or the name of a built-in model.
-        scan: A NIfTI file, a TransUNet .h5 file, or a folder of them.
+        scan: A NIfTI file, a TransUNet .h5 file, the folder of a DICOM series, or a folder of such files and folders.
         output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
         threads: Cores to compute on; all by default.
         engine: What computes; auto measures once for this network and this computer, and says which is fastest.
-        memory: What the program may take, for example 400M or 1G. A NIfTI scan that does not fit is segmented from a
-            temporary file beside the output, slice by slice, with the same result. Half of the free memory by default.
+        memory: What the program may take, for example 400M or 1G. A NIfTI or DICOM scan that does not fit is
+            segmented from a temporary file beside the output, slice by slice, with the same result. Half of the free
+            memory by default.
+        series: The number of the DICOM series, where a folder holds several that the network could segment.
         force: Segment scans outside what the network was made for; the .json says so.
     """
     from rich.console import Console
@@ -65,6 +68,7 @@ def command(
             output,
             force=force,
             memory_bytes=memory_bytes,
+            series=series,
             on_progress=lambda path: _slice_bar(progress, path.name),
             on_failure=lambda error: progress.console.out(f"embedded-vit: {error}", highlight=False),
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from embedded_vit.errors import EmbeddedVitError, InputError, OutputError
 from embedded_vit.io.atomic import refuse_existing
+from embedded_vit.io.dicom import holds_dicom
 from embedded_vit.runtime.predictor import Predictor, Progress, is_scan, summary_path
 
 __all__ = ["predict_path"]
@@ -19,6 +20,7 @@ def predict_path(
     *,
     force: bool = False,
     memory_bytes: int | None = None,
+    series: int | None = None,
     on_progress: Callable[[Path], Progress] | None = None,
     on_failure: Callable[[EmbeddedVitError], None] | None = None,
 ) -> list[Path]:
@@ -26,10 +28,10 @@ def predict_path(
 
     Args:
         predictor: The artifact.
-        scan: A scan's file, or a folder of them.
+        scan: A scan: a file, or a folder with a DICOM series; or a folder of such files and folders.
         output: The mask's file, or a folder for them; each mask is named as its scan.
-        force, memory_bytes: As `Predictor.predict`; temporary files lie where the masks go.
-        on_progress: Given a scan's file, makes the function to call after each of its slices.
+        force, memory_bytes, series: As `Predictor.predict`; temporary files lie where the masks go.
+        on_progress: Given a scan, makes the function to call after each of its slices.
         on_failure: Called with the error of each scan of a folder that cannot be segmented.
 
     Returns:
@@ -39,19 +41,19 @@ def predict_path(
         EmbeddedVitError: As `Predictor.predict` and `Prediction.save`, for one scan.
         InputError: The folder holds no scan, or some scans of it failed.
     """
-    if not scan.is_dir():
-        _predict_file(predictor, scan, output, force, memory_bytes, on_progress)
+    if not scan.is_dir() or holds_dicom(scan):
+        _predict_scan(predictor, scan, output, force, memory_bytes, series, on_progress)
         return [output]
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; for a folder of scans give a folder")
-    scans = sorted(path for path in scan.iterdir() if path.is_file() and is_scan(path))
+    scans = sorted(path for path in scan.iterdir() if (holds_dicom(path) if path.is_dir() else is_scan(path)))
     if not scans:
-        raise InputError(f"{scan}: no .nii.gz, .nii or .h5 file in this folder")
+        raise InputError(f"{scan}: no DICOM, .nii.gz, .nii or .h5 file in this folder, nor a folder of DICOM files")
     written, failed = [], 0
     for path in scans:
-        mask_path = output / f"{scan_stem(path)}.nii.gz"
+        mask_path = output / f"{path.name if path.is_dir() else scan_stem(path)}.nii.gz"
         try:
-            _predict_file(predictor, path, mask_path, force, memory_bytes, on_progress)
+            _predict_scan(predictor, path, mask_path, force, memory_bytes, series, on_progress)
             written.append(mask_path)
         except EmbeddedVitError as error:
             failed += 1
@@ -70,12 +72,13 @@ def scan_stem(path: Path) -> str:
     return stem
 
 
-def _predict_file(
+def _predict_scan(
     predictor: Predictor,
     scan: Path,
     output: Path,
     force: bool,
     memory_bytes: int | None,
+    series: int | None,
     on_progress: Callable[[Path], Progress] | None,
 ) -> None:
     for path in (output, summary_path(output)):  # before any computing
@@ -85,6 +88,7 @@ def _predict_file(
         force=force,
         memory_bytes=memory_bytes,
         spool_folder=next(folder for folder in output.absolute().parents if folder.exists()),
+        series=series,
         on_progress=on_progress(scan) if on_progress else None,
     )
     prediction.save(output)

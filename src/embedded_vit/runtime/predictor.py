@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from embedded_vit import RESEARCH_USE_ONLY, __version__
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
 from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.io.dicom import DicomSeries, find_series
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.nifti import (
     NiftiGeometry,
@@ -39,6 +41,7 @@ __all__ = ["Prediction", "Predictor", "is_scan", "read_scan", "structure_volumes
 ORIENTATION_WARNING = "the file does not say where the patient's left is (qform and sform codes are 0): check the sides"
 
 Progress = Callable[[int, int], None]  # slices done, slices in all
+Source = Volume | DicomSeries | Path  # of a scan; a path is a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,8 @@ class Prediction:
         model: The artifact's name.
         model_sha256: Of the artifact's file.
         engine: What computed, and its version.
-        input_sha256: Of the scan's file; None where the scan came as a `Volume`.
+        input_format: "NIfTI", "DICOM" or "h5"; None where the scan came as a `Volume`.
+        input_sha256: Of the scan's file, or of its series as `DicomSeries.sha256`; None as above.
         forced: Whether the scan is outside the artifact's contract and was segmented nevertheless.
         warnings: What is outside the contract, and what is unsure.
         geometry: What the mask's file repeats of the scan's header.
@@ -64,6 +68,7 @@ class Prediction:
     model: str
     model_sha256: str
     engine: str
+    input_format: str | None
     input_sha256: str | None
     forced: bool
     warnings: tuple[str, ...]
@@ -76,6 +81,7 @@ class Prediction:
             "model": self.model,
             "model_sha256": self.model_sha256,
             "engine": self.engine,
+            "input_format": self.input_format,
             "input_sha256": self.input_sha256,
             "forced": self.forced,
             "warnings": list(self.warnings),
@@ -128,30 +134,33 @@ class Predictor:
         force: bool = False,
         memory_bytes: int | None = None,
         spool_folder: Path | None = None,
+        series: int | None = None,
         on_progress: Progress | None = None,
     ) -> Prediction:
         """Segment one scan.
 
         Args:
-            scan: A NIfTI or TransUNet h5 file, or a volume (CT in HU).
+            scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU).
             force: Segment it even if it is outside the artifact's contract; recorded in the prediction.
-            memory_bytes: What this process may take. A NIfTI file that does not fit, with its mask, is read onto the
-                disk and segmented from there, with the same result; by default one that would take more than half of
-                the memory that is free.
+            memory_bytes: What this process may take. A NIfTI file or DICOM series that does not fit, with its mask, is
+                read onto the disk and segmented from there, with the same result; by default one that would take more
+                than half of the memory that is free.
             spool_folder: Where temporary files go; the system's own place (TMPDIR) by default.
+            series: The SeriesNumber, where a DICOM folder holds several of the artifact's modality.
             on_progress: Called after every slice.
 
         Raises:
-            FileFormatError: The file cannot be read.
+            FileFormatError: The file or series cannot be read.
             ContractError: The scan is outside the contract and `force` is not given, or its channels do not fit.
             ConfigError: `memory_bytes` is less than the program takes without a scan.
             OutputError: The disk does not hold a scan that the memory does not.
         """
         started = time.perf_counter()
-        volume = scan if isinstance(scan, Volume) else self._read(Path(scan), memory_bytes, spool_folder)
-        geometry = _geometry(scan, volume)
+        source = self._source(scan, series)
+        volume = self._read(source, memory_bytes, spool_folder)
+        geometry = _geometry(source, volume)
         check_channels(volume, self.manifest)
-        problems = violations(volume, self.manifest)
+        problems = self._modality_violations(source) + violations(volume, self.manifest)
         if problems and not force:
             raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
         read = time.perf_counter()
@@ -164,20 +173,43 @@ class Predictor:
             model=self.manifest.name,
             model_sha256=self._model_sha256,
             engine=f"{self._engine.name} {self._engine.version}",
-            input_sha256=None if isinstance(scan, Volume) else sha256_of(scan),
+            input_format=_format(source),
+            input_sha256=_digest(source),
             forced=bool(problems),
             warnings=tuple(problems) if geometry.orientation_known else (*problems, ORIENTATION_WARNING),
             geometry=geometry,
         )
 
-    def _read(self, path: Path, memory_bytes: int | None, spool_folder: Path | None) -> Scan:
+    def _source(self, scan: str | Path | Volume, series: int | None) -> Source:
+        """What there is to read: the volume as it came, the series that a folder holds, or the file."""
+        if isinstance(scan, Volume):
+            return scan
+        path = Path(scan)
+        return find_series(path, modality=self._modality, number=series) if path.is_dir() else path
+
+    @property
+    def _modality(self) -> str:
+        return self.manifest.preprocessing.modality
+
+    def _modality_violations(self, source: Source) -> list[str]:
+        if not isinstance(source, DicomSeries) or source.modality == self._modality:
+            return []
+        return [f"the modality is {source.modality}, the artifact is made for {self._modality}"]
+
+    def _read(self, source: Source, memory_bytes: int | None, spool_folder: Path | None) -> Scan:
         """Read a scan into memory where that has room for it and its mask, else onto the disk."""
+        if isinstance(source, Volume):
+            return source
+        if isinstance(source, DicomSeries):
+            stack = source.stack()
+            fits = stack.volume_bytes + math.prod(stack.shape) <= self._room_bytes(memory_bytes)
+            return stack.read() if fits else stack.spool(spool_folder)
         channels = len(self.manifest.preprocessing.channels)
-        if path.is_file() and is_nifti(path):
-            needed_bytes = sum(announced_bytes(path, channels=channels))
+        if source.is_file() and is_nifti(source):
+            needed_bytes = sum(announced_bytes(source, channels=channels))
             if needed_bytes > self._room_bytes(memory_bytes):
-                return spool_volume(path, channels=channels, folder=spool_folder)
-        return read_scan(path, channels=channels)
+                return spool_volume(source, channels=channels, folder=spool_folder)
+        return read_scan(source, channels=channels)
 
     def _room_bytes(self, memory_bytes: int | None) -> float:
         """What a scan and its mask may take in memory."""
@@ -231,19 +263,37 @@ def read_scan(path: str | Path, *, channels: int = 1) -> Volume:
         return read_volume(path, channels=channels)
     if is_h5_volume(path):
         return read_h5_volume(path)
-    raise FileFormatError(f"{path}: expected a NIfTI file (.nii.gz, .nii) or a TransUNet .h5 file")
+    raise FileFormatError(
+        f"{path}: expected a NIfTI file (.nii.gz, .nii), a TransUNet .h5 file, or the folder of a DICOM series"
+    )
 
 
-def _geometry(scan: str | Path | Volume, volume: Scan) -> NiftiGeometry:
+def _geometry(source: Source, volume: Scan) -> NiftiGeometry:
     """The scan's own header fields where it is a NIfTI file, else new ones for its affine; three axes."""
-    if isinstance(scan, Volume) or not is_nifti(scan):
+    if not isinstance(source, Path) or not is_nifti(source):
         return NiftiGeometry.from_affine(volume.shape, volume.affine, volume.source)
-    geometry = read_geometry(scan)
+    geometry = read_geometry(source)
     if volume.channels == 1:
         return geometry
     header = geometry.header.copy()
     header.set_data_shape(volume.shape)  # the mask has no channels
     return replace(geometry, header=header)
+
+
+def _format(source: Source) -> str | None:
+    """The name of a scan's file format."""
+    if isinstance(source, Volume):
+        return None
+    if isinstance(source, DicomSeries):
+        return "DICOM"
+    return "NIfTI" if is_nifti(source) else "h5"
+
+
+def _digest(source: Source) -> str | None:
+    """The SHA-256 of what was read."""
+    if isinstance(source, Volume):
+        return None
+    return source.sha256() if isinstance(source, DicomSeries) else sha256_of(source)
 
 
 def summary_path(mask_path: Path) -> Path:

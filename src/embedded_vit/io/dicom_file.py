@@ -1,0 +1,322 @@
+"""One DICOM file: what its header says of its slices, and their stored numbers.
+
+pydicom parses and decodes. Only the tags named here are ever read, so that no text about a patient can come into a
+message; what pydicom says of a value it dislikes is dropped for the same reason.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import get_frame
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.decoders.base import get_decoder
+
+from embedded_vit.errors import EmbeddedVitError, FileFormatError
+from embedded_vit.io.limits import check_array_size
+
+__all__ = ["DicomFile", "DicomSlice", "decoded_slices", "read_file"]
+
+PIXEL_TAGS = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated",
+              "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable",
+              "ExtendedOffsetTableLengths"]  # fmt: skip
+TAGS = [*PIXEL_TAGS, "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "PixelPaddingValue",
+        "PixelPaddingRangeLimit", "ModalityLUTSequence", "RescaleType", "RescaleSlope", "RescaleIntercept",
+        "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]  # fmt: skip
+MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT", "SC", "SEG", "RTDOSE"}
+HAVE_PIXELS = {uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage,
+               uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage,
+               uid.PositronEmissionTomographyImageStorage}  # fmt: skip
+STORED_DTYPES = {8: ("u1", "i1"), 16: ("u2", "i2"), 32: ("u4", "i4")}  # by bits: unsigned, signed
+DECODERS = {uid.RLELossless: "pydicom"} | dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg")
+DEFLATED = {uid.DeflatedExplicitVRLittleEndian}  # may grow a thousandfold before anything of it can be checked
+DECOMPRESS = "decompress the series first, for example with gdcmconv --raw"
+MOST_SLICE_PIXELS = 4096 * 4096
+MOST_NUMBER = 1e30  # stored numbers of 32 bits times this still are finite in float32
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class DicomSlice:
+    """One slice, which is a file or one frame of it; coordinates as DICOM has them, LPS+ mm.
+
+    Attributes:
+        path: Its file.
+        frame: Its number in that file, from 0.
+        shape: (rows, columns).
+        dtype: Of its stored numbers, in native byte order.
+        position: (3,) the centre of the first pixel.
+        directions: (2, 3) unit vectors: the way the column number grows, and the way the row number grows.
+        spacing_mm: Between neighbouring rows, and between neighbouring columns.
+        thickness_mm: As the header states it, or None.
+        slope, intercept: intensity = stored * slope + intercept; HU for CT.
+        padding: The lowest and highest stored number that stand for "nothing was measured here", or None.
+        air: The stored number to put there: -1000 HU for CT, else 0.
+    """
+
+    path: Path
+    frame: int
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    position: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    spacing_mm: tuple[float, float]
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+    air: int
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """The header of a file that holds an image.
+
+    Attributes:
+        path: The file.
+        series: Its SeriesInstanceUID; empty where a tool removed it.
+        number: Its SeriesNumber, or None.
+        modality: "CT", "MR", another code of the standard, or "unknown".
+        frames: The number of slices.
+        placed: Whether it is part of a volume: it says where its slices lie, and is no localizer (scout).
+        tags: What else was read.
+    """
+
+    path: Path
+    series: str
+    number: int | None
+    modality: str
+    frames: int
+    placed: bool
+    tags: pydicom.Dataset
+
+    def slices(self) -> list[DicomSlice]:
+        """Check the header and take out of it all that a volume needs.
+
+        Raises:
+            FileFormatError: A tag is missing, is no finite number or out of range; the image is in colour; its numbers
+                are none that a slope and an intercept turn into intensities; the file is too short.
+        """
+        with one_line_errors(self.path):
+            shape, dtype = self._array()
+            return [self._slice(frame, shape, dtype) for frame in range(self._checked_frames())]
+
+    def _checked_frames(self) -> int:
+        placed = len(self.tags.get("PerFrameFunctionalGroupsSequence") or ()) or 1
+        if self.frames != placed:
+            raise FileFormatError(f"{self.path}: {self.frames} frames, but {placed} positions; export the series again")
+        return self.frames
+
+    def _array(self) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Shape and dtype of a slice, within the limits and the file's length."""
+        tags, source = self.tags, str(self.path)
+        if tags.get("SamplesPerPixel", 1) != 1 or tags.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
+            # Both stand for the same intensities; which end is shown white is a viewer's business (PS3.3 C.7.6.3.1.2).
+            raise FileFormatError(f"{source}: a colour image; a greyscale scan is expected")
+        if tags.BitsAllocated not in STORED_DTYPES:
+            raise FileFormatError(f"{source}: {tags.BitsAllocated} bits a pixel; 8, 16 or 32 are expected")
+        dtype = np.dtype(STORED_DTYPES[tags.BitsAllocated][int(tags.PixelRepresentation == 1)])
+        shape = (int(tags.Rows), int(tags.Columns))
+        check_array_size((self.frames, *shape), dtype.itemsize, source)
+        if math.prod(shape) > MOST_SLICE_PIXELS:
+            raise FileFormatError(f"{source}: a slice of {shape[0]} x {shape[1]} pixels; no scanner makes it")
+        needed, there = self.frames * math.prod(shape) * dtype.itemsize, self.path.stat().st_size
+        if not _syntax(tags, source).is_compressed and there < needed:
+            raise FileFormatError(
+                f"{source}: truncated: {there:,} bytes cannot hold the {needed:,} that the header announces; copy the "
+                "file again"
+            )
+        return shape, dtype
+
+    def _slice(self, frame: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> DicomSlice:
+        directions = self._needed(frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
+        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+        if np.abs(lengths - 1).max() > 0.01 or abs(directions[0] @ directions[1]) > 0.01:
+            raise FileFormatError(f"{self.path}: the ImageOrientationPatient is no rotation; export the series again")
+        row_mm, column_mm = self._needed(frame, "PixelMeasuresSequence", "PixelSpacing", 2).tolist()
+        if min(row_mm, column_mm) <= 0:
+            raise FileFormatError(f"{self.path}: the PixelSpacing is {row_mm:g}, {column_mm:g}; both must be above 0")
+        thickness = self._numbers(frame, "PixelMeasuresSequence", "SliceThickness", 1)
+        slope, intercept = self._scaling(frame)
+        air = (AIR_HU - intercept) / slope if self.modality == "CT" else 0.0
+        limits = np.iinfo(dtype)
+        return DicomSlice(
+            path=self.path,
+            frame=frame,
+            shape=shape,
+            dtype=dtype,
+            position=self._needed(frame, "PlanePositionSequence", "ImagePositionPatient", 3),
+            directions=directions / lengths,
+            spacing_mm=(row_mm, column_mm),
+            thickness_mm=None if thickness is None else float(thickness[0]),
+            slope=slope,
+            intercept=intercept,
+            padding=self._padding(dtype),
+            air=round(min(max(air, limits.min), limits.max)),
+        )
+
+    def _scaling(self, frame: int) -> tuple[float, float]:
+        group = "PixelValueTransformationSequence"
+        kind = str(self._value(frame, group, "RescaleType") or "HU").upper()
+        if "ModalityLUTSequence" in self.tags or (self.modality == "CT" and not kind.startswith(("HU", "US"))):
+            raise FileFormatError(f"{self.path}: the numbers stand for no HU (RescaleType, ModalityLUTSequence)")
+        slope, intercept = (
+            default if (values := self._numbers(frame, group, keyword, 1)) is None else float(values[0])
+            for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+        )
+        if slope == 0 or 1 / abs(slope) > MOST_NUMBER:
+            raise FileFormatError(f"{self.path}: RescaleSlope {slope:g}, RescaleIntercept {intercept:g}: no scale")
+        return slope, intercept
+
+    def _padding(self, dtype: np.dtype[Any]) -> tuple[int, int] | None:
+        value = self.tags.get("PixelPaddingValue")
+        if value is None:
+            return None
+        limit = self.tags.get("PixelPaddingRangeLimit")
+        # Whether these two are written with a sign is often wrong: 63536 for -2000.
+        ends = np.array([value, value if limit is None else limit], np.int64).astype(dtype).tolist()
+        return min(ends), max(ends)
+
+    def _value(self, frame: int, group: str, keyword: str) -> Any:
+        """A tag of a frame: its own, else the one that all frames of the file share, else the file's."""
+        for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+            for shared in (self.tags.get(groups) or ())[index : index + 1]:
+                for item in (shared.get(group) or ())[:1]:
+                    if keyword in item:
+                        return item.get(keyword)
+        return self.tags.get(keyword)
+
+    def _numbers(self, frame: int, group: str, keyword: str, count: int) -> NDArray[np.float64] | None:
+        value = self._value(frame, group, keyword)
+        if value is None or value == "":
+            return None
+        numbers = np.atleast_1d(np.array(value, np.float64))
+        if numbers.shape != (count,) or not (np.abs(numbers) < MOST_NUMBER).all():
+            expected = "a finite number" if count == 1 else f"{count} finite numbers"
+            raise FileFormatError(f"{self.path}: the {keyword} is not {expected}; export the series again")
+        return numbers
+
+    def _needed(self, frame: int, group: str, keyword: str, count: int) -> NDArray[np.float64]:
+        numbers = self._numbers(frame, group, keyword, count)
+        if numbers is None:
+            raise FileFormatError(f"{self.path}: no {keyword}; export the series again")
+        return numbers
+
+
+def read_file(path: Path) -> DicomFile | None:
+    """Read the header of a DICOM file; None for one without an image, such as a report.
+
+    Raises:
+        FileFormatError: The file is unreadable or damaged, or ends before the image that it should hold.
+    """
+    with one_line_errors(path):
+        if read_file_meta_info(path).get("TransferSyntaxUID") in DEFLATED:
+            raise FileFormatError(f"{path}: a deflated file; {DECOMPRESS}")
+        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+        if not tags.get("Rows") or not tags.get("Columns"):
+            kind = tags.file_meta.get("MediaStorageSOPClassUID")
+            if kind is None or kind in HAVE_PIXELS:
+                raise FileFormatError(f"{path}: truncated or damaged: it says no size of its image; copy it again")
+            return None
+        number, modality = tags.get("SeriesNumber"), tags.get("Modality")
+        placed = "ImagePositionPatient" in tags or "PerFrameFunctionalGroupsSequence" in tags
+        return DicomFile(
+            path=path,
+            series=str(tags.get("SeriesInstanceUID") or ""),
+            number=None if number is None else int(number),
+            modality=modality if modality in MODALITIES else "unknown",
+            frames=int(tags.get("NumberOfFrames") or 1),
+            placed=placed and "LOCALIZER" not in (tags.get("ImageType") or ()),
+            tags=tags,
+        )
+
+
+def decoded_slices(path: Path, frames: Iterable[int]) -> Iterator[NDArray[Any]]:
+    """Decode slices of a file, (rows, columns) in stored numbers, in the order asked for.
+
+    Raises:
+        FileFormatError: The file is damaged or too short, or nothing is installed that decodes it.
+    """
+    with one_line_errors(path):
+        dataset = pydicom.dcmread(path, specific_tags=list(PIXEL_TAGS))
+        syntax = _syntax(dataset, str(path))
+        decoder = get_decoder(syntax)
+    for frame in frames:
+        with one_line_errors(path):
+            if syntax.is_compressed:
+                _check_compressed(dataset, frame, syntax, str(path))
+            stored, _ = decoder.as_array(dataset, index=frame, raw=True, decoding_plugin=DECODERS.get(syntax, ""))
+        yield stored
+
+
+@contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Whatever pydicom stumbles over becomes one line without any of the file's text.
+
+    Raises:
+        FileFormatError: The file cannot be read or is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote values
+            yield
+    except EmbeddedVitError:
+        raise
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror or type(error).__name__}") from error
+    except Exception as error:  # pydicom raises whatever a damaged tag leads to
+        raise FileFormatError(
+            f"{path}: truncated or damaged, or not as DICOM prescribes ({type(error).__name__}); copy the file again"
+        ) from None
+
+
+def _syntax(tags: pydicom.Dataset, source: str) -> uid.UID:
+    """How the pixels are stored.
+
+    Raises:
+        FileFormatError: It is not said, or not one that can be decoded here.
+    """
+    syntax = tags.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise FileFormatError(f"{source}: no TransferSyntaxUID: how it is stored is not said; export the series again")
+    name = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "in a way unknown here"
+    try:
+        readable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        readable = False
+    if syntax in uid.JPEG2000TransferSyntaxes and not readable:
+        raise FileFormatError(f"{source}: compressed ({name}); reading it needs: pip install 'embedded-vit[dicom]'")
+    if not readable:
+        raise FileFormatError(f"{source}: compressed ({name}); {DECOMPRESS}")
+    return syntax
+
+
+def _check_compressed(dataset: pydicom.Dataset, frame: int, syntax: uid.UID, source: str) -> None:
+    """Refuse a compressed slice that would become another size than the header announces, before it does."""
+    rows, columns = dataset.Rows, dataset.Columns
+    offsets = None
+    if "ExtendedOffsetTable" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    content = get_frame(dataset.PixelData, frame, extended_offsets=offsets, number_of_frames=frames)
+    if len(content) > 2 * rows * columns * dataset.BitsAllocated // 8 + 4096:
+        raise FileFormatError(f"{source}: a compressed slice is larger than the slice itself; copy the file again")
+    if syntax in uid.JPEG2000TransferSyntaxes:
+        # ISO 15444-1 A.5.1: the first two markers, the length and capabilities, then the image's ends and starts.
+        markers, right, bottom, left, top = struct.unpack_from(">I4x4I", content)
+        if markers != 0xFF4FFF51 or (bottom - top, right - left) != (rows, columns):
+            raise FileFormatError(
+                f"{source}: a slice compressed with JPEG 2000 is not {rows} x {columns} pixels; copy the file again"
+            )
