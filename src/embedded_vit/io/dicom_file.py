@@ -44,7 +44,7 @@ DECODERS = {uid.RLELossless: "pydicom"} | dict.fromkeys(uid.JPEG2000TransferSynt
 DEFLATED = {uid.DeflatedExplicitVRLittleEndian}  # may grow a thousandfold before anything of it can be checked
 DECOMPRESS = "decompress the series first, for example with gdcmconv --raw"
 MOST_SLICE_PIXELS = 4096 * 4096
-MOST_NUMBER = 1e30  # stored numbers of 32 bits times this still are finite in float32
+MOST_NUMBER = 1e28  # stored numbers of 32 bits times this still are finite in float32
 AIR_HU = -1000.0
 
 
