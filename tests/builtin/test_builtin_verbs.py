@@ -15,6 +15,7 @@ import embedded_vit
 from embedded_vit.artifact.manifest import SpacingRange
 from embedded_vit.cli import main
 from embedded_vit.labels import LabelSet
+from embedded_vit.preprocessing import Preprocessing
 
 AddBuiltin = Callable[..., Path]
 STRUCTURES = LabelSet.from_names(["bright"])
@@ -145,6 +146,13 @@ def test_a_card_says_what_a_user_must_know(add_builtin: AddBuiltin, run: Callabl
         "Research use only",
     ):
         assert words in card
+
+
+def test_a_card_says_what_becomes_of_thin_slices(add_builtin: AddBuiltin, run: Callable[..., str]) -> None:
+    spacing = SpacingRange(slices_mm=(1.5, 7.5), in_plane_mm=(0.4, 3.1))
+    thin = Preprocessing.for_modality("CT", image_size=16, context_mm=3.0)
+    add_builtin("bright-ct", spacing_range=spacing, preprocessing=thin)
+    assert "Slices 1.5 to 7.5 mm apart (of thinner ones it sees those about 3 mm apart)" in run("models", "bright-ct")
 
 
 def test_figures_of_other_weights_are_refused(

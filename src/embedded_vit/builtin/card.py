@@ -88,8 +88,11 @@ def _contract(manifest: Manifest) -> str:
     )
     spacing = "No limit on spacing, as the training data carry none."
     if allowed is not None:
+        thinner = ""
+        if preprocessing.context_mm is not None:
+            thinner = f" (of thinner ones it sees those about {preprocessing.context_mm:g} mm apart)"
         spacing = (
-            f"Slices {_range(allowed.slices_mm)} mm apart, pixels of {_range(allowed.in_plane_mm)} mm. "
+            f"Slices {_range(allowed.slices_mm)} mm apart{thinner}, pixels of {_range(allowed.in_plane_mm)} mm. "
             "What lies outside is refused with exit status 3 (`--force` overrides and is recorded)."
         )
     return f"{preprocessing.modality}{channels} {intensities}, in any orientation. {spacing}"
