@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Resampling", "antialias_matrix", "bilinear_matrix", "cubic_matrix"]
 
@@ -42,13 +42,11 @@ class Resampling:
 
     def reached(self, pixels: NDArray[np.bool_]) -> slice:
         """The range of target pixels that any of the source's `pixels`, (source,), contributes to."""
-        targets = np.flatnonzero(self.matrix[:, pixels].any(axis=1))
-        return slice(int(targets[0]), int(targets[-1]) + 1) if targets.size else slice(0, 0)
+        return _range_of(self.matrix[:, pixels].any(axis=1))
 
     def sources(self, targets: slice) -> slice:
         """The range of source pixels that contribute to a range of target pixels."""
-        pixels = np.flatnonzero(self.matrix[targets].any(axis=0))
-        return slice(int(pixels[0]), int(pixels[-1]) + 1) if pixels.size else slice(0, 0)
+        return _range_of(self.matrix[targets].any(axis=0))
 
     @cached_property
     def _blocks(self) -> list[tuple[slice, slice, NDArray[np.float32]]]:
@@ -61,6 +59,12 @@ class Resampling:
             sources = self.sources(targets)
             blocks.append((targets, sources, np.ascontiguousarray(self.matrix[targets, sources])))
         return blocks
+
+
+def _range_of(chosen: ArrayLike) -> slice:
+    """From the first to the last True, an empty range without any."""
+    places = np.flatnonzero(np.asarray(chosen))
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
 
 
 @lru_cache(maxsize=32)

@@ -230,7 +230,7 @@ class _Searcher:
                 measures=candidate.measures(),
                 training=self.settings.training(None if start is None else str(start)),
                 context_slices=candidate.context_slices,
-                validation_cases=self.settings.validation_cases,
+                split=self.split,
                 device=self.device,
                 threads=self.settings.threads,
             )
