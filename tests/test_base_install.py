@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TRAINING_ONLY = ("torch", "scipy", "matplotlib", "onnx", "safetensors", "tensorboard")
+TRAINING_ONLY = ("torch", "scipy", "matplotlib", "onnx", "safetensors", "tensorboard", "h5py")
 
 
 @pytest.fixture(scope="module")
@@ -63,4 +63,17 @@ def test_training_without_its_extra_is_refused_in_one_line(base_environment: Pat
     )
     assert refused.returncode == 2
     assert "embedded-vit[train]" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_an_h5_volume_without_its_extra_is_refused_in_one_line(
+    base_environment: Path, make_artifact: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "case.npy.h5").write_bytes(b"an HDF5 file")
+    command = base_environment / "bin" / "embedded-vit"
+    arguments = ["predict", make_artifact(), tmp_path / "case.npy.h5", "--output", tmp_path / "mask.nii.gz"]
+    refused = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "embedded-vit[h5]" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,14 @@ import pytest
 
 from embedded_vit.errors import ConfigError
 from embedded_vit.runtime import memory
-from embedded_vit.runtime.memory import WORKING_BYTES, free_bytes, parse_bytes, resident_bytes, room_below
+from embedded_vit.runtime.memory import (
+    WORKING_BYTES,
+    free_bytes,
+    limit_matrix_threads,
+    parse_bytes,
+    resident_bytes,
+    room_below,
+)
 
 MIB = 2**20
 
@@ -78,3 +86,22 @@ def test_a_limit_on_address_space_counts() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 def test_this_process_takes_some_memory() -> None:
     assert 20 * MIB < resident_bytes() < 100_000 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_matrix_products_keep_to_their_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    program = (
+        "import os; from embedded_vit.runtime.memory import limit_matrix_threads; "
+        f"limit_matrix_threads({threads}); import numpy; print(len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= threads
+
+
+def test_the_environment_has_the_last_word_on_matrix_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    limit_matrix_threads(1)
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"

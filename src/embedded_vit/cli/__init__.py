@@ -52,7 +52,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "embedded_vit").startswith("embedded_vit"):
             raise
-        extra = "search" if error.name == "optuna" else "train"
+        extra = {"optuna": "search", "h5py": "h5"}.get(error.name or "", "train")
         needs = f"this needs more than the runtime; install it with: pip install 'embedded-vit[{extra}]'"
         print(f"embedded-vit: {needs} (no module '{error.name}')", file=sys.stderr)
         sys.exit(2)

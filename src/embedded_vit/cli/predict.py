@@ -42,12 +42,15 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from embedded_vit.runtime.memory import parse_bytes, spare_address_space
+    from embedded_vit.runtime.memory import limit_matrix_threads, parse_bytes, spare_address_space
 
     memory_bytes = None
     if memory is not None:
         memory_bytes = parse_bytes(memory)
-        spare_address_space()  # before numpy comes with the imports below
+        spare_address_space()
+    if threads is not None:
+        limit_matrix_threads(threads)
+    # From here on numpy may be imported.
 
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.runtime.folder import predict_path

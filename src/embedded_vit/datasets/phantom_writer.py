@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 
 from embedded_vit.datasets.description import DESCRIPTION_FILE
@@ -79,6 +78,8 @@ def write_phantoms(
 
 def _write_transunet(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
     """Slices in `.npz` or a volume in `.npy.h5`, in TransUNet's numbers from 0 to 1, and their names in the lists."""
+    import h5py  # no other layout needs it
+
     case = f"case{number:04d}"
     for name in (TRAIN_FOLDER, TEST_FOLDER, "lists"):
         (folder / name).mkdir(exist_ok=True)

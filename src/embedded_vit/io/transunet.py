@@ -2,7 +2,8 @@
 
 TransUNet stores a CT as numbers from 0 to 1, which stand for -125 to 275 HU (2102.04306, and its Synapse
 preprocessing). Numbers that leave 0 to 1 are taken as HU. The arrays run to the patient's head (slices), left (rows)
-and back (columns) and carry no spacing, so lengths are in voxels.
+and back (columns) and carry no spacing, so lengths are in voxels. h5py is imported when a volume is read: a device that
+reads NIfTI files alone needs none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -195,6 +195,10 @@ def _read_member(archive: zipfile.ZipFile, key: str, source: str) -> NDArray[Any
 def _read_h5(path: str | Path, key: str) -> NDArray[Any]:
     """Read a 3-D array of an HDF5 file; only one that lies in this very file."""
     source = str(path)
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise FileFormatError(f"{source}: reading it needs: pip install 'embedded-vit[h5]'") from error
     with _one_line_errors(source), h5py.File(path, "r") as file:
         if key not in file:
             found = ", ".join(list(file)[:5]) or "nothing"

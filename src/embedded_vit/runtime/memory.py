@@ -12,7 +12,15 @@ from pathlib import Path
 
 from embedded_vit.errors import ConfigError
 
-__all__ = ["WORKING_BYTES", "free_bytes", "parse_bytes", "resident_bytes", "room_below", "spare_address_space"]
+__all__ = [
+    "WORKING_BYTES",
+    "free_bytes",
+    "limit_matrix_threads",
+    "parse_bytes",
+    "resident_bytes",
+    "room_below",
+    "spare_address_space",
+]
 
 WORKING_BYTES = 32 * 2**20  # the slices and blocks of planes at hand, and what compresses them
 M_ARENA_MAX = -8  # glibc's malloc.h
@@ -58,10 +66,18 @@ def spare_address_space() -> None:
     Call it before numpy is imported: its OpenBLAS maps 40 MB for each of its threads, and glibc an arena of 64 MB for
     each thread that allocates.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    limit_matrix_threads(1)
     if sys.platform == "linux":
         with suppress(AttributeError):  # musl has no arenas
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def limit_matrix_threads(threads: int) -> None:
+    """Let numpy's matrix products run on so many threads, unless the environment says otherwise.
+
+    Call it before numpy is imported, which makes OpenBLAS's threads.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))
 
 
 def resident_bytes() -> int:
