@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from builtin_figures import pooled_figures
+from experiments import evaluate_once, folds_of, train_once
 
 from embedded_vit.artifact.export import export
 from embedded_vit.artifact.manifest import SpacingRange, read_artifact, sealed
@@ -38,11 +38,10 @@ from embedded_vit.config import nearest_name
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError
-from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
+from embedded_vit.evaluation.evaluate import METRICS_FILE
 from embedded_vit.io.atomic import atomic_path, write_text
-from embedded_vit.training.checkpoint import STATE, read_record, read_run_config
-from embedded_vit.training.settings import RunConfig, TrainingConfig
-from embedded_vit.training.train import plan, train
+from embedded_vit.training.checkpoint import read_record, read_run_config
+from embedded_vit.training.settings import TrainingConfig
 
 SPLIT, ALL = "split", "all"
 
@@ -145,20 +144,12 @@ def main() -> None:
 
 
 def experiments_of(data_set: DataSet, training: Training) -> dict[str, Split]:
-    """Every experiment of a training: who trains and who tests; nobody selects, the last weights are kept.
-
-    The folds deal the patients, test patients of the layout among them, in an order drawn by the training's seed.
-    """
+    """Every experiment of a training: who trains and who tests; nobody selects, the last weights are kept."""
     seed = int(training.settings["seed"])
     everyone = tuple(case.name for case in data_set.cases)
-    patients = sorted({case.patient for case in data_set.cases})
-    order = np.random.default_rng(seed).permutation(len(patients))
     splits = {SPLIT: make_split(data_set, seed=seed, validation_cases=0)}
-    for fold in range(training.folds):
-        tested = {patients[place] for place in order[fold :: training.folds]}
-        test = tuple(case.name for case in data_set.cases if case.patient in tested)
-        train = tuple(name for name in everyone if name not in test)
-        splits[f"fold-{fold + 1}"] = Split(seed=seed, train=train, validation=(), test=test)
+    for number, fold in enumerate(folds_of(data_set, count=training.folds, seed=seed), start=1):
+        splits[f"fold-{number}"] = fold
     splits[ALL] = Split(seed=seed, train=everyone, validation=(), test=())
     return splits
 
@@ -194,7 +185,7 @@ class Workplace:
             print(f"{self.name}, {experiment}: exporting and testing", file=sys.stderr, flush=True)
             self.exported(experiment)
             if splits[experiment].test:
-                self.evaluated(experiment)
+                evaluate_once(self.artifact(experiment), data_set, self.evaluation(experiment), threads=self.threads)
         if ALL in (chosen or splits):
             install(self.name, self.artifact(ALL), self.facts(splits), self.training)
             print(f"{self.name}: installed as {index.artifact_path(self.name)}")
@@ -213,17 +204,13 @@ class Workplace:
 
     def trained(self, data_set: DataSet, experiment: str, split: Split) -> None:
         """Train with the experiment's own split; what was killed goes on, what is done is left alone."""
-        folder, training = self.run(experiment), self.training
         asked: dict[str, Any] = {
-            "network": training.network,
-            "measures": training.measures,
-            "training": TrainingConfig.for_recipe(**training.settings),
-            "context_slices": training.context_slices,
+            "network": self.training.network,
+            "measures": self.training.measures,
+            "training": TrainingConfig.for_recipe(**self.training.settings),
+            "context_slices": self.training.context_slices,
         }
-        begun = (folder / STATE).is_file()
-        if begun and is_done(folder, plan(data_set, **asked), split):
-            return
-        train(self.data, folder, **asked, split=split, resume=begun, device=self.device, threads=self.threads)
+        train_once(data_set, self.run(experiment), split, asked, device=self.device, threads=self.threads)
 
     def exported(self, experiment: str) -> None:
         """Export a run, through a compression where the model has one.
@@ -253,14 +240,6 @@ class Workplace:
             )
             with atomic_path(path) as temporary:
                 shutil.copyfile(folder / "model.onnx", temporary)
-
-    def evaluated(self, experiment: str) -> None:
-        """Test an exported file on its experiment's test patients, strict protocol."""
-        folder = self.evaluation(experiment)
-        if (folder / METRICS_FILE).exists():
-            return
-        shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that was killed
-        evaluate(self.artifact(experiment), self.data, output=folder, threads=self.threads)
 
     def facts(self, splits: Mapping[str, Split]) -> Facts:
         """All that NAME.json says, from the table and from what lies in the folders."""
@@ -302,13 +281,6 @@ class Workplace:
                 f"{self.name}: nothing was evaluated, so it has no figures; do the experiment {SPLIT} too"
             )
         return tuple(found)
-
-
-def is_done(folder: Path, planned: RunConfig, split: Split) -> bool:
-    """Whether a run was trained to its end in the way planned; what is found in the data, the islands, may differ."""
-    config, record = read_run_config(folder), read_record(folder)
-    same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
-    return same and record.split == split and len(record.epochs) == planned.training.epochs
 
 
 def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from embedded_vit.training.augmentation import Distortion, distort, draw
+from embedded_vit.training.augmentation import Distortion, Patch, augment, distort, draw
+from embedded_vit.training.settings import TrainingConfig
 
 SIZE = 32
 
@@ -19,6 +20,11 @@ def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     return images, ((images[:, 0] + 1) * 2).round().long()
 
 
+def drawn(recipe: str, seed: int, *, mirror: bool = False, cutmix: float = 0.0) -> Distortion:
+    training = TrainingConfig.for_recipe(recipe, cutmix=cutmix)
+    return draw(training, np.random.default_rng(seed), mirror=mirror, others=[5, 7])
+
+
 def test_no_distortion_changes_nothing():
     images, labels = batch()
     changed, same_labels = distort(images.clone(), labels.clone(), [Distortion()] * 4)
@@ -29,7 +35,7 @@ def test_no_distortion_changes_nothing():
 @pytest.mark.parametrize("recipe", ["paper", "modern"])
 def test_shape_range_and_label_values_are_kept(recipe):
     images, labels = batch(16)
-    distortions = [draw(recipe, np.random.default_rng(seed), mirror=True) for seed in range(16)]
+    distortions = [drawn(recipe, seed, mirror=True) for seed in range(16)]
     changed, changed_labels = distort(images, labels, distortions)
     assert changed.shape == images.shape
     assert changed_labels.dtype == torch.int64
@@ -41,11 +47,8 @@ def test_shape_range_and_label_values_are_kept(recipe):
 
 def test_labels_move_with_the_image():
     images, labels = batch(8)
-    rng = np.random.default_rng(3)
-    geometry = []
-    for _ in range(8):
-        drawn = draw("modern", rng, mirror=True)
-        geometry.append(Distortion(matrix=drawn.matrix, displacement=drawn.displacement))
+    whole = [drawn("modern", seed, mirror=True) for seed in range(8)]
+    geometry = [Distortion(matrix=one.matrix, displacement=one.displacement) for one in whole]
     changed, changed_labels = distort(images, labels, geometry)
     inside = changed[:, 0] > -0.9
     expected = ((changed[:, 0] + 1) * 2).round().long()
@@ -53,7 +56,7 @@ def test_labels_move_with_the_image():
 
 
 def modern_matrix(seed: int, *, mirror: bool) -> np.ndarray:
-    return draw("modern", np.random.default_rng(seed), mirror=mirror).matrix
+    return drawn("modern", seed, mirror=mirror).matrix
 
 
 def is_mirrored(matrix: np.ndarray) -> bool:
@@ -71,7 +74,7 @@ def test_modern_mirrors_left_to_right_which_is_along_rows():
 
 
 def test_paper_draws_none_to_four_of_its_ten():
-    draws = [draw("paper", np.random.default_rng(seed), mirror=False) for seed in range(2000)]
+    draws = [drawn("paper", seed) for seed in range(2000)]
     untouched = sum(
         np.array_equal(d.matrix, np.eye(2, 3)) and not d.displacement.any() and d.gain == 1 and not d.blur_pixels
         and not d.noise and not d.noise_before_blur
@@ -85,7 +88,7 @@ def test_paper_draws_none_to_four_of_its_ten():
 
 def test_intensity_curves_keep_the_order_of_intensities():
     images, labels = batch(50)
-    curves = [Distortion(curve=draw("modern", np.random.default_rng(seed), mirror=False).curve) for seed in range(50)]
+    curves = [Distortion(curve=drawn("modern", seed).curve) for seed in range(50)]
     changed, _ = distort(images.clone(), labels, curves)
     order = images[0].flatten().argsort()
     for picture in changed:
@@ -114,3 +117,32 @@ def test_context_slices_share_one_geometry():
     noiseless = [Distortion(matrix=modern_matrix(seed, mirror=False)) for seed in (1, 2)]
     changed, _ = distort(images.repeat(1, 3, 1, 1), labels, noiseless)
     assert torch.equal(changed[:, 0], changed[:, 1])
+
+
+def test_patches_are_drawn_as_often_as_wanted():
+    patches = [drawn("modern", seed, cutmix=0.3).patch for seed in range(1000)]
+    assert sum(patch is not None for patch in patches) / 1000 == pytest.approx(0.3, abs=0.04)
+    assert not any(drawn("modern", seed).patch for seed in range(50))
+    for patch in filter(None, patches):
+        assert patch.index in (5, 7)
+        assert patch.distortion.patch is None
+        assert 0 <= patch.rows[0] < patch.rows[1] <= 1
+        assert 0 <= patch.columns[0] < patch.columns[1] <= 1
+        area = (patch.rows[1] - patch.rows[0]) * (patch.columns[1] - patch.columns[0])
+        assert 0.09 < area < 0.51
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_patch_brings_image_and_labels_of_the_other_slice_and_nothing_else(size):
+    def read(indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        values = torch.from_numpy(indices)
+        images = (values.float() / 10)[:, None, None, None].expand(-1, 3, size, size)
+        return images.clone(), values[:, None, None].expand(-1, size, size).clone()
+
+    patch = Patch(7, Distortion(offset=0.1), rows=(0.25, 0.5), columns=(0.5, 1.0))
+    images, labels = augment(read, np.array([2, 3]), [Distortion(patch=patch), Distortion()])
+    inside = torch.zeros(size, size, dtype=torch.bool)
+    inside[size // 4 : size // 2, size // 2 :] = True
+    assert (labels[0] == torch.where(inside, 7, 2)).all()
+    torch.testing.assert_close(images[0], torch.where(inside, 0.9, 0.2).expand(3, size, size))
+    assert (labels[1] == 3).all()

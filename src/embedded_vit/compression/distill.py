@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.errors import ConfigError
-from embedded_vit.training.augmentation import Distortion, distort, draw
+from embedded_vit.training.augmentation import augment, draw
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.settings import RunConfig
@@ -53,10 +54,8 @@ class Teacher:
         """
         size = images.shape[-1]
         if own is not None:
-            array, labels = own.batch(batch.indices, self.context_slices)
-            images, _ = distort(
-                torch.from_numpy(array).to(images.device), torch.from_numpy(labels).to(images.device), batch.distortions
-            )
+            read = partial(own.tensors, context_slices=self.context_slices, device=images.device)
+            images, _ = augment(read, batch.indices, batch.distortions)
         with torch.no_grad():
             soft = (self.network(images).float() / TEMPERATURE).softmax(dim=1)  # (B, K, T, T)
         if soft.shape[-1] > size:
@@ -103,12 +102,12 @@ class Distillation(TrainingHook):
         training = self.config.training
         random = np.random.default_rng((training.seed, batch.step))
         indices = random.integers(len(slices), size=len(batch.indices))
-        distortions: list[Distortion] = [
-            draw(training.recipe, random, mirror=self.config.labels.mirror) for _ in range(len(indices))
+        distortions = [
+            draw(training, random, mirror=self.config.labels.mirror, others=np.arange(len(slices))) for _ in indices
         ]
-        array, blank = slices.batch(indices, self.config.preprocessing.context_slices)
-        device = batch.images.device
-        images, labels = distort(torch.from_numpy(array).to(device), torch.from_numpy(blank).to(device), distortions)
+        context_slices = self.config.preprocessing.context_slices
+        read = partial(slices.tensors, context_slices=context_slices, device=batch.images.device)
+        images, labels = augment(read, indices, distortions)
         drawn = Batch(images, labels, indices, distortions, batch.step)
         opinions = [teacher.probabilities(images, teacher.unlabelled, drawn) for teacher in self.teachers]
         return distillation_loss(network(images), torch.stack(opinions).mean(dim=0))

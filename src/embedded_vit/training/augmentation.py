@@ -1,14 +1,14 @@
 """Augmentation: one distortion drawn a slice, all distortions of a batch applied at once.
 
 A distortion is a handful of numbers drawn from the slice's own random generator, so that a batch split over several
-processes, or a resumed training, sees the very same images. Intensities are taken in [0, 1], geometry in fractions of
-the field of view.
+processes, or a resumed training, sees the very same images. It may name another slice, of which a rectangle is put over
+the first one. Intensities are taken in [0, 1], geometry in fractions of the field of view.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from embedded_vit.training.settings import RecipeName
+from embedded_vit.training.settings import TrainingConfig
 
-__all__ = ["Distortion", "distort", "draw"]
+__all__ = ["Distortion", "Patch", "augment", "distort", "draw"]
 
+Reader = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 CONTROL_POINTS = 4  # a side, of the displacement field
 CURVE_TERMS = 3
 BIAS_TERMS = 5
@@ -43,6 +44,7 @@ class Distortion:
         blur_pixels: Standard deviation of a Gaussian.
         noise_before_blur, noise: Standard deviations of white noise.
         noise_seed: Of that noise.
+        patch: What is put over the slice when all else is done.
     """
 
     matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
@@ -56,17 +58,56 @@ class Distortion:
     noise_before_blur: float = 0.0
     noise: float = 0.0
     noise_seed: int = 0
+    patch: Patch | None = None
 
 
-def draw(recipe: RecipeName, random: np.random.Generator, *, mirror: bool) -> Distortion:
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A rectangle of another slice, put over the same place of this one, image and labels alike.
+
+    Attributes:
+        index: The other slice.
+        distortion: What happens to it before.
+        rows, columns: From and to, as parts of the side.
+
+    Source: CutMix, 1905.04899.
+    """
+
+    index: int
+    distortion: Distortion
+    rows: tuple[float, float]
+    columns: tuple[float, float]
+
+
+def draw(
+    training: TrainingConfig, random: np.random.Generator, *, mirror: bool, others: Sequence[int] | NDArray[np.int64]
+) -> Distortion:
     """Draw one slice's distortion.
 
     Args:
-        recipe: `paper` mirrors as published, whatever the label set says; `modern` only where `mirror` allows it.
+        training: Its recipe `paper` mirrors as published, whatever the label set says; `modern` only where `mirror`
+            allows it. Its `cutmix` says how often there is a patch.
         random: The slice's own generator.
         mirror: Whether the label set says that mirrored images are as plausible.
+        others: Slices that a patch may be taken from.
     """
-    return _draw_paper(random) if recipe == "paper" else _draw_modern(random, mirror)
+
+    def draw_alone() -> Distortion:
+        return _draw_paper(random) if training.recipe == "paper" else _draw_modern(random, mirror)
+
+    distortion = draw_alone()
+    if training.cutmix and random.random() < training.cutmix:
+        rows, columns = _draw_rectangle(random)
+        distortion.patch = Patch(int(random.choice(others)), draw_alone(), rows, columns)
+    return distortion
+
+
+def _draw_rectangle(random: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A tenth to half of the slice, anywhere in it, up to twice as high as wide or the other way round."""
+    area, aspect = random.uniform(0.1, 0.5), math.exp(random.uniform(-0.7, 0.7))
+    sides = [min(1.0, math.sqrt(area * aspect)), min(1.0, math.sqrt(area / aspect))]
+    row, column = (random.uniform(0, 1 - side) for side in sides)
+    return (row, row + sides[0]), (column, column + sides[1])
 
 
 def _draw_paper(random: np.random.Generator) -> Distortion:
@@ -137,8 +178,35 @@ def _rotation(degrees: float) -> NDArray[np.float64]:
     return np.array([[cosine, -sine], [sine, cosine]])
 
 
+def augment(read: Reader, indices: NDArray[np.int64], distortions: Sequence[Distortion]) -> tuple[Tensor, Tensor]:
+    """Read a batch, distort it, and put patches over it.
+
+    Args:
+        read: Slices' indices (B,) -> images (B, C, S, S) and labels (B, S, S), as `distort` takes them.
+        indices: (B,) slices.
+        distortions: B of them.
+
+    Returns:
+        Images and labels as `distort` returns them.
+    """
+    images, labels = distort(*read(indices), distortions)
+    patches = {place: distortion.patch for place, distortion in enumerate(distortions) if distortion.patch}
+    if patches:
+        others = np.array([patch.index for patch in patches.values()])
+        others_distorted = distort(*read(others), [patch.distortion for patch in patches.values()])
+        for (place, patch), image, label in zip(patches.items(), *others_distorted, strict=True):
+            rows, columns = (_pixels(part, images.shape[-1]) for part in (patch.rows, patch.columns))
+            images[place, :, rows, columns] = image[:, rows, columns]
+            labels[place, rows, columns] = label[rows, columns]
+    return images, labels
+
+
+def _pixels(part: tuple[float, float], size: int) -> slice:
+    return slice(round(part[0] * size), round(part[1] * size))
+
+
 def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -> tuple[Tensor, Tensor]:
-    """Apply a distortion a slice.
+    """Apply a distortion a slice, patches left out.
 
     Args:
         images: (B, C, S, S) float32 in [-1, 1].

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedded_vit.errors import TrainingError
-from embedded_vit.training.augmentation import Distortion, distort, draw
+from embedded_vit.training.augmentation import Distortion, augment, draw
 from embedded_vit.training.checkpoint import (
     EpochMetrics,
     TrainingRecord,
@@ -80,6 +80,7 @@ class Trainer:
         self.train_indices = slices.indices_of(record.split.train)
         self.has_structure = slices.labels[self.train_indices].any(axis=(1, 2))
         self.history: list[EpochMetrics] = []
+        self.loading_seconds = 0.0  # of this epoch
         self.selected_epoch: int | None = None
 
     def run(self) -> TrainingRecord:
@@ -126,7 +127,8 @@ class Trainer:
         batch_size = self.training.batch_size
         order = self._epoch_order(epoch)
         steps = len(order) // batch_size
-        losses, loading_seconds, rate = [], 0.0, 0.0
+        losses, rate = [], 0.0
+        self.loading_seconds = 0.0
         self.network.train()
         for step in range(steps):
             total_step = (epoch - 1) * steps + step
@@ -138,12 +140,9 @@ class Trainer:
             positions = np.arange(step * batch_size, (step + 1) * batch_size)[
                 self.processes.rank :: self.processes.count
             ]
-            load_started = time.perf_counter()
-            images, labels = self.slices.batch(order[positions], self.config.preprocessing.context_slices)
-            loading_seconds += time.perf_counter() - load_started
-            distortions = self._distortions(epoch, positions)
-            images_labels = distort(self._to_device(images), self._to_device(labels), distortions)
-            losses.append(self._step(Batch(*images_labels, order[positions], distortions, total_step)))
+            distortions = self._distortions(epoch, positions, order)
+            images, labels = augment(self._read, order[positions], distortions)
+            losses.append(self._step(Batch(images, labels, order[positions], distortions, total_step)))
             if not math.isfinite(losses[-1]):
                 raise TrainingError(self._not_finite(epoch, losses[-1], order[positions]))
             progress.batch_done(1 / steps)
@@ -154,7 +153,7 @@ class Trainer:
             validation_dice=self._validate() if self.processes.leads else None,
             learning_rate=rate,
             images_per_second=steps * batch_size / seconds,
-            loading_fraction=loading_seconds / seconds,
+            loading_fraction=self.loading_seconds / seconds,
             seconds=time.perf_counter() - started,
         )
 
@@ -171,18 +170,25 @@ class Trainer:
     def _steps_per_epoch(self) -> int:
         return len(self._epoch_order(1)) // self.training.batch_size
 
-    def _distortions(self, epoch: int, positions: NDArray[np.int64]) -> list[Distortion]:
+    def _distortions(self, epoch: int, positions: NDArray[np.int64], order: NDArray[np.int64]) -> list[Distortion]:
         return [
             draw(
-                self.training.recipe,
+                self.training,
                 np.random.default_rng((self.training.seed, epoch, int(position))),
                 mirror=self.config.labels.mirror,
+                others=order,
             )
             for position in positions
         ]
 
-    def _to_device(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+    def _read(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Slices (B,) -> images (B, C, S, S) and labels (B, S, S)."""
+        started = time.perf_counter()
+        batch = self.slices.tensors(
+            indices, context_slices=self.config.preprocessing.context_slices, device=self.device
+        )
+        self.loading_seconds += time.perf_counter() - started
+        return batch
 
     def _step(self, batch: Batch) -> float:
         """One step of the optimizer; returns the loss."""

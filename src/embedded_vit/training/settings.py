@@ -32,6 +32,9 @@ class TrainingConfig(Config):
     empty_slice_weight: float = Field(
         default=1.0, gt=0, le=1, description="how often a slice without any structure is drawn, against one with"
     )
+    cutmix: float = Field(
+        default=0.0, ge=0, le=1, description="part of the slices over which a rectangle of another is put"
+    )
     precision: Precision = "fp32"
     seed: int = Field(default=0, ge=0)
     init: str | None = Field(default=None, description="checkpoint whose weights the training began with")
@@ -41,7 +44,7 @@ class TrainingConfig(Config):
         """A recipe with its own values for all that is not given; None counts as not given.
 
         paper: SGD 0.05 at batch 24, momentum 0.9, weight decay 1e-4, polynomial decay.
-        modern: AdamW, warm-up, cosine decay, clipped gradients, averaged weights.
+        modern: AdamW, warm-up, cosine decay, clipped gradients, averaged weights, CutMix.
         """
         if recipe == "paper":
             values: dict[str, Any] = {
@@ -57,6 +60,7 @@ class TrainingConfig(Config):
                 "gradient_clip": 1.0,
                 "ema_decay": 0.998,
                 "empty_slice_weight": 0.4,
+                "cutmix": 0.5,
             }
         values |= {key: value for key, value in given.items() if value is not None}
         return cls.parse({"recipe": recipe, "batch_size": batch_size, **values}, source="training settings")

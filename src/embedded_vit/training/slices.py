@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from embedded_vit.datasets.check import grid_problem
 from embedded_vit.datasets.data_set import DataSet
@@ -71,6 +73,13 @@ class SliceSet:
             neighbours = np.where(self.case_of[neighbours] == self.case_of[indices], neighbours, indices)
             images.append(self.images[neighbours])
         return np.concatenate(images, axis=1).astype(np.float32), self.labels[indices].astype(np.int64)
+
+    def tensors(
+        self, indices: NDArray[np.int64], *, context_slices: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """A `batch` as tensors on a device."""
+        images, labels = self.batch(indices, context_slices)
+        return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
 
 
 def prepare_slices(

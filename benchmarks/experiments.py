@@ -1,0 +1,68 @@
+"""Trainings with a split of their own, and tests of them, that go on where they were killed and are done once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedded_vit.datasets.data_set import DataSet, Split
+from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
+from embedded_vit.training.checkpoint import STATE, read_record, read_run_config
+from embedded_vit.training.settings import RunConfig
+from embedded_vit.training.train import plan, train
+
+__all__ = ["evaluate_once", "folds_of", "is_done", "train_once"]
+
+
+def folds_of(data_set: DataSet, *, count: int, seed: int) -> list[Split]:
+    """The splits of a cross-validation: every patient tests once, and nobody selects.
+
+    Patients are dealt in an order drawn by the seed, test patients of the layout among them.
+    """
+    names = tuple(case.name for case in data_set.cases)
+    patients = sorted({case.patient for case in data_set.cases})
+    order = np.random.default_rng(seed).permutation(len(patients))
+    splits = []
+    for fold in range(count):
+        tested = {patients[place] for place in order[fold::count]}
+        test = tuple(case.name for case in data_set.cases if case.patient in tested)
+        train = tuple(name for name in names if name not in test)
+        splits.append(Split(seed=seed, train=train, validation=(), test=test))
+    return splits
+
+
+def train_once(
+    data_set: DataSet, run: Path, split: Split, asked: Mapping[str, Any], *, device: str = "cpu", threads: int | None
+) -> None:
+    """Train with a given split; what was killed goes on, what is done is left alone.
+
+    Args:
+        data_set: What to train on.
+        run: The run folder.
+        split: Who trains and who tests.
+        asked: network, measures, training and context_slices, as `train` takes them.
+        device, threads: As `train` takes them.
+    """
+    begun = (run / STATE).is_file()
+    if begun and is_done(run, plan(data_set, **asked), split):
+        return
+    train(data_set.folder, run, **asked, split=split, resume=begun, device=device, threads=threads)
+
+
+def is_done(run: Path, planned: RunConfig, split: Split) -> bool:
+    """Whether a run was trained to its end in the way planned; what is found in the data, the islands, may differ."""
+    config, record = read_run_config(run), read_record(run)
+    same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
+    return same and record.split == split and len(record.epochs) == planned.training.epochs
+
+
+def evaluate_once(model: Path, data_set: DataSet, folder: Path, *, threads: int | None) -> None:
+    """Test a run or an exported file on its own test patients, strict protocol; what is done is left alone."""
+    if (folder / METRICS_FILE).exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that was killed
+    evaluate(model, data_set.folder, output=folder, threads=threads)

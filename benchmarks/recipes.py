@@ -1,0 +1,112 @@
+"""What one change of the training recipe is worth: a cross-validation, paired by patient.
+
+    python benchmarks/recipes.py --data DATA --output FOLDER [--changes none no-cutmix ...] [--folds 2] [--epochs 90]
+
+`CHANGES` below says what is compared, each against the first one chosen. All trainings of a change and a fold lie in
+FOLDER/CHANGE/fold-N; what was killed goes on, what is done is read, and several processes may share a FOLDER when their
+changes differ. Few folds make few training patients, which is where recipes differ most. Strict protocol, last weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from experiments import evaluate_once, folds_of, train_once
+from machine import describe_machine
+from numpy.typing import NDArray
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.evaluation.evaluate import METRICS_FILE
+from embedded_vit.evaluation.statistics import summarise
+from embedded_vit.training.settings import TrainingConfig
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "no-cutmix": {"cutmix": 0.0},
+    "cutmix-always": {"cutmix": 1.0},
+    "all-empty-slices": {"empty_slice_weight": 1.0},
+    "learning-rate-x2": {"learning_rate": 4e-3},
+    "weight-decay-x5": {"weight_decay": 0.1},
+    "paper": {"recipe": "paper"},
+}
+SEED = 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="where trainings and tests go")
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, metavar="CHANGE", default=list(CHANGES))
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=90)
+    parser.add_argument("--network", default="embedded-vit-64")
+    parser.add_argument("--context-slices", type=int, choices=(1, 3), default=3)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    data_set = open_data_set(arguments.data)
+    scores = {change: cross_validated(data_set, change, arguments) for change in arguments.changes}
+    print(describe_machine())
+    print(f"{arguments.network}, {arguments.folds} folds, {arguments.epochs} epochs, {arguments.precision}\n")
+    print("\n".join(table(scores, data_set.labels.names)))
+
+
+def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespace) -> dict[str, NDArray[np.float64]]:
+    """Train and test every fold; a patient's Dice by structure, NaN where a structure is in neither mask."""
+    settings = {"recipe": "modern", "epochs": arguments.epochs, "precision": arguments.precision, "seed": SEED}
+    asked = {
+        "network": arguments.network,
+        "measures": {},
+        "training": TrainingConfig.for_recipe(**settings | CHANGES[change]),
+        "context_slices": arguments.context_slices,
+    }
+    found = {}
+    for number, split in enumerate(folds_of(data_set, count=arguments.folds, seed=SEED), start=1):
+        print(f"{change}, fold {number}", file=sys.stderr, flush=True)
+        folder = arguments.output / change / f"fold-{number}"
+        train_once(data_set, folder / "run", split, asked, threads=arguments.threads)
+        evaluate_once(folder / "run", data_set, folder / "evaluation", threads=arguments.threads)
+        document = json.loads((folder / "evaluation" / METRICS_FILE).read_text())
+        for case, values in document["cases"].items():
+            dice = [values["organs"][organ]["dice"] for organ in data_set.labels.names]
+            found[case] = np.array(dice, dtype=np.float64)  # None becomes NaN
+    return found
+
+
+def table(scores: dict[str, dict[str, NDArray[np.float64]]], organs: tuple[str, ...]) -> list[str]:
+    """A row a change: Dice, and what it gains over the first change, in points."""
+    header = ("change", "Dice", "gain, points [95 %]", "patients better", *organs)
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    first = next(iter(scores.values()))
+    for change, by_case in scores.items():
+        values = np.stack([by_case[case] for case in first])  # (patients, structures)
+        gains = values - np.stack(list(first.values()))
+        gain = summarise(gains)
+        better = int((np.nanmean(gains, axis=1) > 0).sum())
+        cells = (
+            change,
+            f"{summarise(values).overall.mean:.3f}",
+            f"{_points(gain.overall.mean)} [{_points(gain.overall.low)}, {_points(gain.overall.high)}]",
+            f"{better} of {len(values)}",
+            *(_points(organ.mean) for organ in gain.organs),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EmbeddedVitError as error:
+        sys.exit(f"recipes.py: {error}")
