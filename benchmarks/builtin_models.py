@@ -103,7 +103,7 @@ CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; who
 TRAININGS: dict[str, Training] = {
     "abdomen-128": Training(
         BTCV,
-        MODERN | {"epochs": 120},
+        MODERN | {"epochs": 120, "cutmix": 0.0},
         measures={"image_size": 128, "widths": (32, 80), "depth": 1},
         folds=5,
         spacing_range=BTCV_SPACING,
@@ -111,13 +111,13 @@ TRAININGS: dict[str, Training] = {
     ),
     "abdomen-64": Training(
         BTCV,
-        MODERN | {"epochs": 120},
+        MODERN | {"epochs": 120, "cutmix": 0.0},
         "embedded-vit-64",
         folds=5,
         spacing_range=BTCV_SPACING,
         context_mm=BTCV_CONTEXT_MM,
     ),
-    "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12}, "embedded-vit-64"),
+    "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
 MODELS: dict[str, Model] = {
     "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),

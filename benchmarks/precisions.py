@@ -1,0 +1,78 @@
+"""How long one image takes in float32, bfloat16 and integers, by network and engine, measured in turns.
+
+    python benchmarks/precisions.py [--networks embedded-vit-64 embedded-vit-128 ...] [--threads 1] [--rounds 60]
+
+Weights are random, which costs the same; integers are calibrated on noise. Ratios are the median, over the rounds, to
+the same engine's float32. bfloat16 is OpenVINO's: what ONNX Runtime has of it needs ARM.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from machine import describe_machine
+
+from embedded_vit.artifact.export import onnx_graph
+from embedded_vit.benchmark.latency import example_image
+from embedded_vit.benchmark.single_stream import single_stream
+from embedded_vit.compression.integer_graph import FloatGraph
+from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.models.registry import NETWORKS, build_network, network_config
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.runtime.engine import GraphEngine
+from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
+
+CALIBRATION_IMAGES = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, metavar="NETWORK", default=list(NETWORKS)[2::-1])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=60)
+    arguments = parser.parse_args()
+    print(describe_machine())
+    print("| network | engine | precision | MB | p50, ms | times float32 |\n|---|---|---|---|---|---|")
+    for network in arguments.networks:
+        measure(network, arguments.threads, arguments.rounds)
+
+
+def measure(network: str, threads: int, rounds: int) -> None:
+    """Print a row for each engine and precision."""
+    described = network_config(network, classes=SYNAPSE_LABELS.classes)
+    preprocessing = Preprocessing.for_modality("CT", image_size=described.image_size, context_slices=3)
+    torch.manual_seed(0)
+    built = build_network(described).eval()
+    graph = onnx_graph(built, preprocessing)
+    prepared = FloatGraph.of(graph, built)
+    shape = (1, 3, described.image_size, described.image_size)
+    noise = np.random.default_rng(0).uniform(-1, 1, (CALIBRATION_IMAGES, *shape)).astype(np.float32)
+    integers = prepared.quantised(prepared.layers, list(noise))
+
+    engines: dict[tuple[str, str], GraphEngine] = {
+        ("ONNX Runtime", "float32"): OnnxRuntimeEngine(graph, threads=threads),
+        ("ONNX Runtime", "int8"): OnnxRuntimeEngine(integers, threads=threads),
+    }
+    if openvino_is_installed():
+        engines["OpenVINO", "float32"] = OpenVinoEngine(graph, threads=threads)
+        engines["OpenVINO", "bfloat16"] = OpenVinoEngine(graph, threads=threads, bf16=True)
+        engines["OpenVINO", "int8"] = OpenVinoEngine(integers, threads=threads)
+        engines["OpenVINO", "int8, rest bfloat16"] = OpenVinoEngine(integers, threads=threads, bf16=True)
+    image = example_image(preprocessing)
+    queries = [lambda engine=engine: engine.run(image) for engine in engines.values()]
+    latencies = single_stream(queries, rounds=rounds, seconds_limit=120).latencies_ms  # (rounds, engines)
+    columns = dict(zip(engines, latencies.T, strict=True))
+    for (engine, precision), column in columns.items():
+        ratio = np.median(column / columns[engine, "float32"])
+        megabytes = len(integers if precision.startswith("int8") else graph) / 1e6
+        print(
+            f"| {network} | {engine} | {precision} | {megabytes:.2f} | {np.median(column):.2f} | {ratio:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
