@@ -75,6 +75,7 @@ class Training:
     settings: Mapping[str, Any]  # as `TrainingConfig.for_recipe` takes them
     network: str | None = None  # a preset's name, or
     measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
+    goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
     context_slices: int = 3
     folds: int = 0  # of a cross-validation; 0 for none
     spacing_range: SpacingRange | None = None  # where the data set stores none, and likewise
@@ -190,9 +191,9 @@ class Workplace:
             install(self.name, self.artifact(ALL), self.facts(splits), self.training)
             print(f"{self.name}: installed as {index.artifact_path(self.name)}")
 
-    def run(self, experiment: str) -> Path:
-        """The run folder of a training."""
-        return self.output / self.model.training / experiment / "run"
+    def run(self, experiment: str, training: str | None = None) -> Path:
+        """The run folder of a training, by default the model's own."""
+        return self.output / (training or self.model.training) / experiment / "run"
 
     def artifact(self, experiment: str) -> Path:
         """The exported file of an experiment."""
@@ -203,14 +204,21 @@ class Workplace:
         return self.run(experiment).with_name(self.name) / "evaluation"
 
     def trained(self, data_set: DataSet, experiment: str, split: Split) -> None:
-        """Train with the experiment's own split; what was killed goes on, what is done is left alone."""
-        asked: dict[str, Any] = {
-            "network": self.training.network,
-            "measures": self.training.measures,
-            "training": TrainingConfig.for_recipe(**self.training.settings),
-            "context_slices": self.training.context_slices,
-        }
-        train_once(data_set, self.run(experiment), split, asked, device=self.device, threads=self.threads)
+        """Train with the experiment's own split, all trainings that the model's goes on from before.
+
+        What was killed goes on, what is done is left alone.
+        """
+        init = None
+        for name in chain_of(self.model.training):
+            training, run = TRAININGS[name], self.run(experiment, name)
+            asked: dict[str, Any] = {
+                "network": training.network,
+                "measures": training.measures,
+                "training": TrainingConfig.for_recipe(**training.settings, init=init),
+                "context_slices": training.context_slices,
+            }
+            train_once(data_set, run, split, asked, device=self.device, threads=self.threads)
+            init = str(run)
 
     def exported(self, experiment: str) -> None:
         """Export a run, through a compression where the model has one.
@@ -243,7 +251,9 @@ class Workplace:
 
     def facts(self, splits: Mapping[str, Split]) -> Facts:
         """All that NAME.json says, from the table and from what lies in the folders."""
-        record, config = read_record(self.run(ALL)), read_run_config(self.run(ALL))
+        names = chain_of(self.model.training)
+        *before, record = [read_record(self.run(ALL, name)) for name in names]
+        config = read_run_config(self.run(ALL))
         _, manifest = read_artifact(self.artifact(ALL))
         return Facts(
             summary=self.model.summary,
@@ -254,8 +264,11 @@ class Workplace:
                 epochs=len(record.epochs),
                 seed=config.training.seed,
                 precision=config.training.precision,
-                minutes=round(sum(epoch.seconds for epoch in record.epochs) / 60, 1),
+                minutes=round(sum(epoch.seconds for each in (*before, record) for epoch in each.epochs) / 60, 1),
                 machine=record.machine,
+                went_on_from=tuple(
+                    f"{len(each.epochs)} epochs as {name}" for name, each in zip(names, before, strict=False)
+                ),
             ),
             source=self.training.source,
         )
@@ -281,6 +294,12 @@ class Workplace:
                 f"{self.name}: nothing was evaluated, so it has no figures; do the experiment {SPLIT} too"
             )
         return tuple(found)
+
+
+def chain_of(training: str) -> list[str]:
+    """The names of a training and of all that it goes on from, the first one first."""
+    before = TRAININGS[training].goes_on_from
+    return [*(chain_of(before) if before else []), training]
 
 
 def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:

@@ -23,7 +23,7 @@ from embedded_vit.builtin.index import builtin_model
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.evaluation.evaluate import evaluate
-from embedded_vit.training.checkpoint import MODEL, read_record
+from embedded_vit.training.checkpoint import MODEL, read_record, read_run_config
 from embedded_vit.training.loop import Trainer
 
 EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case0006")
@@ -43,9 +43,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     models = {
         "tiny-ct": script.Model("8 phantom organs", "tiny"),
         "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
+        "tiny-ct-large": script.Model("8 phantom organs, more pixels", "tiny-32"),
     }
+    larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "TRAININGS", {"tiny": TINY})
+        patch.setattr(script, "TRAININGS", {"tiny": TINY, "tiny-32": larger})
         patch.setattr(script, "MODELS", models)
         patch.setattr(index, "FOLDER", folder)
         yield folder
@@ -142,6 +144,17 @@ def test_a_compressed_model_shares_the_trainings(
     monkeypatch.setitem(script.MODELS, "tiny-ct-half", other)
     with pytest.raises(ConfigError, match="another recipe"):
         half.make(["all"])
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(work / "tiny", tmp_path / "tiny")
+    script.Workplace("tiny-ct-large", synapse_folder, tmp_path, threads=1).make(["split", "all"])
+    assert read_run_config(tmp_path / "tiny-32" / "all" / "run").training.init == str(tmp_path / "tiny" / "all" / "run")
+    model = builtin_model("tiny-ct-large")
+    assert model.manifest.preprocessing.image_size == 32
+    assert model.facts.training.went_on_from == ("2 epochs as tiny",)
+    assert "recipe modern, 2 epochs as tiny, then 2 epochs," in card(model)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(

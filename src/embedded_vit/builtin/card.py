@@ -160,8 +160,9 @@ def _failures(model: BuiltinModel) -> str:
 def _training_line(model: BuiltinModel) -> str:
     training, manifest = model.facts.training, model.manifest
     compressed = "" if manifest.compression is None else ", then compressed by the recipe in its manifest"
+    before = "".join(f"{training}, then " for training in training.went_on_from)
     return (
-        f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {training.epochs} "
-        f"epochs, {training.precision}, seed {training.seed}{compressed}; {training.minutes:.0f} minutes on "
-        f"{training.machine}. The figures take one training more for each experiment or fold."
+        f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {before}"
+        f"{training.epochs} epochs, {training.precision}, seed {training.seed}{compressed}; {training.minutes:.0f} "
+        f"minutes on {training.machine}. The figures take one training more for each experiment or fold."
     )

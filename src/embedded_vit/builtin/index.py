@@ -86,7 +86,8 @@ class TrainingFacts(Config):
     epochs: int
     seed: int
     precision: str = Field(description="of the multiplications in training")
-    minutes: float
+    minutes: float = Field(description="those of the trainings it went on from included")
+    went_on_from: tuple[str, ...] = Field(default=(), description="trainings before it, the first one first")
     machine: str
 
 

@@ -195,8 +195,9 @@ class Trainer:
         with self._autocast():
             logits = self.network(batch.images)
         loss = segmentation_loss(logits, batch.labels)
-        for hook in self.hooks:
-            loss = hook.loss(loss, logits, batch, self.network)
+        with self._autocast():  # for the networks that a hook runs
+            for hook in self.hooks:
+                loss = hook.loss(loss, logits, batch, self.network)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.processes.average_gradients(self.network.parameters())
