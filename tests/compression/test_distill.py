@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from embedded_vit.compression.distill import Distill, distillation_loss
+from embedded_vit.compression.distill import Distill, Teacher, distillation_loss
 from embedded_vit.compression.step import Workshop
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.io.nifti import write_volume
+from embedded_vit.training.augmentation import Distortion, augment
 from embedded_vit.training.checkpoint import load_checkpoint
+from embedded_vit.training.hooks import Batch
 from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.slices import SliceSet
 from embedded_vit.training.train import train
 
 
@@ -42,6 +46,28 @@ def test_an_error_at_an_edge_counts_five_times():
     inside[..., 0, 0] *= -1
     edge[..., 0, 3] *= -1
     assert distillation_loss(edge, taught) / distillation_loss(inside, taught) == pytest.approx(5, rel=1e-3)
+
+
+@pytest.mark.parametrize("own_grid", [False, True])
+def test_a_teacher_computes_in_the_trainings_precision_and_sees_what_the_student_sees(own_grid):
+    seen = []
+
+    class Watching(torch.nn.Conv2d):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            seen.append((images, logits.dtype))
+            return logits
+
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 1, 16, 16)).astype(np.float16)
+    slices = SliceSet(images, np.zeros((4, 16, 16), np.uint8), ("a",), np.zeros(4, np.int64), "")
+    indices, blurred = np.array([2, 0]), [Distortion(blur_pixels=1.0, gain=0.5)] * 2
+    read = partial(slices.tensors, context_slices=1, device=torch.device("cpu"))
+    batch = Batch(*augment(read, indices, blurred), indices, blurred, 0, partial(torch.autocast, "cpu", torch.bfloat16))
+    teacher = Teacher(Watching(1, 3, 1), slices if own_grid else None)
+    soft = teacher.probabilities(batch.images, teacher.slices, batch)
+    assert soft.dtype == torch.float32
+    assert seen[0][1] == torch.bfloat16
+    assert torch.equal(seen[0][0], batch.images)
 
 
 def test_a_teacher_of_another_size_and_context_teaches(synapse_folder, workshop, tmp_path):

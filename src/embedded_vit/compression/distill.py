@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -57,7 +57,9 @@ class Teacher:
             read = partial(own.tensors, context_slices=self.context_slices, device=images.device)
             images, _ = augment(read, batch.indices, batch.distortions)
         with torch.no_grad():
-            soft = (self.network(images).float() / TEMPERATURE).softmax(dim=1)  # (B, K, T, T)
+            with batch.autocast():
+                logits = self.network(images)
+            soft = (logits.float() / TEMPERATURE).softmax(dim=1)  # (B, K, T, T)
         if soft.shape[-1] > size:
             soft = functional.adaptive_avg_pool2d(soft, size)
         elif soft.shape[-1] < size:
@@ -108,9 +110,11 @@ class Distillation(TrainingHook):
         context_slices = self.config.preprocessing.context_slices
         read = partial(slices.tensors, context_slices=context_slices, device=batch.images.device)
         images, labels = augment(read, indices, distortions)
-        drawn = Batch(images, labels, indices, distortions, batch.step)
+        drawn = replace(batch, images=images, labels=labels, indices=indices, distortions=distortions)
         opinions = [teacher.probabilities(images, teacher.unlabelled, drawn) for teacher in self.teachers]
-        return distillation_loss(network(images), torch.stack(opinions).mean(dim=0))
+        with batch.autocast():
+            logits = network(images)
+        return distillation_loss(logits, torch.stack(opinions).mean(dim=0))
 
 
 def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:

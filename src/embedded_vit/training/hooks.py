@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ class Batch:
         indices: (B,) slices of the slice set.
         distortions: One a slice: the same slice at another size is distorted alike by them.
         step: The step's number, from 0, over all epochs.
+        autocast: Enters the training's precision, for the networks that a hook runs.
     """
 
     images: Tensor
@@ -31,6 +33,7 @@ class Batch:
     indices: NDArray[np.int64]
     distortions: Sequence[Distortion]
     step: int
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class TrainingHook:

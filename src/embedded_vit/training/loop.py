@@ -142,7 +142,7 @@ class Trainer:
             ]
             distortions = self._distortions(epoch, positions, order)
             images, labels = augment(self._read, order[positions], distortions)
-            losses.append(self._step(Batch(images, labels, order[positions], distortions, total_step)))
+            losses.append(self._step(Batch(images, labels, order[positions], distortions, total_step, self._autocast)))
             if not math.isfinite(losses[-1]):
                 raise TrainingError(self._not_finite(epoch, losses[-1], order[positions]))
             progress.batch_done(1 / steps)
@@ -195,9 +195,8 @@ class Trainer:
         with self._autocast():
             logits = self.network(batch.images)
         loss = segmentation_loss(logits, batch.labels)
-        with self._autocast():  # for the networks that a hook runs
-            for hook in self.hooks:
-                loss = hook.loss(loss, logits, batch, self.network)
+        for hook in self.hooks:
+            loss = hook.loss(loss, logits, batch, self.network)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.processes.average_gradients(self.network.parameters())
