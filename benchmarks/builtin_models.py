@@ -110,6 +110,15 @@ TRAININGS: dict[str, Training] = {
         spacing_range=BTCV_SPACING,
         context_mm=BTCV_CONTEXT_MM,
     ),
+    "abdomen-192": Training(
+        BTCV,
+        MODERN | {"epochs": 40, "learning_rate": 1e-3},
+        measures={"image_size": 192, "widths": (32, 80), "depth": 1},
+        goes_on_from="abdomen-128",
+        folds=5,
+        spacing_range=BTCV_SPACING,
+        context_mm=BTCV_CONTEXT_MM,
+    ),
     "abdomen-64": Training(
         BTCV,
         MODERN | {"epochs": 120, "cutmix": 0.0},
@@ -123,6 +132,7 @@ TRAININGS: dict[str, Training] = {
 MODELS: dict[str, Model] = {
     "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),
     "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct-large": Model("8 abdominal organs on CT, most accurate", "abdomen-192", HALF, limits=(ARTERIAL,)),
     "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
 }
