@@ -69,6 +69,35 @@ def test_one_bad_file_among_many_is_told_and_the_others_done(run, make_artifact:
     assert printed == ""
 
 
+def test_scans_are_found_at_any_depth_and_masks_lie_as_they_do(
+    run, make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    patient = tmp_path / "patient"
+    for folder in ("a/ct", "b/ct", ".cache"):
+        (patient / folder).mkdir(parents=True)
+        write_ct(patient / folder / "scan.nii.gz")
+    (patient / "a" / "._scan.nii.gz").write_bytes(b"what macOS leaves beside a file")
+    write_ct(patient / "top.nii")
+    out = patient / "masks"
+    status, printed, _ = run("predict", make_artifact(), patient, "--output", out)
+    masks = ["top.nii.gz", "a/ct/scan.nii.gz", "b/ct/scan.nii.gz"]
+    assert (status, printed.splitlines()) == (0, [str(out / mask) for mask in masks])
+    status, _, errors = run("predict", make_artifact(), patient, "--output", out)
+    assert (status, "3 of 3 scans failed" in errors) == (2, True)  # its own masks are no scans
+
+
+def test_one_scan_somewhere_below_may_have_its_mask_named(run, make_artifact: MakeArtifact, tmp_path: Path) -> None:
+    (tmp_path / "patient" / "study" / "series").mkdir(parents=True)
+    write_ct(tmp_path / "patient" / "study" / "series" / "scan.nii.gz")
+    out = tmp_path / "mask.nii.gz"
+    status, printed, _ = run("predict", make_artifact(), tmp_path / "patient", "--output", out)
+    assert (status, printed.strip()) == (0, str(out))
+    write_ct(tmp_path / "patient" / "other.nii.gz")
+    status, _, errors = run("predict", make_artifact(), tmp_path / "patient", "-o", tmp_path / "second.nii.gz")
+    assert status == 2
+    assert "holds 2 scans; give a folder" in errors
+
+
 def test_two_scans_never_share_a_mask(run, make_artifact: MakeArtifact, tmp_path: Path) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()

@@ -90,14 +90,15 @@ def test_folders_of_series_and_files_give_a_mask_each(
     write_series(scans / "first.1", stored)
     [_, damaged, *_] = write_series(scans / "second", stored)
     damaged.unlink()
+    write_series(scans / "patient" / "study" / "series", stored)
     (scans / "no scan").mkdir()
     nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), scans / "third.nii")
     status, _, errors = predict(make_artifact(), scans, "-o", out)
     assert status == 2
     assert "slices missing between the first and the last: 1" in errors
-    assert "1 of 3 scans failed" in errors
-    masks = [path.name for path in sorted(out.iterdir())]
-    assert masks == ["first.1.json", "first.1.nii.gz", "third.json", "third.nii.gz"]
+    assert "1 of 4 scans failed" in errors
+    masks = [str(path.relative_to(out)) for path in sorted(out.rglob("*.nii.gz"))]
+    assert masks == ["first.1.nii.gz", "patient/study/series.nii.gz", "third.nii.gz"]
 
 
 def test_another_modality_is_refused_with_3_unless_forced(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from embedded_vit.errors import EmbeddedVitError, InputError, OutputError
+from embedded_vit.errors import EmbeddedVitError, FileFormatError, InputError, OutputError
 from embedded_vit.io.atomic import refuse_existing
 from embedded_vit.io.dicom import holds_dicom
+from embedded_vit.io.nifti import is_nifti
 from embedded_vit.runtime.predictor import Predictor, Progress, is_scan, summary_path
 
 __all__ = ["predict_path"]
@@ -28,8 +30,8 @@ def predict_path(
 
     Args:
         predictor: The artifact.
-        scan: A scan: a file, or a folder with a DICOM series; or a folder of such files and folders.
-        output: The mask's file, or a folder for them; each mask is named as its scan.
+        scan: A scan: a file, or a folder with a DICOM series; or a folder that holds some, at any depth.
+        output: The mask's file, or a folder for masks; each mask lies and is named there as its scan.
         force, memory_bytes, series: As `Predictor.predict`; temporary files lie where the masks go.
         on_progress: Given a scan, makes the function to call after each of its slices.
         on_failure: Called with the error of each scan of a folder that cannot be segmented.
@@ -46,12 +48,18 @@ def predict_path(
         return [output]
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; for a folder of scans give a folder")
-    scans = sorted(path for path in scan.iterdir() if (holds_dicom(path) if path.is_dir() else is_scan(path)))
+    scans = list(find_scans(scan, leave_out=output))
     if not scans:
-        raise InputError(f"{scan}: no DICOM, .nii.gz, .nii or .h5 file in this folder, nor a folder of DICOM files")
+        raise InputError(f"{scan}: no DICOM, .nii.gz, .nii or .h5 file in this folder, nor in any folder below")
+    if is_nifti(output):
+        if len(scans) > 1:
+            raise OutputError(f"{output}: is the name of one mask, and {scan} holds {len(scans)} scans; give a folder")
+        _predict_scan(predictor, scans[0], output, force, memory_bytes, series, on_progress)
+        return [output]
     written, failed = [], 0
     for path in scans:
-        mask_path = output / f"{path.name if path.is_dir() else scan_stem(path)}.nii.gz"
+        name = path.name if path.is_dir() else scan_stem(path)
+        mask_path = output / path.relative_to(scan).with_name(f"{name}.nii.gz")
         try:
             _predict_scan(predictor, path, mask_path, force, memory_bytes, series, on_progress)
             written.append(mask_path)
@@ -62,6 +70,31 @@ def predict_path(
     if failed:
         raise InputError(f"{scan}: {failed} of {len(scans)} scans failed; {len(written)} masks are in {output}")
     return written
+
+
+def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
+    """The scans below a folder, in order: folders that hold DICOM files, and in all others the NIfTI and h5 files.
+
+    Args:
+        folder: Where to look; what begins with a dot is left out.
+        leave_out: A folder that is left out too, as masks lie there.
+
+    Raises:
+        FileFormatError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise FileFormatError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        here = Path(place)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (here / name).resolve() != leave_out.resolve()
+        )
+        if holds_dicom(here):
+            yield here
+        else:
+            yield from (here / name for name in sorted(files) if is_scan(here / name) and not name.startswith("."))
 
 
 def scan_stem(path: Path) -> str:
