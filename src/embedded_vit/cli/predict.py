@@ -29,7 +29,7 @@ def command(
 
     Args:
         model: An .onnx file made by `embedded-vit export`, or the name of a built-in model.
-        scan: A NIfTI file, a TransUNet .h5 file, the folder of a DICOM series, or a folder with such scans at any depth.
+        scan: A NIfTI file, a TransUNet .h5 file, the folder of a DICOM series, or a folder with scans at any depth.
         output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
         threads: Cores to compute on; all by default.
         engine: What computes; auto measures once for this network and this computer, and says which is fastest.
