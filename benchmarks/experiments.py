@@ -36,7 +36,14 @@ def folds_of(data_set: DataSet, *, count: int, seed: int) -> list[Split]:
 
 
 def train_once(
-    data_set: DataSet, run: Path, split: Split, asked: Mapping[str, Any], *, device: str = "cpu", threads: int | None
+    data_set: DataSet,
+    run: Path,
+    split: Split,
+    asked: Mapping[str, Any],
+    *,
+    slices_folder: Path | None = None,
+    device: str = "cpu",
+    threads: int | None,
 ) -> None:
     """Train with a given split; what was killed goes on, what is done is left alone.
 
@@ -45,12 +52,21 @@ def train_once(
         run: The run folder.
         split: Who trains and who tests.
         asked: network, measures, training and context_slices, as `train` takes them.
-        device, threads: As `train` takes them.
+        slices_folder, device, threads: As `train` takes them.
     """
     begun = (run / STATE).is_file()
     if begun and is_done(run, plan(data_set, **asked), split):
         return
-    train(data_set.folder, run, **asked, split=split, resume=begun, device=device, threads=threads)
+    train(
+        data_set.folder,
+        run,
+        **asked,
+        split=split,
+        slices_folder=slices_folder,
+        resume=begun,
+        device=device,
+        threads=threads,
+    )
 
 
 def is_done(run: Path, planned: RunConfig, split: Split) -> bool:

@@ -3,8 +3,9 @@
     python benchmarks/recipes.py --data DATA --output FOLDER [--changes none no-cutmix ...] [--folds 2] [--epochs 90]
 
 `CHANGES` below says what is compared, each against the first one chosen. All trainings of a change and a fold lie in
-FOLDER/CHANGE/fold-N; what was killed goes on, what is done is read, and several processes may share a FOLDER when their
-changes differ. Few folds make few training patients, which is where recipes differ most. Strict protocol, last weights.
+FOLDER/CHANGE/fold-N, their slices in FOLDER/slices; what was killed goes on, what is done is read, and several
+processes may share a FOLDER when their changes differ. Few folds make few training patients, which is where recipes
+differ most. Strict protocol, last weights.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> None:
 def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespace) -> dict[str, NDArray[np.float64]]:
     """Train and test every fold; a patient's Dice by structure, NaN where a structure is in neither mask."""
     settings = {"recipe": "modern", "epochs": arguments.epochs, "precision": arguments.precision, "seed": SEED}
-    asked = {
+    asked: dict[str, Any] = {
         "network": arguments.network,
         "measures": {},
         "training": TrainingConfig.for_recipe(**settings | CHANGES[change]),
@@ -71,7 +72,8 @@ def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespac
     for number, split in enumerate(folds_of(data_set, count=arguments.folds, seed=SEED), start=1):
         print(f"{change}, fold {number}", file=sys.stderr, flush=True)
         folder = arguments.output / change / f"fold-{number}"
-        train_once(data_set, folder / "run", split, asked, threads=arguments.threads)
+        slices = arguments.output / "slices" / f"{asked['training'].recipe}-{number}"  # each resizes in its own way
+        train_once(data_set, folder / "run", split, asked, slices_folder=slices, threads=arguments.threads)
         evaluate_once(folder / "run", data_set, folder / "evaluation", threads=arguments.threads)
         document = json.loads((folder / "evaluation" / METRICS_FILE).read_text())
         for case, values in document["cases"].items():

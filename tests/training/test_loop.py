@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from embedded_vit.models.registry import build_network
-from embedded_vit.training import islands
+from embedded_vit.training import islands, slices
 from embedded_vit.training.checkpoint import load_checkpoint, read_run_config, save_checkpoint
 from embedded_vit.training.loop import dice_by_case
 from embedded_vit.training.settings import TrainingConfig
@@ -65,6 +65,14 @@ def test_a_run_leaves_log_curves_previews_and_tensorboard(run):
     assert len(list((run / "previews").glob("epoch-*.png"))) == EPOCHS
     assert list((run / "tensorboard").iterdir())
     assert not (run / "cache").exists()
+
+
+def test_trainings_may_share_their_prepared_slices(synapse_folder, tmp_path, monkeypatch):
+    shared = {"slices_folder": tmp_path / "slices", "training": settings(epochs=1), "validation_cases": 1, **TINY}
+    train(synapse_folder, tmp_path / "first", **shared)
+    monkeypatch.setattr(slices, "_write", None)  # nothing is prepared again
+    train(synapse_folder, tmp_path / "second", **shared)
+    assert same_weights(tmp_path / "first", tmp_path / "second")
 
 
 def test_the_epoch_with_the_best_validation_is_kept(run):

@@ -2,6 +2,7 @@
 
 OUTPUT/search.journal       every trial; several processes or machines may work on one
 OUTPUT/trials/0003/         an ordinary run folder; its score in validation/, the weights it began with in start/
+OUTPUT/slices/64/           prepared once for all trials at 64 pixels
 OUTPUT/search.json, .csv, .png
 """
 
@@ -231,6 +232,7 @@ class _Searcher:
                 training=self.settings.training(None if start is None else str(start)),
                 context_slices=candidate.context_slices,
                 split=self.split,
+                slices_folder=self.output / "slices" / str(candidate.image_size),
                 device=self.device,
                 threads=self.settings.threads,
             )

@@ -82,6 +82,7 @@ def train(
     context_slices: int = 1,
     validation_cases: int | None = None,
     split: Split | None = None,
+    slices_folder: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
@@ -95,6 +96,8 @@ def train(
         training: The training settings.
         validation_cases: As `make_split` takes them.
         split: Who trains, selects and tests; by default what `make_split` makes of the seed and `validation_cases`.
+        slices_folder: Where the slices are prepared and stay, for several trainings at this size on the same cases; by
+            default in the run, until it is trained.
         resume: Whether to go on with the run in `output`, whose settings must be the same.
         device: Where to train.
         threads: CPU threads; PyTorch's choice when None.
@@ -118,7 +121,8 @@ def train(
         )
         _check_output(output, config, resume)
         split = split or make_split(data_set, seed=training.seed, validation_cases=validation_cases)
-        slices = _prepare(data_set, sorted(split.train + split.validation), config, output, processes)
+        names, folder = sorted(split.train + split.validation), slices_folder or output / "cache"
+        slices = _prepare(data_set, names, config, folder, processes)
         if training.recipe == "modern":
             postprocessing = find_postprocessing(slices, split.train, data_set.labels)
             config = config.model_copy(update={"postprocessing": postprocessing})
@@ -137,8 +141,8 @@ def train(
             describe_run(output, config, record)
         record = trainer.run()
         processes.wait()
-        if processes.leads:
-            shutil.rmtree(output / "cache", ignore_errors=True)
+        if processes.leads and slices_folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
     return record if processes.leads else None
 
 
@@ -185,7 +189,7 @@ def _check_same_data(output: Path, record: TrainingRecord) -> None:
         raise ConfigError(f"{output}: cannot resume: the {what} than when it began; give the same data and options")
 
 
-def _prepare(data_set: DataSet, names: list[str], config: RunConfig, output: Path, processes: Processes) -> SliceSet:
+def _prepare(data_set: DataSet, names: list[str], config: RunConfig, folder: Path, processes: Processes) -> SliceSet:
     """The first process prepares the slices, the others open what it wrote."""
     console = Console(stderr=True)
     if processes.leads:
@@ -194,8 +198,8 @@ def _prepare(data_set: DataSet, names: list[str], config: RunConfig, output: Pat
                 data_set,
                 names,
                 config.preprocessing,
-                output / "cache",
+                folder,
                 on_case=lambda name: status.update(f"preparing slices: {name} ({names.index(name) + 1}/{len(names)})"),
             )
     processes.wait()
-    return prepare_slices(data_set, names, config.preprocessing, output / "cache")
+    return prepare_slices(data_set, names, config.preprocessing, folder)
