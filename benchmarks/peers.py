@@ -32,7 +32,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.io.atomic import write_text
-from embedded_vit.models.registry import NETWORKS, build_network
+from embedded_vit.models.registry import PRESETS, build_network
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import RECORD, STATE, TrainingRecord, describe_run, read_record, read_run_config
 from embedded_vit.training.hooks import TrainingHook
@@ -161,9 +161,9 @@ def contestants_of(text: str, recipes: Sequence[str]) -> list[Contestant]:
         ConfigError: The name is unknown, or its size is missing or no number.
     """
     network, _, size = text.partition("@")
-    if network not in NETWORKS and network not in CLASSES and not re.fullmatch(r"\d+(-\d+)+", network):
-        raise ConfigError(f"unknown network '{network}'{nearest_name(network, [*NETWORKS, *CLASSES, '32-80'])}")
-    image_size = size or str(NETWORKS.get(network, {}).get("image_size", ""))
+    if network not in PRESETS and network not in CLASSES and not re.fullmatch(r"\d+(-\d+)+", network):
+        raise ConfigError(f"unknown network '{network}'{nearest_name(network, [*PRESETS, *CLASSES, '32-80'])}")
+    image_size = size or str(PRESETS.get(network, {}).get("image_size", ""))
     if not image_size.isdecimal():
         raise ConfigError(f"'{text}': expected an image size, for example {network}@64")
     own = [recipe for recipe in recipes if recipe == "modern" or network in THEIRS]
@@ -207,12 +207,12 @@ def planned(contestant: Contestant, course: Course) -> RunConfig:
     measures: dict[str, Any] = {"image_size": contestant.image_size}
     if network in CLASSES:
         measures["model"] = CLASSES[network]
-    elif network not in NETWORKS:
+    elif network not in PRESETS:
         measures["widths"] = tuple(map(int, network.split("-")))
     training = TrainingConfig.for_recipe("modern") if contestant.recipe == "modern" else THEIRS[network]
     config = plan(
         course.data_set,
-        network=network if network in NETWORKS else None,
+        network=network if network in PRESETS else None,
         measures=measures,
         training=training.model_copy(update={"precision": course.precision, "seed": course.seed}),
         context_slices=course.context_slices,

@@ -8,7 +8,7 @@ from torch import nn
 
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.models.embedded_vit import EmbeddedViT
-from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.models.registry import FAMILY, build_network, network_config
 
 SMALL = {"widths": (16, 24), "depth": 1}
 
@@ -102,6 +102,16 @@ def test_decoder_begins_with_xavier_weights_and_zero_biases():
 def test_measures_override_a_preset():
     config = network_config("embedded-vit-64", classes=9, image_size=224, depth=2)
     assert (config.image_size, config.widths, config.depth) == (224, (32, 80), 2)
+
+
+def test_our_family_grows_in_tokens_alone():
+    family = [network_config(name, classes=9) for name in FAMILY]
+    assert [config.image_size for config in family] == [64, 128, 192]
+    states = [build_network(config).state_dict() for config in family]
+    for state in states[1:]:  # so that a training may go on from a smaller one's weights
+        assert {name: tensor.shape for name, tensor in state.items()} == {
+            name: tensor.shape for name, tensor in states[0].items()
+        }
 
 
 def test_a_misspelt_network_is_refused_with_the_nearest_name():

@@ -15,7 +15,10 @@ __all__ = ["NetworkOptions"]
 class NetworkOptions:
     """A network by a published name, by its measures, or by both."""
 
-    network: Annotated[str | None, Parameter(help="embedded-vit-{224,128,64}[-dense] or dae-former-224.")] = None
+    network: Annotated[
+        str | None,
+        Parameter(help="embedded-vit-{s,m,l}; published: embedded-vit-{224,128,64}[-dense], dae-former-224."),
+    ] = None
     image_size: Annotated[int | None, Parameter(help="Side of the network's square input, pixels.")] = None
     widths: Annotated[
         list[int] | None, Parameter(consume_multiple=True, help="Channels of every stage, for example 32 80.")

@@ -17,8 +17,9 @@ from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size
 
-__all__ = ["NETWORKS", "NetworkConfig", "build_network", "network_config"]
+__all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config"]
 
+# As published.
 NETWORKS: dict[str, dict[str, Any]] = {
     "embedded-vit-224": {"image_size": 224, "widths": (128, 320), "depth": 2},
     "embedded-vit-128": {"image_size": 128, "widths": (64, 160), "depth": 1},
@@ -28,6 +29,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "embedded-vit-64-dense": {"image_size": 64, "widths": (32, 80), "depth": 1, "mixing": "dense"},
     "dae-former-224": {"image_size": 224, "widths": (128, 320, 512), "depth": 2},
 }
+# Ours: with few patients, more tokens gain more than more channels do (docs/log.md).
+FAMILY: dict[str, dict[str, Any]] = {
+    "embedded-vit-s": {"image_size": 64, "widths": (32, 80), "depth": 1},
+    "embedded-vit-m": {"image_size": 128, "widths": (32, 80), "depth": 1},
+    "embedded-vit-l": {"image_size": 192, "widths": (32, 80), "depth": 1},
+}
+PRESETS = NETWORKS | FAMILY
 
 
 class NetworkConfig(Config):
@@ -59,7 +67,7 @@ def network_config(name: str | None = None, *, classes: int, in_channels: int = 
     """Describe a network by a preset's name, by its measures, or by both: measures override the preset.
 
     Args:
-        name: A key of `NETWORKS`, or None when `measures` say it all.
+        name: A key of `PRESETS`, or None when `measures` say it all.
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
         **measures: image_size, widths, depth, hidden_ratio, mixing, model; None means not given.
@@ -68,11 +76,11 @@ def network_config(name: str | None = None, *, classes: int, in_channels: int = 
         ConfigError: The name or a measure is unknown, or the image size is missing.
     """
     given = {key: value for key, value in measures.items() if value is not None}
-    if name is not None and name not in NETWORKS:
-        raise ConfigError(f"unknown network '{name}'{nearest_name(name, NETWORKS)}")
+    if name is not None and name not in PRESETS:
+        raise ConfigError(f"unknown network '{name}'{nearest_name(name, PRESETS)}")
     if name is None and "model" not in given and not {"image_size", "widths"} <= set(given):
         raise ConfigError("describe a network by --network NAME, by --image-size and --widths, or by --model")
-    preset = NETWORKS[name] if name is not None else {}
+    preset = PRESETS[name] if name is not None else {}
     values = {"name": name or given.get("model") or "custom", **preset, **given}
     return NetworkConfig.parse({**values, "classes": classes, "in_channels": in_channels}, source="network")
 
