@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,16 @@ def test_each_stage_has_its_time(make_artifact: Callable[..., Path]) -> None:
     assert found.load_ms > 0
     assert found.first_slice_ms > 0
     assert found.peak_memory_mib > 20
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 always looks into the current folder")
+def test_what_lies_in_the_current_folder_is_not_imported(
+    make_artifact: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = make_artifact().resolve()
+    (tmp_path / "nt.py").write_text("raise SystemExit('taken for a module of Windows')")
+    monkeypatch.chdir(tmp_path)
+    assert in_fresh_process(artifact).import_ms > 0
 
 
 def test_a_process_that_fails_is_one_line(tmp_path: Path) -> None:

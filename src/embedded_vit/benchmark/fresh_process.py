@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from embedded_vit.config import Config
 from embedded_vit.errors import FileFormatError
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engines import EngineName, load_engine
+from embedded_vit.runtime.fresh_python import run_python
 from embedded_vit.runtime.segmentation import segment
 from embedded_vit.volume import Volume
 
@@ -49,8 +49,7 @@ def in_fresh_process(path: Path, *, threads: int = 1, engine: EngineName = "onnx
     Raises:
         FileFormatError: The file is no artifact, or the process failed.
     """
-    command = [sys.executable, "-c", PROGRAM, str(path), str(threads), engine]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_python(["-c", PROGRAM, str(path), str(threads), engine])
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise FileFormatError(f"{path}: cannot measure a fresh process with it: {reason:.300}")

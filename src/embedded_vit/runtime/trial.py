@@ -18,6 +18,7 @@ from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.io.cache import recall, remember
 from embedded_vit.preprocessing import Grid, Preprocessing
 from embedded_vit.provenance import processor_name
+from embedded_vit.runtime.fresh_python import run_python
 from embedded_vit.runtime.graph_engines import EngineName, installed_engines, make_graph_engine
 
 __all__ = ["MAXIMUM_DISAGREEMENT", "Trial", "example_images", "tried", "try_here"]
@@ -56,9 +57,8 @@ def tried(path: Path, sha256: str, engine: EngineName) -> Trial:
 
 
 def _try_apart(path: Path, engine: EngineName) -> Trial:
-    command = [sys.executable, "-m", "embedded_vit.runtime.trial", str(path), engine]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS_LIMIT)
+        done = run_python(["-m", "embedded_vit.runtime.trial", str(path), engine], seconds_limit=SECONDS_LIMIT)
     except subprocess.TimeoutExpired:
         return Trial(failure=f"did not finish within {SECONDS_LIMIT} seconds")
     if done.returncode != 0:
