@@ -17,6 +17,7 @@ stay where they are; prepared slices lie in FOLDER while a training runs.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import shutil
 import sys
@@ -88,7 +89,8 @@ class Model:
 
     summary: str
     training: str
-    recipe: Mapping[str, Any] | None = None  # of a compression, as in recipes/*.yaml; None exports float32
+    # Of a compression, as in recipes/*.yaml, but that a teacher is the name of a training; None exports float32.
+    recipe: Mapping[str, Any] | None = None
     limits: tuple[str, ...] = ()  # known failures in words, a sentence each
 
 
@@ -198,7 +200,7 @@ class Workplace:
             if splits[experiment].test:
                 evaluate_once(self.artifact(experiment), data_set, self.evaluation(experiment), threads=self.threads)
         if ALL in (chosen or splits):
-            install(self.name, self.artifact(ALL), self.facts(splits), self.training)
+            install(self.name, self.artifact(ALL), self.facts(splits), self.training, self.model.recipe)
             print(f"{self.name}: installed as {index.artifact_path(self.name)}")
 
     def run(self, experiment: str, training: str | None = None) -> Path:
@@ -213,14 +215,23 @@ class Workplace:
         """The folder with an experiment's `metrics.json`."""
         return self.run(experiment).with_name(self.name) / "evaluation"
 
-    def trained(self, data_set: DataSet, experiment: str, split: Split) -> None:
-        """Train with the experiment's own split, all trainings that the model's goes on from before.
+    def trained(self, data_set: DataSet, experiment: str, split: Split, name: str | None = None) -> None:
+        """Train with the experiment's own split, all trainings that it goes on from before.
 
         What was killed goes on, what is done is left alone.
+
+        Args:
+            data_set: What to train on.
+            experiment: Names the run folders.
+            split: Who trains and who tests.
+            name: A training of the table; by default the model's own, after those of its teachers.
         """
+        if name is None:
+            for teacher in teachers_of(self.model):
+                self.trained(data_set, experiment, split, teacher)
         init = None
-        for name in chain_of(self.model.training):
-            training, run = TRAININGS[name], self.run(experiment, name)
+        for link in chain_of(name or self.model.training):
+            training, run = TRAININGS[link], self.run(experiment, link)
             asked: dict[str, Any] = {
                 "network": training.network,
                 "measures": training.measures,
@@ -236,9 +247,7 @@ class Workplace:
         Raises:
             ConfigError: It was exported by another recipe before.
         """
-        path, recipe = self.artifact(experiment), None
-        if self.model.recipe is not None:
-            recipe = Recipe.from_plain(self.model.recipe, source=f"{self.name}'s recipe")
+        path, recipe = self.artifact(experiment), self.recipe(experiment)
         if path.exists():
             _, manifest = read_artifact(path)
             if manifest.compression != (recipe and recipe.plain()):
@@ -258,6 +267,15 @@ class Workplace:
             )
             with atomic_path(path) as temporary:
                 shutil.copyfile(folder / "model.onnx", temporary)
+
+    def recipe(self, experiment: str) -> Recipe | None:
+        """The model's compression, its teachers being their run folders."""
+        if self.model.recipe is None:
+            return None
+        plain = copy.deepcopy(dict(self.model.recipe))
+        for arguments in _distillations(plain):
+            arguments["teacher"] = str(self.run(experiment, arguments["teacher"]))
+        return Recipe.from_plain(plain, source=f"{self.name}'s recipe")
 
     def facts(self, splits: Mapping[str, Split]) -> Facts:
         """All that NAME.json says, from the table and from what lies in the folders."""
@@ -312,7 +330,18 @@ def chain_of(training: str) -> list[str]:
     return [*(chain_of(before) if before else []), training]
 
 
-def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:
+def teachers_of(model: Model) -> list[str]:
+    """The trainings whose networks teach in a model's compression."""
+    return [arguments["teacher"] for arguments in _distillations(model.recipe or {"steps": []})]
+
+
+def _distillations(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [step["distill"] for step in recipe["steps"] if "distill" in step]
+
+
+def install(
+    name: str, artifact: Path, facts: Facts, training: Training, recipe: Mapping[str, Any] | None = None
+) -> None:
     """Put an artifact into the package under a name of its own, and its facts beside it.
 
     Args:
@@ -320,17 +349,20 @@ def install(name: str, artifact: Path, facts: Facts, training: Training) -> None
         artifact: The exported file.
         facts: What is known besides its manifest.
         training: Tells the spacing that the manifest does not.
+        recipe: The compression as the table has it: with teachers by name, as where their runs lay is nobody's business.
 
     Raises:
         OutputError: All models together would be larger than a package may be.
     """
     content, manifest = read_artifact(artifact)
     preprocessing = manifest.preprocessing.model_copy(update={"context_mm": training.context_mm})
-    spacing_range = manifest.spacing_range or training.spacing_range
-    content = sealed(
-        content,
-        manifest.model_copy(update={"name": name, "preprocessing": preprocessing, "spacing_range": spacing_range}),
-    )
+    changes = {
+        "name": name,
+        "preprocessing": preprocessing,
+        "spacing_range": manifest.spacing_range or training.spacing_range,
+        "compression": None if recipe is None else Recipe.from_plain(recipe, source=name).plain(),
+    }
+    content = sealed(content, manifest.model_copy(update=changes))
     text = facts.model_dump_json(indent=1) + "\n"
     others = [path for path in index.FOLDER.iterdir() if path.is_file() and path.stem != name]
     total_bytes = sum(path.stat().st_size for path in others) + len(content) + len(text)

@@ -20,6 +20,7 @@ from embedded_vit.artifact.manifest import SpacingRange, hashed_names
 from embedded_vit.builtin import index
 from embedded_vit.builtin.card import card
 from embedded_vit.builtin.index import builtin_model
+from embedded_vit.compression.record import read_compression_record
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.evaluation.evaluate import evaluate
@@ -35,6 +36,8 @@ TINY = script.Training(
     spacing_range=SpacingRange(slices_mm=(1, 20), in_plane_mm=(0.5, 9)),
 )
 
+TAUGHT = {"steps": [{"distill": {"teacher": "tiny-32", "epochs": 1, "cutmix": 0.5}}]}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -44,6 +47,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-ct": script.Model("8 phantom organs", "tiny"),
         "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
         "tiny-ct-large": script.Model("8 phantom organs, more pixels", "tiny-32"),
+        "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny", TAUGHT),
     }
     larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
     with pytest.MonkeyPatch.context() as patch:
@@ -155,6 +159,19 @@ def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_p
     assert model.manifest.preprocessing.image_size == 32
     assert model.facts.training.went_on_from == ("2 epochs as tiny",)
     assert "recipe modern, 2 epochs as tiny, then 2 epochs," in card(model)
+
+
+@pytest.mark.slow
+def test_a_teacher_is_the_training_of_the_same_experiment(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(work / "tiny", tmp_path / "tiny")
+    taught = script.Workplace("tiny-ct-taught", synapse_folder, tmp_path, threads=1)
+    taught.make(["split", "all"])
+    for experiment in ("split", "all"):
+        record = read_compression_record(tmp_path / "tiny" / experiment / "tiny-ct-taught" / "compression")
+        assert record.stages[1].facts["teachers"] == [str(tmp_path / "tiny-32" / experiment / "run")]
+    compression = builtin_model("tiny-ct-taught").manifest.compression
+    assert compression["steps"][0]["distill"]["teacher"] == ["tiny-32"]
+    assert str(tmp_path) not in json.dumps(compression)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(

@@ -152,6 +152,12 @@ class Distill(Step):
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight: float = Field(default=0.5, gt=0, le=1, description="of the teachers in the loss")
+    cutmix: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="slices over which a part of another is put; as it was trained if not given",
+    )
     unlabelled: Path | None = Field(default=None, description="a folder of volumes without labels to learn from too")
 
     @field_validator("teacher", mode="before")
@@ -169,8 +175,14 @@ class Distill(Step):
         if self.unlabelled is not None:
             unlabelled = workshop.unlabelled_slices(self.unlabelled, before.config.preprocessing)
         teachers = [self._teacher(path, before, workshop) for path in self.teacher]
-        hook = Distillation(teachers, self.weight, unlabelled=unlabelled, config=before.config)
-        after = workshop.train(before, folder, epochs=self.epochs, learning_rate=self.learning_rate, hooks=[hook])
+        config = before.config
+        if self.cutmix is not None:
+            training = config.training.model_copy(update={"cutmix": self.cutmix})
+            config = config.model_copy(update={"training": training})
+        hook = Distillation(teachers, self.weight, unlabelled=unlabelled, config=config)
+        after = workshop.train(
+            before, folder, epochs=self.epochs, learning_rate=self.learning_rate, hooks=[hook], config=config
+        )
         facts = {"teachers": [str(path) for path in self.teacher]}
         return Product(after, facts=facts)
 
