@@ -349,7 +349,7 @@ def install(
         artifact: The exported file.
         facts: What is known besides its manifest.
         training: Tells the spacing that the manifest does not.
-        recipe: The compression as the table has it: with teachers by name, as where their runs lay is nobody's business.
+        recipe: The compression as the table has it, with teachers by name: where their runs lay is nobody's business.
 
     Raises:
         OutputError: All models together would be larger than a package may be.
