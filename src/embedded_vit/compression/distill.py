@@ -156,7 +156,7 @@ class Distill(Step):
         default=None,
         ge=0,
         le=1,
-        description="slices over which a part of another is put; as it was trained if not given",
+        description="part of the slices over which a rectangle of another is put; None: as it was trained",
     )
     unlabelled: Path | None = Field(default=None, description="a folder of volumes without labels to learn from too")
 
