@@ -90,8 +90,8 @@ def test_masks_hold_in_the_network_its_average_and_the_file(pruned, workshop):
 
 def test_an_epoch_before_the_final_sparsity_is_never_kept(pruned):
     record = pruned[1].checkpoint.record
-    assert record.selected_epoch == 3
     assert max(record.epochs, key=lambda row: row.validation_dice).epoch == 1  # with fewer zeros
+    assert record.selected_epoch == max(record.epochs[1:], key=lambda row: row.validation_dice).epoch
 
 
 def test_a_step_killed_in_each_phase_goes_on_to_the_same_weights(pruned, workshop, tmp_path, monkeypatch):
