@@ -23,6 +23,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,31 +104,20 @@ INTEGER = {
 ARTERIAL = "Few training patients are in the arterial phase; case0021, who is, shows what that costs."
 CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
 
+abdomen = partial(Training, BTCV, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
 TRAININGS: dict[str, Training] = {
-    "abdomen-128": Training(
-        BTCV,
+    "abdomen-128": abdomen(
         MODERN | {"epochs": 120, "cutmix": 0.0},
         measures={"image_size": 128, "widths": (32, 80), "depth": 1},
-        folds=5,
-        spacing_range=BTCV_SPACING,
-        context_mm=BTCV_CONTEXT_MM,
     ),
-    "abdomen-192": Training(
-        BTCV,
-        MODERN | {"epochs": 40, "learning_rate": 1e-3},
+    "abdomen-192": abdomen(
+        MODERN | {"epochs": 40, "learning_rate": 1e-3, "cutmix": 0.5},
         measures={"image_size": 192, "widths": (32, 80), "depth": 1},
         goes_on_from="abdomen-128",
-        folds=5,
-        spacing_range=BTCV_SPACING,
-        context_mm=BTCV_CONTEXT_MM,
     ),
-    "abdomen-64": Training(
-        BTCV,
+    "abdomen-64": abdomen(
         MODERN | {"epochs": 120, "cutmix": 0.0},
-        "embedded-vit-64",
-        folds=5,
-        spacing_range=BTCV_SPACING,
-        context_mm=BTCV_CONTEXT_MM,
+        network="embedded-vit-64",
     ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }

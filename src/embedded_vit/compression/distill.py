@@ -104,9 +104,8 @@ class Distillation(TrainingHook):
         training = self.config.training
         random = np.random.default_rng((training.seed, batch.step))
         indices = random.integers(len(slices), size=len(batch.indices))
-        distortions = [
-            draw(training, random, mirror=self.config.labels.mirror, others=np.arange(len(slices))) for _ in indices
-        ]
+        everyone = np.arange(len(slices))
+        distortions = [draw(training, random, mirror=self.config.labels.mirror, others=everyone) for _ in indices]
         context_slices = self.config.preprocessing.context_slices
         read = partial(slices.tensors, context_slices=context_slices, device=batch.images.device)
         images, labels = augment(read, indices, distortions)

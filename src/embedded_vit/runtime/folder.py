@@ -76,7 +76,7 @@ def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
     """The scans below a folder, in order: folders that hold DICOM files, and in all others the NIfTI and h5 files.
 
     Args:
-        folder: Where to look; what begins with a dot is left out.
+        folder: Where to look; it holds no DICOM files itself. What begins with a dot is left out.
         leave_out: A folder that is left out too, as masks lie there.
 
     Raises:
@@ -86,12 +86,13 @@ def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise FileFormatError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
+    left_out = leave_out.resolve()
     for place, folders, files in os.walk(folder, onerror=refuse):
         here = Path(place)
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (here / name).resolve() != leave_out.resolve()
+            name for name in folders if not name.startswith(".") and (here / name).resolve() != left_out
         )
-        if holds_dicom(here):
+        if here != folder and holds_dicom(here):
             yield here
         else:
             yield from (here / name for name in sorted(files) if is_scan(here / name) and not name.startswith("."))
