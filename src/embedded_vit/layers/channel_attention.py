@@ -39,15 +39,17 @@ class ChannelAttention(nn.Module):
         scaled = tokens * tokens.shape[1] ** -0.5  # cancels in the normalisation; without it half precision overflows
         gram = (scaled.mT @ scaled).float()  # (B, C, C)
         with torch.autocast(tokens.device.type, enabled=False):
-            query, key, value = self.qkv.weight.float().unflatten(0, (3, self.heads, -1))  # each (heads, C/heads, C)
-            query_gram = query @ gram[:, None]  # (B, heads, C/heads, C)
-            products = query_gram @ key.mT  # (B, heads, C/heads, C/heads)
-            query_length = _length((query_gram * query).sum(dim=3, keepdim=True))  # (B, heads, C/heads, 1)
-            key_length = _length((key @ gram[:, None] * key).sum(dim=3, keepdim=True))  # (B, heads, C/heads, 1)
-            weights = (products / (query_length * key_length.mT) * self.temperature).softmax(dim=3)
-            mixed = (weights @ value).flatten(1, 2)  # (B, C, C): heads concatenated
+            query, key, value = self.qkv.weight.float().unflatten(0, (3, -1))  # each (C, C)
+            query_gram = query @ gram  # (B, C, C)
+            query_length = _length((query_gram * query).sum(dim=2, keepdim=True))  # (B, C, 1)
+            key_length = _length((key @ gram * key).sum(dim=2, keepdim=True))  # (B, C, 1)
+            heads = (self.heads, -1)
+            products = query_gram.unflatten(1, heads) @ key.unflatten(0, heads).mT  # (B, heads, C/heads, C/heads)
+            lengths = query_length.unflatten(1, heads) * key_length.unflatten(1, heads).mT
+            weights = (products / lengths * self.temperature).softmax(dim=3)
+            mixed = (weights @ value.unflatten(0, heads)).flatten(1, 2)  # (B, C, C): heads concatenated
             matrix = self.projection.weight.float() @ mixed  # (B, C, C)
-        return tokens @ matrix.mT.to(tokens.dtype) + self.projection.bias
+        return tokens @ matrix.mT.to(tokens.dtype) + self.projection.bias.to(tokens.dtype)
 
     def _by_tokens(self, tokens: Tensor) -> Tensor:
         channels_first = self.qkv(tokens).mT  # (B, 3 C, N)
