@@ -28,20 +28,12 @@ def test_blocks_give_what_the_whole_matrix_gives(matrix):
     np.testing.assert_allclose(columns, resized.swapaxes(1, 2), atol=1e-5)
 
 
-def test_what_reaches_what():
-    resampling = Resampling(bilinear_matrix(8, 32))
-    pixels = np.zeros(8, bool)
-    assert resampling.reached(pixels) == slice(0, 0)
-    pixels[[3, 4]] = True
-    reached = resampling.reached(pixels)
-    assert not resampling.matrix[: reached.start, pixels].any()
-    assert not resampling.matrix[reached.stop :, pixels].any()
-    assert resampling.matrix[reached.start, pixels].any()
-    assert resampling.sources(reached) == slice(2, 6)
-
-
-def test_a_part_of_a_slice_is_enlarged_as_the_whole():
-    grid = Grid.between((100, 90), 16)
-    logits = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
-    rows, columns = slice(20, 61), slice(0, 33)
-    np.testing.assert_allclose(grid.enlarge_part(logits, rows, columns), grid.enlarge(logits)[rows, columns], atol=1e-6)
+@pytest.mark.parametrize(("source", "target"), [(8, 32), (24, 300), (192, 512), (64, 40), (16, 16), (8, 1)])
+def test_cells_are_the_matrix_of_a_linear_interpolation(source, target):
+    resampling = Resampling(bilinear_matrix(source, target))
+    cells = resampling.cells
+    matrix = np.zeros((target, source), np.float32)
+    matrix[cells.targets, cells.first] = 1 - cells.weights
+    matrix[cells.targets, cells.second] += np.where(cells.second > cells.first, cells.weights, 0)
+    np.testing.assert_allclose(matrix, resampling.matrix, atol=1e-6)
+    assert (cells.targets == np.arange(target)[:, None, None]).any(axis=1)[np.arange(target), cells.of_target].all()

@@ -180,12 +180,6 @@ class Grid:
         """(K, S, S) -> (K, rows, columns), bilinear with pixel centres aligned."""
         return self.enlarge_rows.along_rows(self.enlarge_columns.along_columns(logits))
 
-    def enlarge_part(self, logits: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
-        """(S, S) -> `enlarge(logits)[rows, columns]`, and nothing else is computed."""
-        rows_from, columns_from = self.enlarge_rows.sources(rows), self.enlarge_columns.sources(columns)
-        down, across = self.enlarge_rows.matrix[rows, rows_from], self.enlarge_columns.matrix[columns, columns_from]
-        return (down @ logits[rows_from, columns_from] @ across.T).astype(np.float32, copy=False)
-
 
 def network_inputs(
     volume: Scan, preprocessing: Preprocessing, *, intensities: Intensities | None = None, grid: Grid | None = None

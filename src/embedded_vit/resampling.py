@@ -11,11 +11,29 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["Resampling", "antialias_matrix", "bilinear_matrix", "cubic_matrix"]
+__all__ = ["Cells", "Resampling", "antialias_matrix", "bilinear_matrix", "cubic_matrix"]
 
 BLOCKS = 8  # of a matrix; each is multiplied with the part of the image that it reaches. Figures in docs/log.md
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A linear interpolation along one axis: target pixels between the same two source pixels make a cell.
+
+    Attributes:
+        first, second: (cells,) those source pixels; the same one twice where an edge is held.
+        targets: (pixels, cells) each cell's target pixels; a cell with fewer repeats its last.
+        weights: (pixels, cells) float32, of the second source pixel in each of them; the first has the rest.
+        of_target: (target,) the cell of each target pixel.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    targets: NDArray[np.intp]
+    weights: NDArray[np.float32]
+    of_target: NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +58,21 @@ class Resampling:
         resized: NDArray[np.float32] = image @ self.matrix.T
         return resized
 
-    def reached(self, pixels: NDArray[np.bool_]) -> slice:
-        """The range of target pixels that any of the source's `pixels`, (source,), contributes to."""
-        return _range_of(self.matrix[:, pixels].any(axis=1))
-
-    def sources(self, targets: slice) -> slice:
-        """The range of source pixels that contribute to a range of target pixels."""
-        return _range_of(self.matrix[targets].any(axis=0))
+    @cached_property
+    def cells(self) -> Cells:
+        """The cells of a linear interpolation, each of at most as many target pixels as most of them hold."""
+        target, source = self.matrix.shape
+        first = (self.matrix != 0).argmax(axis=1)  # (target,)
+        second = np.minimum(first + 1, source - 1)
+        weights = np.where(second > first, self.matrix[np.arange(target), second], np.float32(0))
+        pixels = -(-target // source)
+        begins = np.flatnonzero(np.diff(first, prepend=-1))  # of the runs of target pixels with one first pixel
+        ends = np.append(begins[1:], target)
+        starts = np.concatenate([np.arange(*run, pixels) for run in zip(begins, ends, strict=True)])
+        lengths = np.diff(starts, append=target)
+        targets = np.minimum(starts + np.arange(pixels)[:, None], starts + lengths - 1)
+        of_target = np.repeat(np.arange(len(starts)), lengths)
+        return Cells(first[starts], second[starts], targets, weights[targets], of_target)
 
     @cached_property
     def _blocks(self) -> list[tuple[slice, slice, NDArray[np.float32]]]:
@@ -56,15 +82,10 @@ class Resampling:
         blocks = []
         for first in range(0, target, step):
             targets = slice(first, first + step)
-            sources = self.sources(targets)
+            reached = np.flatnonzero(self.matrix[targets].any(axis=0))
+            sources = slice(int(reached[0]), int(reached[-1]) + 1) if reached.size else slice(0, 0)
             blocks.append((targets, sources, np.ascontiguousarray(self.matrix[targets, sources])))
         return blocks
-
-
-def _range_of(chosen: ArrayLike) -> slice:
-    """From the first to the last True, an empty range without any."""
-    places = np.flatnonzero(np.asarray(chosen))
-    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
 
 
 @lru_cache(maxsize=32)

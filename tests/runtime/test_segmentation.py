@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedded_vit.preprocessing import Grid, Preprocessing
-from embedded_vit.runtime.segmentation import label_slice, segment
+from embedded_vit.runtime.labelling import label_slice
+from embedded_vit.runtime.segmentation import segment
 from embedded_vit.volume import Volume, spacing_of
 
 ORIENTATIONS = [

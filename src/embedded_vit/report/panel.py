@@ -17,7 +17,7 @@ from embedded_vit.preprocessing import Grid, Intensities, network_inputs
 from embedded_vit.report.rows import ReportRow
 from embedded_vit.runtime.engine import ArtifactEngine
 from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.segmentation import label_slice
+from embedded_vit.runtime.labelling import label_slice
 from embedded_vit.volume import Volume
 
 __all__ = ["Panel", "Picture", "slice_panel"]

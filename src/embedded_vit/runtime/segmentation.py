@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network_inputs
 from embedded_vit.runtime.components import Components, Runs
+from embedded_vit.runtime.labelling import label_slice
 from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 
 if TYPE_CHECKING:
     from embedded_vit.runtime.engine import Engine
 
-__all__ = ["fill_mask", "label_slice", "label_slices", "segment"]
+__all__ = ["fill_mask", "label_slices", "segment"]
 
 
 def segment(
@@ -96,30 +97,3 @@ def label_slices(
     grid = grid or Grid.of(upright, preprocessing)
     for image in network_inputs(upright, preprocessing, intensities=intensities, grid=grid):
         yield label_slice(engine.run(image[None])[0], grid)
-
-
-def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
-    """Enlarge logits to the slice's grid and take the largest: `grid.enlarge(logits).argmax(0)`, several times faster.
-
-    Enlarging is a weighted mean of neighbours, so a class can only win near pixels where it already beats the
-    background. Each class is enlarged there alone, and most slices hold few of the classes.
-
-    Args:
-        logits: (K, S, S) float32.
-        grid: The slice's grid.
-
-    Returns:
-        (rows, columns) uint8, 0..K-1; the lower class wins a tie.
-    """
-    labels = np.zeros(grid.shape, np.uint8)
-    best = grid.enlarge(logits[0])
-    for number in range(1, len(logits)):
-        ahead = logits[number] > logits[0]  # (S, S)
-        if not ahead.any():
-            continue
-        rows, columns = grid.enlarge_rows.reached(ahead.any(axis=1)), grid.enlarge_columns.reached(ahead.any(axis=0))
-        enlarged = grid.enlarge_part(logits[number], rows, columns)
-        wins = enlarged > best[rows, columns]
-        np.copyto(labels[rows, columns], np.uint8(number), where=wins)
-        np.maximum(best[rows, columns], enlarged, out=best[rows, columns])
-    return labels
