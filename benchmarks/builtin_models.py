@@ -36,6 +36,7 @@ from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.recipe import Recipe
+from embedded_vit.compression.record import read_compression_record
 from embedded_vit.config import nearest_name
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
@@ -97,6 +98,12 @@ class Model:
 
 MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
 HALF = {"steps": [{"quantize": {"precision": "fp16"}}]}
+TAUGHT = {
+    "steps": [
+        {"distill": {"teacher": "abdomen-128", "epochs": 80, "weight": 0.8, "cutmix": 0.5}},
+        {"quantize": {"precision": "fp16"}},
+    ]
+}
 INTEGER = {
     "gate": {"metric": "dice", "keep": 0.99, "worst_organ": 0.02},
     "steps": [{"quantize": {"precision": "int8", "calibration_slices": 64}}],
@@ -125,7 +132,7 @@ MODELS: dict[str, Model] = {
     "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),
     "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128", INTEGER, limits=(ARTERIAL,)),
     "abdomen-ct-large": Model("8 abdominal organs on CT, most accurate", "abdomen-192", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64", TAUGHT, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
 }
 
@@ -201,6 +208,10 @@ class Workplace:
         """The exported file of an experiment."""
         return self.run(experiment).with_name(self.name) / "model.onnx"
 
+    def compression(self, experiment: str) -> Path:
+        """The run folder of an experiment's compression."""
+        return self.artifact(experiment).with_name("compression")
+
     def evaluation(self, experiment: str) -> Path:
         """The folder with an experiment's `metrics.json`."""
         return self.run(experiment).with_name(self.name) / "evaluation"
@@ -245,7 +256,7 @@ class Workplace:
         elif recipe is None:
             export(self.run(experiment), path, data_folder=self.data)
         else:
-            folder = path.parent / "compression"
+            folder = self.compression(experiment)
             compress(
                 self.run(experiment),
                 recipe,
@@ -269,8 +280,13 @@ class Workplace:
 
     def facts(self, splits: Mapping[str, Split]) -> Facts:
         """All that NAME.json says, from the table and from what lies in the folders."""
-        names = chain_of(self.model.training)
-        *before, record = [read_record(self.run(ALL, name)) for name in names]
+        *before, own = chain_of(self.model.training)
+        teachers = teachers_of(self.model)
+        chains = [own, *before, *(name for teacher in teachers for name in chain_of(teacher))]
+        records = {name: read_record(self.run(ALL, name)) for name in chains}
+        seconds = sum(epoch.seconds for record in records.values() for epoch in record.epochs)
+        if self.model.recipe is not None:
+            seconds += sum(stage.seconds for stage in read_compression_record(self.compression(ALL)).stages)
         config = read_run_config(self.run(ALL))
         _, manifest = read_artifact(self.artifact(ALL))
         return Facts(
@@ -279,14 +295,13 @@ class Workplace:
             figures=self.figures(splits),
             limits=self.model.limits,
             training=TrainingFacts(
-                epochs=len(record.epochs),
+                epochs=len(records[own].epochs),
                 seed=config.training.seed,
                 precision=config.training.precision,
-                minutes=round(sum(epoch.seconds for each in (*before, record) for epoch in each.epochs) / 60, 1),
-                machine=record.machine,
-                went_on_from=tuple(
-                    f"{len(each.epochs)} epochs as {name}" for name, each in zip(names, before, strict=False)
-                ),
+                minutes=round(seconds / 60, 1),
+                machine=records[own].machine,
+                went_on_from=tuple(f"{len(records[name].epochs)} epochs as {name}" for name in before),
+                taught_by=tuple(teachers),
             ),
             source=self.training.source,
         )

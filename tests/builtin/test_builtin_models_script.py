@@ -169,7 +169,10 @@ def test_a_teacher_is_the_training_of_the_same_experiment(work: Path, synapse_fo
     for experiment in ("split", "all"):
         record = read_compression_record(tmp_path / "tiny" / experiment / "tiny-ct-taught" / "compression")
         assert record.stages[1].facts["teachers"] == [str(tmp_path / "tiny-32" / experiment / "run")]
-    compression = builtin_model("tiny-ct-taught").manifest.compression
+    model = builtin_model("tiny-ct-taught")
+    assert model.facts.training.taught_by == ("tiny-32",)
+    assert "compressed by the recipe in its manifest, taught by tiny-32;" in card(model)
+    compression = model.manifest.compression
     assert compression["steps"][0]["distill"]["teacher"] == ["tiny-32"]
     assert str(tmp_path) not in json.dumps(compression)
 

@@ -160,9 +160,11 @@ def _failures(model: BuiltinModel) -> str:
 def _training_line(model: BuiltinModel) -> str:
     training, manifest = model.facts.training, model.manifest
     compressed = "" if manifest.compression is None else ", then compressed by the recipe in its manifest"
+    if training.taught_by:
+        compressed += f", taught by {' and '.join(training.taught_by)}"
     before = "".join(f"{training}, then " for training in training.went_on_from)
     return (
         f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {before}"
         f"{training.epochs} epochs, {training.precision}, seed {training.seed}{compressed}; {training.minutes:.0f} "
-        f"minutes on {training.machine}. The figures take one training more for each experiment or fold."
+        f"minutes in all on {training.machine}. The figures take one training more for each experiment or fold."
     )

@@ -86,8 +86,9 @@ class TrainingFacts(Config):
     epochs: int
     seed: int
     precision: str = Field(description="of the multiplications in training")
-    minutes: float = Field(description="those of the trainings it went on from included")
+    minutes: float = Field(description="of all trainings that led to them, and of the compression")
     went_on_from: tuple[str, ...] = Field(default=(), description="trainings before it, the first one first")
+    taught_by: tuple[str, ...] = Field(default=(), description="trainings whose networks taught in the compression")
     machine: str
 
 
