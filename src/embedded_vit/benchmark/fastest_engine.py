@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from embedded_vit.benchmark.latency import example_image, paired_latency_of
@@ -12,7 +11,7 @@ from embedded_vit.io.cache import recall, remember
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.provenance import available_cores, processor_name
 from embedded_vit.runtime.engines import EngineName, load_engine
-from embedded_vit.runtime.graph_engines import installed_engines
+from embedded_vit.runtime.graph_engines import engine_version, installed_engines
 
 __all__ = ["FastestEngine", "fastest_engine"]
 
@@ -47,7 +46,7 @@ def fastest_engine(path: Path, *, threads: int | None = None) -> FastestEngine:
         ConfigError: `threads` is less than 1.
     """
     threads = available_cores() if threads is None else threads
-    installed = " ".join(f"{engine} {version(engine)}" for engine in installed_engines())
+    installed = " ".join(f"{engine} {engine_version(engine)}" for engine in installed_engines())
     key = f"{sha256_of(path)} {installed} {processor_name()} {threads} threads"
     latency_ms = recall(MEASURED, key)
     if not isinstance(latency_ms, dict):

@@ -14,7 +14,7 @@ def command(
     /,
     *,
     threads: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
-    engine: Literal["onnxruntime", "openvino", "auto"] = "onnxruntime",
+    engine: Literal["onnxruntime", "openvino", "litert", "auto"] = "onnxruntime",
     data: Path | None = None,
     scope: Literal["network", "slice", "volume"] = "network",
     seconds: float = 60.0,

@@ -20,7 +20,7 @@ def command(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     threads: int | None = None,
-    engine: Literal["onnxruntime", "openvino", "auto"] = "onnxruntime",
+    engine: Literal["onnxruntime", "openvino", "litert", "auto"] = "onnxruntime",
     memory: str | None = None,
     series: int | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,

@@ -20,7 +20,7 @@ def command(
     inherit: bool = True,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     validation_cases: int | None = None,
-    engine: Literal["onnxruntime", "openvino"] = "onnxruntime",
+    engine: Literal["onnxruntime", "openvino", "litert"] = "onnxruntime",
     threads: int | None = None,
     seed: int = 0,
     device: str = "cpu",

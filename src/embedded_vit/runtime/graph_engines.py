@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Literal, get_args
 
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.runtime.engine import GraphEngine
+from embedded_vit.runtime.litert_engine import LITERT_PACKAGE, LiteRtEngine, litert_is_installed
 from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
 
-__all__ = ["ENGINES", "EngineName", "installed_engines", "make_graph_engine"]
+__all__ = ["ENGINES", "EngineName", "engine_version", "installed_engines", "make_graph_engine"]
 
-EngineName = Literal["onnxruntime", "openvino"]
+EngineName = Literal["onnxruntime", "openvino", "litert"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 def installed_engines() -> tuple[EngineName, ...]:
     """The engines that this computer has, the default one first."""
-    return ENGINES if openvino_is_installed() else ("onnxruntime",)
+    there = {"onnxruntime": True, "openvino": openvino_is_installed(), "litert": litert_is_installed()}
+    return tuple(engine for engine in ENGINES if there[engine])
+
+
+def engine_version(engine: EngineName) -> str:
+    """The version of an installed engine; does not import it."""
+    return version(LITERT_PACKAGE if engine == "litert" else engine)
 
 
 def make_graph_engine(
@@ -33,6 +41,8 @@ def make_graph_engine(
     bf16 = manifest.precision == "bf16"
     if engine == "onnxruntime":
         return OnnxRuntimeEngine(content, threads=threads, bf16=bf16, source=source)
+    if engine == "litert":
+        return LiteRtEngine(content, threads=threads, source=source)
     return OpenVinoEngine(
         content, threads=threads, bf16=bf16, low_precision_transforms=low_precision_transforms, source=source
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from embedded_vit.io.cache import recall, remember
 from embedded_vit.preprocessing import Grid, Preprocessing
 from embedded_vit.provenance import processor_name
 from embedded_vit.runtime.fresh_python import run_python
-from embedded_vit.runtime.graph_engines import EngineName, installed_engines, make_graph_engine
+from embedded_vit.runtime.graph_engines import EngineName, engine_version, installed_engines, make_graph_engine
 
 __all__ = ["MAXIMUM_DISAGREEMENT", "Trial", "example_images", "tried", "try_here"]
 
@@ -46,7 +45,7 @@ def tried(path: Path, sha256: str, engine: EngineName) -> Trial:
     """
     if engine not in installed_engines():
         raise ConfigError(f"{engine} is not installed; pip install 'embedded-vit[{engine}]'")
-    key = f"{sha256} {engine} {version(engine)} {processor_name()}"
+    key = f"{sha256} {engine} {engine_version(engine)} {processor_name()}"
     known = recall(TRIALS, key)
     trial = Trial.parse(known, source=TRIALS) if isinstance(known, dict) else _try_apart(path, engine)
     if known is None:

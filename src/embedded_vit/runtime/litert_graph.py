@@ -1,0 +1,360 @@
+"""An artifact's ONNX graph in LiteRT's format, translated when it is loaded.
+
+The file that a device holds stays one ONNX file for every engine. LiteRT wants images with their channels last and
+softmax over the last axis; the networks' tokens lie that way already, so the transposes around every convolution and
+product, which ONNX must have, mostly vanish: a transposed tensor is kept as it is and read the other way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from embedded_vit.artifact.onnx_graph import Node, OnnxGraph
+
+__all__ = ["litert_model"]
+
+Operator = schema.BuiltinOperator
+Options = schema.BuiltinOptions
+FLOAT, INT = schema.TensorType.FLOAT32, schema.TensorType.INT32
+FORMAT_VERSION = 3
+TO_CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
+TO_CHANNELS_FIRST = {3: (0, 2, 1), 4: (0, 3, 1, 2)}
+
+
+@dataclass(frozen=True)
+class Held:
+    """How the LiteRT graph holds one of ONNX's tensors.
+
+    Attributes:
+        index: Of the LiteRT tensor.
+        shape: Of ONNX's tensor, (1, C, ...).
+        channels_last: Whether the LiteRT tensor is (1, ..., C).
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    channels_last: bool = False
+
+
+def litert_model(graph: OnnxGraph) -> bytes:
+    """Translate a graph of batch 1.
+
+    Returns:
+        A serialized LiteRT (TensorFlow Lite) model: (1, C, S, S) in, (1, K, S, S) out, float32.
+
+    Raises:
+        ValueError: It has operators that the networks of this project do not need, or integers.
+    """
+    return _Translation(graph).model()
+
+
+class _Translation:
+    def __init__(self, graph: OnnxGraph) -> None:
+        self.graph = graph
+        self.tensors: list[Any] = []
+        self.buffers: list[Any] = [schema.BufferT()]  # the first one is empty, for what is computed
+        self.operators: list[Any] = []
+        self.codes: dict[int, int] = {}
+        self.held: dict[str, Held] = {}
+        self.constants: dict[str, NDArray[Any]] = dict(graph.weights)
+        self.users: dict[str, list[Node]] = defaultdict(list)
+        for node in graph.nodes:
+            for name in node.inputs:
+                self.users[name].append(node)
+
+    def model(self) -> bytes:
+        graph = self.graph
+        self.held[graph.input] = Held(self._tensor(graph.input_shape), graph.input_shape)
+        for node in graph.nodes:
+            if node.outputs[0] in self.held:  # a bias, which became part of its product
+                continue
+            translate: Callable[[Node], Held] | None = getattr(self, f"_{node.operator.lower()}", None)
+            if node.operator == "Cast" and node.inputs[0] in self.constants:
+                self.constants[node.outputs[0]] = self.constants[node.inputs[0]].astype(np.float32)
+            elif node.operator == "Split":
+                self._split(node)
+            elif translate is None:
+                raise ValueError(f"operator {node.operator}")
+            else:
+                self.held[node.outputs[0]] = translate(node)
+        output = self._plain(self.held[graph.output])
+        subgraph = schema.SubGraphT()
+        subgraph.tensors, subgraph.operators = self.tensors, self.operators
+        subgraph.inputs, subgraph.outputs = [self.held[graph.input].index], [output]
+        model = schema.ModelT()
+        model.version, model.subgraphs, model.buffers = FORMAT_VERSION, [subgraph], self.buffers
+        model.operatorCodes = [_code(operator) for operator in self.codes]
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    # What the translated graph is made of.
+
+    def _tensor(self, shape: Sequence[int], kind: int = FLOAT, buffer: int = 0) -> int:
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type, tensor.buffer = list(shape), kind, buffer
+        tensor.name = f"t{len(self.tensors)}"
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def _constant(self, array: NDArray[Any]) -> int:
+        kind, dtype = (INT, np.int32) if array.dtype.kind == "i" else (FLOAT, np.float32)
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(array, dtype).tobytes(), np.uint8)
+        self.buffers.append(buffer)
+        return self._tensor(array.shape, kind, len(self.buffers) - 1)
+
+    def _emit(
+        self, operator: int, inputs: Sequence[int], shape: Sequence[int], options: Any = None, *, outputs: int = 1
+    ) -> int:
+        """Add an operator and return its output, the first of `outputs` of one shape."""
+        first, *rest = [self._tensor(shape) for _ in range(outputs)]
+        made = schema.OperatorT()
+        made.opcodeIndex = self.codes.setdefault(operator, len(self.codes))
+        made.inputs, made.outputs = list(inputs), [first, *rest]
+        if options is not None:
+            made.builtinOptions = options
+            made.builtinOptionsType = getattr(Options, type(options).__name__.removesuffix("T"))
+        self.operators.append(made)
+        return first
+
+    def _transposed(self, index: int, axes: Sequence[int]) -> int:
+        shape = self._shape(index)
+        inputs = [index, self._constant(np.array(axes))]
+        return self._emit(Operator.TRANSPOSE, inputs, [shape[axis] for axis in axes], schema.TransposeOptionsT())
+
+    def _reshaped(self, index: int, shape: Sequence[int]) -> int:
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        return self._emit(Operator.RESHAPE, [index, self._constant(np.array(shape))], shape, options)
+
+    def _shape(self, index: int) -> list[int]:
+        shape: list[int] = self.tensors[index].shape
+        return shape
+
+    def _plain(self, value: Held) -> int:
+        """The tensor in ONNX's order of axes."""
+        if not value.channels_last:
+            return value.index
+        return self._transposed(value.index, TO_CHANNELS_FIRST[len(value.shape)])
+
+    def _channels_last(self, value: Held) -> int:
+        if value.channels_last:
+            return value.index
+        return self._transposed(value.index, TO_CHANNELS_LAST[len(value.shape)])
+
+    def _operand(self, name: str) -> int:
+        """An input in ONNX's order of axes, constant or not."""
+        if name in self.constants:
+            return self._constant(self.constants[name])
+        return self._plain(self.held[name])
+
+    # Operators, by their names in ONNX. https://onnx.ai/onnx/operators
+
+    def _matmul(self, node: Node) -> Held:
+        left, right = node.inputs
+        if right in self.constants and self.constants[right].ndim == 2:
+            return self._linear(node)
+        indices, adjoints = zip(*(self._factor(name) for name in (left, right)), strict=True)
+        shapes = [self._onnx_shape(name) for name in (left, right)]
+        shape = (*shapes[0][:-1], shapes[1][-1])
+        shape = (1,) * (max(map(len, shapes)) - len(shape)) + shape
+        options = schema.BatchMatMulOptionsT()
+        if all(adjoints):  # aᵀ bᵀ = (b a)ᵀ
+            index = self._emit(Operator.BATCH_MATMUL, indices[::-1], (shape[0], shape[2], shape[1]), options)
+            return Held(index, shape, channels_last=True)
+        options.adjX, options.adjY = adjoints
+        return Held(self._emit(Operator.BATCH_MATMUL, indices, shape, options), shape)
+
+    def _factor(self, name: str) -> tuple[int, bool]:
+        """A tensor, and whether it is the transpose of what it stands for."""
+        if name in self.constants:
+            array = self.constants[name]
+            return self._constant(array[None]), False
+        value = self.held[name]
+        if value.channels_last and len(value.shape) == 3:
+            return value.index, True
+        return self._plain(value), False
+
+    def _onnx_shape(self, name: str) -> tuple[int, ...]:
+        return self.constants[name].shape if name in self.constants else self.held[name].shape
+
+    def _linear(self, node: Node) -> Held:
+        """A product with a constant matrix; a bias that is added to it becomes part of it."""
+        name, weights = node.inputs[0], self.constants[node.inputs[1]]
+        value = self.held[name]
+        inputs = [self._plain(value), self._constant(weights.T)]
+        bias = self._bias_after(node)
+        if bias is not None:
+            inputs.append(self._constant(bias))
+        options = schema.FullyConnectedOptionsT()
+        options.keepNumDims = True
+        shape = (*value.shape[:-1], weights.shape[1])
+        held = Held(self._emit(Operator.FULLY_CONNECTED, inputs, shape, options), shape)
+        if bias is not None:
+            self.held[self.users[node.outputs[0]][0].outputs[0]] = held
+        return held
+
+    def _bias_after(self, node: Node) -> NDArray[Any] | None:
+        """The constant vector that is added to a product, if that is all that becomes of it."""
+        users = self.users[node.outputs[0]]
+        if len(users) != 1 or users[0].operator != "Add":
+            return None
+        vectors = [self.constants[name] for name in users[0].inputs if name in self.constants]
+        return vectors[0] if vectors and vectors[0].ndim == 1 else None
+
+    def _conv(self, node: Node) -> Held:
+        value, weights = self.held[node.inputs[0]], self.constants[node.inputs[1]]
+        out_channels, _, height, width = weights.shape
+        bias = self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(out_channels, np.float32)
+        (top, left, bottom, right), (stride, _) = node.attributes["pads"], node.attributes["strides"]
+        index = self._channels_last(value)
+        batch, rows, columns, channels = self._shape(index)
+        rows, columns = rows + top + bottom, columns + left + right
+        same = stride == 1 and top == bottom == height // 2 and left == right == width // 2
+        if any((top, left, bottom, right)) and not same:
+            pads = np.array([(0, 0), (top, bottom), (left, right), (0, 0)])
+            index = self._emit(
+                Operator.PAD, [index, self._constant(pads)], (batch, rows, columns, channels), schema.PadOptionsT()
+            )
+        shape = (batch, (rows - height) // stride + 1, (columns - width) // stride + 1, out_channels)
+        if node.attributes["group"] == 1:
+            operator, options, kernel = Operator.CONV_2D, schema.Conv2DOptionsT(), weights.transpose(0, 2, 3, 1)
+        else:
+            operator, options = Operator.DEPTHWISE_CONV_2D, schema.DepthwiseConv2DOptionsT()
+            options.depthMultiplier = 1
+            kernel = weights.transpose(1, 2, 3, 0)
+        options.padding = schema.Padding.SAME if same else schema.Padding.VALID
+        options.strideH = options.strideW = stride
+        options.dilationHFactor = options.dilationWFactor = 1
+        inputs = [index, self._constant(kernel), self._constant(bias)]
+        index = self._emit(operator, inputs, shape, options)
+        return Held(index, (batch, out_channels, *shape[1:3]), channels_last=True)
+
+    def _transpose(self, node: Node) -> Held:
+        value, axes = self.held[node.inputs[0]], node.attributes["perm"]
+        shape = tuple(value.shape[axis] for axis in axes)
+        if axes == (0, 2, 1):
+            return Held(value.index, shape, channels_last=not value.channels_last)
+        return Held(self._transposed(self._plain(value), axes), shape)
+
+    def _reshape(self, node: Node) -> Held:
+        value, wanted = self.held[node.inputs[0]], self.constants[node.inputs[1]]
+        shape: tuple[int, ...] = np.empty(value.shape, np.bool_).reshape(wanted).shape
+        if value.channels_last and shape[:2] == value.shape[:2]:
+            return Held(self._reshaped(value.index, (shape[0], *shape[2:], shape[1])), shape, channels_last=True)
+        return Held(self._reshaped(self._plain(value), shape), shape)
+
+    def _unsqueeze(self, node: Node) -> Held:
+        value, axes = self.held[node.inputs[0]], self.constants[node.inputs[1]]
+        shape = np.expand_dims(np.empty(value.shape, np.bool_), tuple(axes)).shape
+        return Held(self._reshaped(self._plain(value), shape), shape)
+
+    def _expand(self, node: Node) -> Held:
+        return self.held[node.inputs[0]]  # what uses it broadcasts by itself
+
+    def _softmax(self, node: Node) -> Held:
+        value, axis = self.held[node.inputs[0]], node.attributes["axis"] % len(self.held[node.inputs[0]].shape)
+        last = axis == len(value.shape) - 1
+        index = self._plain(value) if last else self._channels_last(value)
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        held = self._emit(Operator.SOFTMAX, [index], self._shape(index), options)
+        return Held(held, value.shape, channels_last=not last)
+
+    def _layernormalization(self, node: Node) -> Held:
+        value = self.held[node.inputs[0]]
+        weight, bias = (self._constant(self.constants[name]) for name in node.inputs[1:])
+        index, shape = self._plain(value), value.shape
+        centred = self._binary("Sub", index, self._mean(index), shape)
+        variance = self._mean(self._binary("Mul", centred, centred, shape))
+        small = (*shape[:-1], 1)
+        epsilon = self._constant(np.array(node.attributes["epsilon"], np.float32))
+        inverse = self._emit(Operator.RSQRT, [self._binary("Add", variance, epsilon, small)], small)
+        scaled = self._binary("Mul", self._binary("Mul", centred, inverse, shape), weight, shape)
+        return Held(self._binary("Add", scaled, bias, shape), shape)
+
+    def _mean(self, index: int) -> int:
+        return self._reduced(Operator.MEAN, index, (-1,))
+
+    def _reduced(self, operator: int, index: int, axes: Sequence[int]) -> int:
+        shape = self._shape(index)
+        axes = [axis % len(shape) for axis in axes]
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        small = [1 if axis in axes else length for axis, length in enumerate(shape)]
+        return self._emit(operator, [index, self._constant(np.array(axes))], small, options)
+
+    def _binary(self, name: str, left: int, right: int, shape: Sequence[int]) -> int:
+        return self._emit(getattr(Operator, name.upper()), [left, right], shape, getattr(schema, f"{name}OptionsT")())
+
+    def _elementwise(self, node: Node) -> Held:
+        left, right = (self._operand(name) for name in node.inputs)
+        shape = np.broadcast_shapes(self._shape(left), self._shape(right))
+        return Held(self._binary(node.operator, left, right, shape), shape)
+
+    _add = _mul = _div = _elementwise
+
+    def _clip(self, node: Node) -> Held:
+        if len(node.inputs) > 2 and node.inputs[2]:
+            raise ValueError("operator Clip with an upper end")
+        value = self.held[node.inputs[0]]
+        inputs = [value.index, self._operand(node.inputs[1])]
+        index = self._emit(Operator.MAXIMUM, inputs, self._shape(value.index), schema.MaximumMinimumOptionsT())
+        return Held(index, value.shape, value.channels_last)
+
+    def _sqrt(self, node: Node) -> Held:
+        value = self.held[node.inputs[0]]
+        return Held(
+            self._emit(Operator.SQRT, [value.index], self._shape(value.index)), value.shape, value.channels_last
+        )
+
+    def _gelu(self, node: Node) -> Held:
+        value = self.held[node.inputs[0]]
+        index = self._emit(Operator.GELU, [value.index], self._shape(value.index), schema.GeluOptionsT())
+        return Held(index, value.shape, value.channels_last)
+
+    def _reducesum(self, node: Node) -> Held:
+        index = self._plain(self.held[node.inputs[0]])
+        index = self._reduced(Operator.SUM, index, self.constants[node.inputs[1]].tolist())
+        return Held(index, tuple(self._shape(index)))
+
+    def _reducel2(self, node: Node) -> Held:
+        index = self._plain(self.held[node.inputs[0]])
+        squares = self._binary("Mul", index, index, self._shape(index))
+        sums = self._reduced(Operator.SUM, squares, self.constants[node.inputs[1]].tolist())
+        return Held(self._emit(Operator.SQRT, [sums], self._shape(sums)), tuple(self._shape(sums)))
+
+    def _split(self, node: Node) -> None:
+        value, axis, count = self.held[node.inputs[0]], node.attributes["axis"], len(node.outputs)
+        index, shape = self._plain(value), list(value.shape)
+        axis %= len(shape)
+        shape[axis] //= count
+        options = schema.SplitOptionsT()
+        options.numSplits = count
+        first = self._emit(Operator.SPLIT, [self._constant(np.array(axis)), index], shape, options, outputs=count)
+        for place, name in enumerate(node.outputs):
+            self.held[name] = Held(first + place, tuple(shape))
+
+    def _concat(self, node: Node) -> Held:
+        indices = [self._operand(name) for name in node.inputs]
+        axis = node.attributes["axis"] % len(self._shape(indices[0]))
+        shape = self._shape(indices[0]).copy()
+        shape[axis] = sum(self._shape(index)[axis] for index in indices)
+        options = schema.ConcatenationOptionsT()
+        options.axis = axis
+        return Held(self._emit(Operator.CONCATENATION, indices, shape, options), tuple(shape))
+
+
+def _code(operator: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = operator, min(operator, 127), 1
+    return code
