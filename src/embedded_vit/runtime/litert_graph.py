@@ -65,6 +65,7 @@ class _Translation:
         self.codes: dict[int, int] = {}
         self.held: dict[str, Held] = {}
         self.constants: dict[str, NDArray[Any]] = dict(graph.weights)
+        self.affine: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}  # scale and shift still to be applied
         self.users: dict[str, list[Node]] = defaultdict(list)
         for node in graph.nodes:
             for name in node.inputs:
@@ -160,9 +161,9 @@ class _Translation:
     # Operators, by their names in ONNX. https://onnx.ai/onnx/operators
 
     def _matmul(self, node: Node) -> Held:
-        left, right = node.inputs
-        if right in self.constants and self.constants[right].ndim == 2:
+        if self._is_linear(node):
             return self._linear(node)
+        left, right = node.inputs
         indices, adjoints = zip(*(self._factor(name) for name in (left, right)), strict=True)
         shapes = [self._onnx_shape(name) for name in (left, right)]
         shape = (*shapes[0][:-1], shapes[1][-1])
@@ -187,19 +188,28 @@ class _Translation:
     def _onnx_shape(self, name: str) -> tuple[int, ...]:
         return self.constants[name].shape if name in self.constants else self.held[name].shape
 
+    def _is_linear(self, node: Node) -> bool:
+        return node.operator == "MatMul" and self._rank_of_constant(node.inputs[1]) == 2
+
+    def _rank_of_constant(self, name: str) -> int:
+        return self.constants[name].ndim if name in self.constants else 0
+
     def _linear(self, node: Node) -> Held:
-        """A product with a constant matrix; a bias that is added to it becomes part of it."""
-        name, weights = node.inputs[0], self.constants[node.inputs[1]]
-        value = self.held[name]
+        """A product with a constant matrix; LayerNorm's affine part before it and a bias after it become part of it."""
+        value, weights = self.held[node.inputs[0]], self.constants[node.inputs[1]]
+        bias = added = self._bias_after(node)
+        if node.inputs[0] in self.affine:
+            scale, shift = self.affine[node.inputs[0]]
+            bias = shift @ weights + (0 if bias is None else bias)
+            weights = scale[:, None] * weights
         inputs = [self._plain(value), self._constant(weights.T)]
-        bias = self._bias_after(node)
         if bias is not None:
             inputs.append(self._constant(bias))
         options = schema.FullyConnectedOptionsT()
         options.keepNumDims = True
         shape = (*value.shape[:-1], weights.shape[1])
         held = Held(self._emit(Operator.FULLY_CONNECTED, inputs, shape, options), shape)
-        if bias is not None:
+        if added is not None:
             self.held[self.users[node.outputs[0]][0].outputs[0]] = held
         return held
 
@@ -272,15 +282,19 @@ class _Translation:
 
     def _layernormalization(self, node: Node) -> Held:
         value = self.held[node.inputs[0]]
-        weight, bias = (self._constant(self.constants[name]) for name in node.inputs[1:])
+        weight, bias = (self.constants[name] for name in node.inputs[1:])
         index, shape = self._plain(value), value.shape
         centred = self._binary("Sub", index, self._mean(index), shape)
         variance = self._mean(self._binary("Mul", centred, centred, shape))
         small = (*shape[:-1], 1)
         epsilon = self._constant(np.array(node.attributes["epsilon"], np.float32))
         inverse = self._emit(Operator.RSQRT, [self._binary("Add", variance, epsilon, small)], small)
-        scaled = self._binary("Mul", self._binary("Mul", centred, inverse, shape), weight, shape)
-        return Held(self._binary("Add", scaled, bias, shape), shape)
+        normalised = self._binary("Mul", centred, inverse, shape)
+        if all(self._is_linear(user) for user in self.users[node.outputs[0]]):
+            self.affine[node.outputs[0]] = weight, bias
+            return Held(normalised, shape)
+        scaled = self._binary("Mul", normalised, self._constant(weight), shape)
+        return Held(self._binary("Add", scaled, self._constant(bias), shape), shape)
 
     def _mean(self, index: int) -> int:
         return self._reduced(Operator.MEAN, index, (-1,))
