@@ -62,9 +62,8 @@ def compare(model: Path, threads: int, rounds: int) -> None:
     published_ms, *ours_ms = (statistics.median(column) for column in stream.latencies_ms.T)
     for place, engine in enumerate(engines):
         ratio = statistics.median(stream.latencies_ms[:, 0] / stream.latencies_ms[:, place + 1])
-        print(
-            f"| {model} | {published_ms:.1f} | {ours_ms[place]:.2f} | {engine.name} {engine.version.split('-')[0]} | {ratio:.1f} |"
-        )
+        version = engine.version.split("-")[0]
+        print(f"| {model} | {published_ms:.1f} | {ours_ms[place]:.2f} | {engine.name} {version} | {ratio:.1f} |")
 
 
 def published_pipeline(preprocessing: Preprocessing, scan: Volume) -> Callable[[], np.ndarray]:
