@@ -3,8 +3,9 @@
     sudo python benchmarks/arm64.py MODEL [MODEL ...] [--scan SCAN] [--folder build/arm64]
 
 Builds an arm64 Debian in FOLDER/root with debootstrap and qemu-user-static, installs the base package from its aarch64
-wheels, and lets it segment SCAN with every artifact, for example one of each precision. The time under emulation is no
-speed of any ARM computer, so none is printed.
+wheels, and lets it segment SCAN with every artifact, for example one of each precision; then LiteRT, and again with it
+what it can run. Labels are compared with ONNX Runtime's on this computer. The time under emulation is no speed of any
+ARM computer, so none is printed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17
 ENVIRONMENT = "/opt/embedded-vit"  # inside the root
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 QEMU_DESCRIPTION = Path("/usr/share/binfmts/qemu-aarch64")
+ENGINES = ("onnxruntime", "litert")  # LiteRT has no integers
 LEAST_EQUAL = 0.9999  # of all voxels
 
 
@@ -42,13 +44,20 @@ def main() -> None:
     check_tools()
     root = arguments.folder.resolve() / "root"
     scan = arguments.scan or phantom_scan(arguments.folder / "scan.nii.gz")
+    wheels = arguments.folder.resolve() / "wheels"
     build_root(root)
-    install(root, arguments.folder.resolve() / "wheels")
+    fetch(root, wheels)
     print(describe_machine())
+    install(root, "embedded-vit")
     print(f"beside it: {in_root(root, 'uname', '-m')}, Debian {SUITE}, emulated; {versions_in(root)}; {scan.name}")
-    print("\n| model | precision | labels equal | voxels that differ |\n|---|---|---|---|")
-    equal = [compare(root, model, scan, arguments.folder) for model in arguments.models]
     print_installed_size(root / ENVIRONMENT[1:])
+    install(root, "embedded-vit[litert]")
+    print("\n| model | precision | engine | labels equal | voxels that differ |\n|---|---|---|---|---|")
+    equal = []
+    for model in arguments.models:
+        predictor = Predictor.load(model, threads=1)
+        for engine in ENGINES if predictor.manifest.precision != "int8" else ENGINES[:1]:
+            equal.append(compare(root, predictor, model, engine, scan, arguments.folder))
     if min(equal) < LEAST_EQUAL:
         sys.exit(f"arm64.py: labels differ in more than {1 - LEAST_EQUAL:.2%} of the voxels")
 
@@ -81,28 +90,30 @@ def build_root(root: Path) -> None:
     subprocess.run(["debootstrap", "--arch=arm64", "--variant=minbase", packages, SUITE, str(root), MIRROR], check=True)
 
 
-def install(root: Path, wheels: Path) -> None:
-    """The base package from wheels alone, which are fetched here and installed there."""
+def fetch(root: Path, wheels: Path) -> None:
+    """The base package, LiteRT and all that they need, as aarch64 wheels and nothing else."""
     shutil.rmtree(wheels, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "-qq"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), "."], check=True)
     platforms = [f"--platform={platform}" for platform in PLATFORMS]
     [ours] = wheels.glob("embedded_vit-*.whl")
     where = [f"--python-version={PYTHON}", "--only-binary=:all:", "--dest", str(wheels)]
-    subprocess.run([*pip, "download", *platforms, *where, str(ours)], check=True)
+    subprocess.run([*pip, "download", *platforms, *where, f"{ours}[litert]"], check=True)
     inside = root / "wheels"
     shutil.rmtree(inside, ignore_errors=True)
     shutil.copytree(wheels, inside)
     shutil.rmtree(root / ENVIRONMENT[1:], ignore_errors=True)
     in_root(root, "python3", "-m", "venv", ENVIRONMENT)
-    pip_inside = f"{ENVIRONMENT}/bin/pip"
-    in_root(root, pip_inside, "install", "--quiet", "--no-index", "--find-links", "/wheels", "embedded-vit")
 
 
-def compare(root: Path, artifact: Path, scan: Path, folder: Path) -> float:
+def install(root: Path, what: str) -> None:
+    """From the wheels that were fetched."""
+    in_root(root, f"{ENVIRONMENT}/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/wheels", what)
+
+
+def compare(root: Path, predictor: Predictor, artifact: Path, engine: str, scan: Path, folder: Path) -> float:
     """Segment here and there; print a row and return the part of the voxels that agree."""
     here, there = folder / "here.nii.gz", root / "mask.nii.gz"
-    predictor = Predictor.load(artifact, threads=1)
     predictor.predict(scan, force=True).save(here, overwrite=True)
     for name in ("mask.nii.gz", "mask.json"):
         (root / name).unlink(missing_ok=True)
@@ -110,11 +121,12 @@ def compare(root: Path, artifact: Path, scan: Path, folder: Path) -> float:
     inside = f"/{scan.name}"
     shutil.copy(scan, root / scan.name)
     command = (f"{ENVIRONMENT}/bin/embedded-vit", "predict", "/model.onnx", inside, "--threads", "1", "--force")
-    in_root(root, *command, "--output", "/mask.nii.gz")
+    in_root(root, *command, "--engine", engine, "--output", "/mask.nii.gz")
     ours, theirs = read_labels(here).array, read_labels(there).array
     differing = int((ours != theirs).sum())
     equal = 1 - differing / ours.size
-    print(f"| {predictor.manifest.name} | {predictor.manifest.precision} | {equal:.5%} | {differing} of {ours.size} |")
+    name, precision = predictor.manifest.name, predictor.manifest.precision
+    print(f"| {name} | {precision} | {engine} | {equal:.5%} | {differing} of {ours.size} |")
     return equal
 
 
