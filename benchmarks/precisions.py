@@ -22,6 +22,7 @@ from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engine import GraphEngine
+from embedded_vit.runtime.litert_engine import LiteRtEngine, litert_is_installed
 from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
 
@@ -56,6 +57,8 @@ def measure(network: str, threads: int, rounds: int) -> None:
         ("ONNX Runtime", "float32"): OnnxRuntimeEngine(graph, threads=threads),
         ("ONNX Runtime", "int8"): OnnxRuntimeEngine(integers, threads=threads),
     }
+    if litert_is_installed():
+        engines["LiteRT", "float32"] = LiteRtEngine(graph, threads=threads)
     if openvino_is_installed():
         engines["OpenVINO", "float32"] = OpenVinoEngine(graph, threads=threads)
         engines["OpenVINO", "bfloat16"] = OpenVinoEngine(graph, threads=threads, bf16=True)

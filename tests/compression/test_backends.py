@@ -9,6 +9,7 @@ from artifact_fixtures import threshold_graph
 from embedded_vit.compression import backends
 from embedded_vit.compression.backends import check_backends
 from embedded_vit.errors import ContractError
+from embedded_vit.runtime.litert_engine import litert_is_installed
 from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 
@@ -40,7 +41,8 @@ def test_backends_that_agree_are_measured():
     report = check_backends(GRAPH, GRAPH, IMAGES, precision="int8")
     assert report.openvino == "as it is"
     assert report.openvino_disagreement == 0
-    assert set(report.latency_ms) == {"onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8"}
+    in_integers = {"onnxruntime fp32", "onnxruntime int8", "openvino fp32", "openvino int8"}
+    assert set(report.latency_ms) == in_integers | ({"litert fp32"} if litert_is_installed() else set())
     assert report.latency_ms[report.fastest] == min(report.latency_ms.values())
 
 
@@ -59,8 +61,9 @@ def test_a_backend_that_is_always_wrong_is_left_out(openvino_that_is_wrong):
     assert "openvino int8" not in report.latency_ms
 
 
-def test_without_openvino_onnx_runtime_alone_is_measured(monkeypatch):
+def test_without_other_engines_onnx_runtime_alone_is_measured(monkeypatch):
     monkeypatch.setattr(backends, "openvino_is_installed", lambda: False)
+    monkeypatch.setattr(backends, "litert_is_installed", lambda: False)
     report = check_backends(GRAPH, GRAPH, IMAGES, precision="fp16")
     assert report.openvino == "not installed"
     assert set(report.latency_ms) == {"onnxruntime fp32", "onnxruntime fp16"}

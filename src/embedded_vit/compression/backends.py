@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from embedded_vit.artifact.verify import compare
 from embedded_vit.benchmark.latency import paired_latency_of
-from embedded_vit.errors import ContractError
+from embedded_vit.errors import ContractError, FileFormatError
 from embedded_vit.runtime.engine import Engine
+from embedded_vit.runtime.litert_engine import LiteRtEngine, litert_is_installed
 from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
 from embedded_vit.runtime.trial import MAXIMUM_DISAGREEMENT
@@ -61,6 +63,9 @@ def check_backends(
         "onnxruntime fp32": OnnxRuntimeEngine(float_graph, threads=threads),
         f"onnxruntime {precision}": reference,
     }
+    if litert_is_installed():  # which has no integers
+        with suppress(FileFormatError):  # nor every operator that a network of the user's own may have
+            engines["litert fp32"] = LiteRtEngine(float_graph, threads=threads)
     openvino, disagreement = "not installed", None
     if openvino_is_installed():
         engines["openvino fp32"] = OpenVinoEngine(float_graph, threads=threads)
