@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from artifact_fixtures import threshold_graph
 from network_fixtures import made_network, made_run
+from onnx import helper
 
 from embedded_vit.artifact.export import export, onnx_graph
 from embedded_vit.builtin.index import builtin_paths
@@ -75,11 +77,19 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert captured.out + captured.err == ""
 
 
+REFUSED = {
+    "operator Sin": helper.make_node("Sin", ["image"], ["negated"]),
+    "operator Softmax over axis 2": helper.make_node("Softmax", ["image"], ["negated"], axis=2),
+    "operator Clip with an upper end": helper.make_node("Clip", ["image", "minus_one", "minus_one"], ["negated"]),
+}
+
+
 @needs_litert
-def test_operators_of_other_networks_are_refused_by_name() -> None:
+@pytest.mark.parametrize(("message", "node"), REFUSED.items(), ids=REFUSED.keys())
+def test_what_other_networks_have_is_refused_by_name(message: str, node: onnx.NodeProto) -> None:
     model = threshold_graph()
-    model.graph.node[0].op_type = "Sin"
-    with pytest.raises(FileFormatError, match=r"model.onnx: LiteRT cannot run it \(operator Sin\); use ONNX Runtime"):
+    model.graph.node[0].CopyFrom(node)
+    with pytest.raises(FileFormatError, match=rf"model.onnx: LiteRT cannot run it \({message}\); use ONNX Runtime"):
         LiteRtEngine(model.SerializeToString(), threads=1, source="model.onnx")
 
 

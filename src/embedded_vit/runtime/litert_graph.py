@@ -70,22 +70,23 @@ class _Translation:
         for node in graph.nodes:
             for name in node.inputs:
                 self.users[name].append(node)
+            if node.operator == "Cast" and node.inputs[0] in self.constants:  # of weights that are stored in halves
+                self.constants[node.outputs[0]] = self.constants[node.inputs[0]].astype(np.float32)
 
     def model(self) -> bytes:
         graph = self.graph
         self.held[graph.input] = Held(self._tensor(graph.input_shape), graph.input_shape)
         for node in graph.nodes:
-            if node.outputs[0] in self.held:  # a bias, which became part of its product
+            if (
+                node.outputs[0] in self.held or node.outputs[0] in self.constants
+            ):  # a bias in its product, a cast weight
                 continue
-            translate: Callable[[Node], Held] | None = getattr(self, f"_{node.operator.lower()}", None)
-            if node.operator == "Cast" and node.inputs[0] in self.constants:
-                self.constants[node.outputs[0]] = self.constants[node.inputs[0]].astype(np.float32)
-            elif node.operator == "Split":
+            if node.operator == "Split":
                 self._split(node)
-            elif translate is None:
-                raise ValueError(f"operator {node.operator}")
+            elif node.operator in TRANSLATIONS:
+                self.held[node.outputs[0]] = TRANSLATIONS[node.operator](self, node)
             else:
-                self.held[node.outputs[0]] = translate(node)
+                raise ValueError(f"operator {node.operator}")
         output = self._plain(self.held[graph.output])
         subgraph = schema.SubGraphT()
         subgraph.tensors, subgraph.operators = self.tensors, self.operators
@@ -158,28 +159,27 @@ class _Translation:
             return self._constant(self.constants[name])
         return self._plain(self.held[name])
 
-    # Operators, by their names in ONNX. https://onnx.ai/onnx/operators
+    # Operators of https://onnx.ai/onnx/operators, see TRANSLATIONS.
 
     def _matmul(self, node: Node) -> Held:
         if self._is_linear(node):
             return self._linear(node)
-        left, right = node.inputs
-        indices, adjoints = zip(*(self._factor(name) for name in (left, right)), strict=True)
-        shapes = [self._onnx_shape(name) for name in (left, right)]
-        shape = (*shapes[0][:-1], shapes[1][-1])
-        shape = (1,) * (max(map(len, shapes)) - len(shape)) + shape
+        shapes = [self._onnx_shape(name) for name in node.inputs]
+        rank = max(map(len, shapes))
+        (left, left_transposed), (right, right_transposed) = (self._factor(name, rank) for name in node.inputs)
+        shape = (*np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2]), shapes[0][-2], shapes[1][-1])
         options = schema.BatchMatMulOptionsT()
-        if all(adjoints):  # aᵀ bᵀ = (b a)ᵀ
-            index = self._emit(Operator.BATCH_MATMUL, indices[::-1], (shape[0], shape[2], shape[1]), options)
+        if left_transposed and right_transposed:  # aᵀ bᵀ = (b a)ᵀ
+            index = self._emit(Operator.BATCH_MATMUL, [right, left], (*shape[:-2], shape[-1], shape[-2]), options)
             return Held(index, shape, channels_last=True)
-        options.adjX, options.adjY = adjoints
-        return Held(self._emit(Operator.BATCH_MATMUL, indices, shape, options), shape)
+        options.adjX, options.adjY = left_transposed, right_transposed
+        return Held(self._emit(Operator.BATCH_MATMUL, [left, right], shape, options), shape)
 
-    def _factor(self, name: str) -> tuple[int, bool]:
+    def _factor(self, name: str, rank: int) -> tuple[int, bool]:
         """A tensor, and whether it is the transpose of what it stands for."""
         if name in self.constants:
             array = self.constants[name]
-            return self._constant(array[None]), False
+            return self._constant(array.reshape((1,) * (rank - array.ndim) + array.shape)), False
         value = self.held[name]
         if value.channels_last and len(value.shape) == 3:
             return value.index, True
@@ -189,13 +189,12 @@ class _Translation:
         return self.constants[name].shape if name in self.constants else self.held[name].shape
 
     def _is_linear(self, node: Node) -> bool:
-        return node.operator == "MatMul" and self._rank_of_constant(node.inputs[1]) == 2
-
-    def _rank_of_constant(self, name: str) -> int:
-        return self.constants[name].ndim if name in self.constants else 0
+        """Whether a node multiplies with a constant matrix."""
+        weights = self.constants.get(node.inputs[1]) if node.operator == "MatMul" else None
+        return weights is not None and weights.ndim == 2
 
     def _linear(self, node: Node) -> Held:
-        """A product with a constant matrix; LayerNorm's affine part before it and a bias after it become part of it."""
+        """Such a product; LayerNorm's scale and shift before it and a bias after it become part of it."""
         value, weights = self.held[node.inputs[0]], self.constants[node.inputs[1]]
         bias = added = self._bias_after(node)
         if node.inputs[0] in self.affine:
@@ -225,7 +224,10 @@ class _Translation:
         value, weights = self.held[node.inputs[0]], self.constants[node.inputs[1]]
         out_channels, _, height, width = weights.shape
         bias = self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(out_channels, np.float32)
-        (top, left, bottom, right), (stride, _) = node.attributes["pads"], node.attributes["strides"]
+        (top, left, bottom, right), (stride, across) = node.attributes["pads"], node.attributes["strides"]
+        groups = node.attributes["group"]
+        if stride != across or node.attributes["dilations"] != (1, 1) or groups not in (1, out_channels):
+            raise ValueError("operator Conv with strides, dilations or groups of another kind")
         index = self._channels_last(value)
         batch, rows, columns, channels = self._shape(index)
         rows, columns = rows + top + bottom, columns + left + right
@@ -236,7 +238,7 @@ class _Translation:
                 Operator.PAD, [index, self._constant(pads)], (batch, rows, columns, channels), schema.PadOptionsT()
             )
         shape = (batch, (rows - height) // stride + 1, (columns - width) // stride + 1, out_channels)
-        if node.attributes["group"] == 1:
+        if groups == 1:
             operator, options, kernel = Operator.CONV_2D, schema.Conv2DOptionsT(), weights.transpose(0, 2, 3, 1)
         else:
             operator, options = Operator.DEPTHWISE_CONV_2D, schema.DepthwiseConv2DOptionsT()
@@ -274,13 +276,15 @@ class _Translation:
     def _softmax(self, node: Node) -> Held:
         value, axis = self.held[node.inputs[0]], node.attributes["axis"] % len(self.held[node.inputs[0]].shape)
         last = axis == len(value.shape) - 1
+        if not last and axis != 1:
+            raise ValueError(f"operator Softmax over axis {axis}")
         index = self._plain(value) if last else self._channels_last(value)
         options = schema.SoftmaxOptionsT()
         options.beta = 1.0
         held = self._emit(Operator.SOFTMAX, [index], self._shape(index), options)
         return Held(held, value.shape, channels_last=not last)
 
-    def _layernormalization(self, node: Node) -> Held:
+    def _layer_norm(self, node: Node) -> Held:
         value = self.held[node.inputs[0]]
         weight, bias = (self.constants[name] for name in node.inputs[1:])
         index, shape = self._plain(value), value.shape
@@ -290,7 +294,8 @@ class _Translation:
         epsilon = self._constant(np.array(node.attributes["epsilon"], np.float32))
         inverse = self._emit(Operator.RSQRT, [self._binary("Add", variance, epsilon, small)], small)
         normalised = self._binary("Mul", centred, inverse, shape)
-        if all(self._is_linear(user) for user in self.users[node.outputs[0]]):
+        users = self.users[node.outputs[0]]
+        if users and all(self._is_linear(user) for user in users):
             self.affine[node.outputs[0]] = weight, bias
             return Held(normalised, shape)
         scaled = self._binary("Mul", normalised, self._constant(weight), shape)
@@ -315,33 +320,32 @@ class _Translation:
         shape = np.broadcast_shapes(self._shape(left), self._shape(right))
         return Held(self._binary(node.operator, left, right, shape), shape)
 
-    _add = _mul = _div = _elementwise
-
     def _clip(self, node: Node) -> Held:
         if len(node.inputs) > 2 and node.inputs[2]:
             raise ValueError("operator Clip with an upper end")
-        value = self.held[node.inputs[0]]
-        inputs = [value.index, self._operand(node.inputs[1])]
-        index = self._emit(Operator.MAXIMUM, inputs, self._shape(value.index), schema.MaximumMinimumOptionsT())
-        return Held(index, value.shape, value.channels_last)
+        lowest = self._operand(node.inputs[1])
+        return self._pointwise(Operator.MAXIMUM, node, lowest, options=schema.MaximumMinimumOptionsT())
 
     def _sqrt(self, node: Node) -> Held:
-        value = self.held[node.inputs[0]]
-        return Held(
-            self._emit(Operator.SQRT, [value.index], self._shape(value.index)), value.shape, value.channels_last
-        )
+        return self._pointwise(Operator.SQRT, node)
 
     def _gelu(self, node: Node) -> Held:
+        options = schema.GeluOptionsT()
+        options.approximate = node.attributes.get("approximate") == "tanh"
+        return self._pointwise(Operator.GELU, node, options=options)
+
+    def _pointwise(self, operator: int, node: Node, *others: int, options: Any = None) -> Held:
+        """What leaves every axis where it lies."""
         value = self.held[node.inputs[0]]
-        index = self._emit(Operator.GELU, [value.index], self._shape(value.index), schema.GeluOptionsT())
+        index = self._emit(operator, [value.index, *others], self._shape(value.index), options)
         return Held(index, value.shape, value.channels_last)
 
-    def _reducesum(self, node: Node) -> Held:
+    def _reduce_sum(self, node: Node) -> Held:
         index = self._plain(self.held[node.inputs[0]])
         index = self._reduced(Operator.SUM, index, self.constants[node.inputs[1]].tolist())
         return Held(index, tuple(self._shape(index)))
 
-    def _reducel2(self, node: Node) -> Held:
+    def _reduce_l2(self, node: Node) -> Held:
         index = self._plain(self.held[node.inputs[0]])
         squares = self._binary("Mul", index, index, self._shape(index))
         sums = self._reduced(Operator.SUM, squares, self.constants[node.inputs[1]].tolist())
@@ -366,6 +370,27 @@ class _Translation:
         options = schema.ConcatenationOptionsT()
         options.axis = axis
         return Held(self._emit(Operator.CONCATENATION, indices, shape, options), tuple(shape))
+
+
+TRANSLATIONS: dict[str, Callable[[_Translation, Node], Held]] = {
+    "Add": _Translation._elementwise,
+    "Clip": _Translation._clip,
+    "Concat": _Translation._concat,
+    "Conv": _Translation._conv,
+    "Div": _Translation._elementwise,
+    "Expand": _Translation._expand,
+    "Gelu": _Translation._gelu,
+    "LayerNormalization": _Translation._layer_norm,
+    "MatMul": _Translation._matmul,
+    "Mul": _Translation._elementwise,
+    "ReduceL2": _Translation._reduce_l2,
+    "ReduceSum": _Translation._reduce_sum,
+    "Reshape": _Translation._reshape,
+    "Softmax": _Translation._softmax,
+    "Sqrt": _Translation._sqrt,
+    "Transpose": _Translation._transpose,
+    "Unsqueeze": _Translation._unsqueeze,
+}
 
 
 def _code(operator: int) -> Any:
