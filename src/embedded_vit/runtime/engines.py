@@ -3,7 +3,7 @@
 A crash of an engine's compiler must not take the program down, and an engine must not give other masks than ONNX
 Runtime, in which every artifact was checked when it was made. So before another engine is first given an artifact, a
 process of its own tries it (`embedded_vit.runtime.trial`), and what came out is remembered for this artifact, this
-version of the engine and this processor.
+version of the engine, this version of ours (which may translate it) and this processor.
 """
 
 from __future__ import annotations

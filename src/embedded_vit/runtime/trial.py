@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from embedded_vit import __version__
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.config import Config
 from embedded_vit.errors import ConfigError, FileFormatError
@@ -45,7 +46,7 @@ def tried(path: Path, sha256: str, engine: EngineName) -> Trial:
     """
     if engine not in installed_engines():
         raise ConfigError(f"{engine} is not installed; pip install 'embedded-vit[{engine}]'")
-    key = f"{sha256} {engine} {engine_version(engine)} {processor_name()}"
+    key = f"{sha256} {engine} {engine_version(engine)} embedded-vit {__version__} {processor_name()}"
     known = recall(TRIALS, key)
     trial = Trial.parse(known, source=TRIALS) if isinstance(known, dict) else _try_apart(path, engine)
     if known is None:
