@@ -217,7 +217,7 @@ def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -
         Images and labels of the same shape, dtype and range; what comes from outside is -1 and background.
     """
     size = images.shape[-1]
-    grid = _sampling_grid(distortions, size).to(images.device)
+    grid = _sampling_grid(distortions, size, images.device)
     images = functional.grid_sample(images / 2 + 0.5, grid, mode="bilinear", align_corners=False)  # in [0, 1], air 0
     labels_float = labels[:, None].to(torch.float32)
     labels = functional.grid_sample(labels_float, grid, mode="nearest", align_corners=False)[:, 0].to(torch.int64)
@@ -225,18 +225,26 @@ def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -
     return images.clamp(0, 1) * 2 - 1, labels
 
 
-def _stack(distortions: Sequence[Distortion], name: str) -> Tensor:
-    return torch.tensor(np.array([getattr(distortion, name) for distortion in distortions]), dtype=torch.float32)
+def _stack(distortions: Sequence[Distortion], name: str) -> NDArray[np.float32]:
+    return np.array([getattr(distortion, name) for distortion in distortions], np.float32)
 
 
-def _sampling_grid(distortions: Sequence[Distortion], size: int) -> Tensor:
+def _stack_changed(
+    distortions: Sequence[Distortion], name: str, device: torch.device, *, neutral: float = 0.0
+) -> tuple[list[int], Tensor]:
+    """The distortions whose value is not neutral, found before a GPU would have to be waited for, and their values."""
+    values = _stack(distortions, name)
+    changed = np.flatnonzero((values != neutral).reshape(len(values), -1).any(axis=1))
+    return changed.tolist(), torch.from_numpy(values[changed]).to(device)
+
+
+def _sampling_grid(distortions: Sequence[Distortion], size: int, device: torch.device) -> Tensor:
     """(B, S, S, 2): where each output pixel is taken from, (column, row) in [-1, 1]."""
-    matrix = _stack(distortions, "matrix")
+    matrix = torch.from_numpy(_stack(distortions, "matrix")).to(device)
     grid = functional.affine_grid(matrix, [len(distortions), 1, size, size], align_corners=False)
-    displacement = _stack(distortions, "displacement")
-    moved = displacement.flatten(1).any(dim=1)
-    if moved.any():
-        smooth = functional.interpolate(displacement[moved], (size, size), mode="bicubic", align_corners=True)
+    moved, displacement = _stack_changed(distortions, "displacement", device)
+    if moved:
+        smooth = functional.interpolate(displacement, (size, size), mode="bicubic", align_corners=True)
         grid[moved] += smooth.movedim(1, -1)
     return grid
 
@@ -245,48 +253,44 @@ def _change_intensities(images: Tensor, distortions: Sequence[Distortion]) -> Te
     device, size = images.device, images.shape[-1]
 
     def each(name: str) -> Tensor:
-        return _stack(distortions, name).to(device)[:, None, None, None]  # (B, 1, 1, 1)
+        return torch.from_numpy(_stack(distortions, name)).to(device)[:, None, None, None]  # (B, 1, 1, 1)
 
     images = _add_noise(images, distortions, "noise_before_blur")
     images = _blur(images, distortions)
-    curve = _stack(distortions, "curve").to(device)
     # x + sum a sin(k pi x) / (k pi) rises everywhere because its slope is 1 + sum a cos(k pi x) > 0.
-    changed = curve.any(dim=1).nonzero()[:, 0]
-    if len(changed):
+    changed, curve = _stack_changed(distortions, "curve", device)
+    if changed:
         original = images[changed]
         for term in range(1, CURVE_TERMS + 1):
-            amplitude = curve[changed, term - 1, None, None, None] / (term * math.pi)
+            amplitude = curve[:, term - 1, None, None, None] / (term * math.pi)
             images[changed] += amplitude * torch.sin(term * math.pi * original)
-    gamma = each("gamma")
-    changed = (gamma.flatten() != 1).nonzero()[:, 0]
-    if len(changed):
-        images[changed] = images[changed].clamp(min=0) ** gamma[changed]
+    changed, gamma = _stack_changed(distortions, "gamma", device, neutral=1.0)
+    if changed:
+        images[changed] = images[changed].clamp(min=0) ** gamma[:, None, None, None]
     images = (images - 0.5) * each("gain") + (0.5 + each("offset"))
-    bias = _stack(distortions, "bias").to(device)
-    changed = bias.any(dim=1).nonzero()[:, 0]
-    if len(changed):
+    changed, bias = _stack_changed(distortions, "bias", device)
+    if changed:
         axis = torch.linspace(-1, 1, size, device=device)
         x, y = axis[None, :].expand(size, size), axis[:, None].expand(size, size)
         terms = torch.stack([x, y, x * y, x * x, y * y])  # (5, S, S)
-        images[changed] *= torch.einsum("bt,tyx->byx", bias[changed], terms).exp()[:, None]
+        images[changed] *= torch.einsum("bt,tyx->byx", bias, terms).exp()[:, None]
     return _add_noise(images, distortions, "noise")
 
 
 def _add_noise(images: Tensor, distortions: Sequence[Distortion], name: str) -> Tensor:
     for image, distortion in zip(images, distortions, strict=True):
         if sigma := getattr(distortion, name):
-            generator = torch.Generator().manual_seed(distortion.noise_seed)
-            image += sigma * torch.randn(image.shape, generator=generator).to(image.device)
+            generator = torch.Generator(image.device).manual_seed(distortion.noise_seed)
+            image += sigma * torch.randn(image.shape, generator=generator, device=image.device)
     return images
 
 
 def _blur(images: Tensor, distortions: Sequence[Distortion], radius: int = 3) -> Tensor:
-    sigma = _stack(distortions, "blur_pixels").to(images.device)
-    changed = sigma.nonzero()[:, 0]
-    if not len(changed):
+    changed, sigma = _stack_changed(distortions, "blur_pixels", images.device)
+    if not changed:
         return images
     offsets = torch.arange(-radius, radius + 1, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma[changed, None]) ** 2)
+    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (changed, 2 radius + 1)
     channels = images.shape[1]
     kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # (changed * C, 1, 2 radius + 1)
