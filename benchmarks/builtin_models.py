@@ -3,8 +3,9 @@
     python benchmarks/builtin_models.py NAME [NAME ...] --data DATA --output FOLDER [--experiments split all]
 
 `MODELS` and `TRAININGS` below say everything. A training has several experiments: `split`, in which the data set's own
-test patients test; `fold-1` to `fold-K`, in which every patient tests once; and `all`, in which none does, and whose
-weights are shipped. What is done is read and what was killed goes on:
+test patients test, and `split-1`, `split-2`, ..., the same with another seed; `fold-1` to `fold-K`, in which every
+patient tests once; and `all`, in which none does, and whose weights are shipped. What is done is read, what was killed
+goes on, and what `benchmarks/gpu_trainings.py` trained into FOLDER is taken as it is:
 
     FOLDER/TRAINING/EXPERIMENT/run/                 of the training, which models that differ in compression share
     FOLDER/TRAINING/EXPERIMENT/MODEL/model.onnx     the exported file; compression/ beside it where there was any
@@ -17,7 +18,6 @@ stay where they are; prepared slices lie in FOLDER while a training runs.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import shutil
 import sys
@@ -28,13 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from builtin_figures import pooled_figures
-from experiments import evaluate_once, folds_of, train_once
+from experiments import evaluate_once, folds_of, teach_once, train_once
 
 from embedded_vit.artifact.export import export
 from embedded_vit.artifact.manifest import SpacingRange, read_artifact, sealed
 from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts
 from embedded_vit.compression.compress import compress
+from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.recipe import Recipe
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.config import nearest_name
@@ -79,7 +80,9 @@ class Training:
     network: str | None = None  # a preset's name, or
     measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
     goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
+    taught_by: str | None = None  # the training whose network teaches it, and whose network it goes on from is its own
     context_slices: int = 3
+    seeds: int = 1  # with which the split is trained
     folds: int = 0  # of a cross-validation; 0 for none
     spacing_range: SpacingRange | None = None  # where the data set stores none, and likewise
     context_mm: float | None = None  # how far apart its slices lie
@@ -91,19 +94,14 @@ class Model:
 
     summary: str
     training: str
-    # Of a compression, as in recipes/*.yaml, but that a teacher is the name of a training; None exports float32.
-    recipe: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any] | None = None  # of a compression, as in recipes/*.yaml; None exports float32
     limits: tuple[str, ...] = ()  # known failures in words, a sentence each
 
 
 MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
+ONWARDS = MODERN | {"learning_rate": 1e-3, "cutmix": 0.5}
+TEACHERS_WEIGHT = 0.8  # in the loss
 HALF = {"steps": [{"quantize": {"precision": "fp16"}}]}
-TAUGHT = {
-    "steps": [
-        {"distill": {"teacher": "abdomen-128", "epochs": 80, "weight": 0.8, "cutmix": 0.5}},
-        {"quantize": {"precision": "fp16"}},
-    ]
-}
 INTEGER = {
     "gate": {"metric": "dice", "keep": 0.99, "worst_organ": 0.02},
     "steps": [{"quantize": {"precision": "int8", "calibration_slices": 64}}],
@@ -111,28 +109,35 @@ INTEGER = {
 ARTERIAL = "Few training patients are in the arterial phase; case0021, who is, shows what that costs."
 CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
 
-abdomen = partial(Training, BTCV, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
+abdomen = partial(Training, BTCV, seeds=3, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
+NARROW = {"widths": (32, 80), "depth": 1}
 TRAININGS: dict[str, Training] = {
-    "abdomen-128": abdomen(
-        MODERN | {"epochs": 120, "cutmix": 0.0},
-        measures={"image_size": 128, "widths": (32, 80), "depth": 1},
-    ),
+    "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 128}),
     "abdomen-192": abdomen(
-        MODERN | {"epochs": 40, "learning_rate": 1e-3, "cutmix": 0.5},
-        measures={"image_size": 192, "widths": (32, 80), "depth": 1},
+        ONWARDS | {"epochs": 60},
+        measures=NARROW | {"image_size": 192},
         goes_on_from="abdomen-128",
     ),
-    "abdomen-64": abdomen(
-        MODERN | {"epochs": 120, "cutmix": 0.0},
+    "abdomen-128-taught": abdomen(
+        ONWARDS | {"epochs": 40},
+        measures=NARROW | {"image_size": 128},
+        goes_on_from="abdomen-128",
+        taught_by="abdomen-192",
+    ),
+    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, network="embedded-vit-64"),
+    "abdomen-64-taught": abdomen(
+        ONWARDS | {"epochs": 80},
         network="embedded-vit-64",
+        goes_on_from="abdomen-64",
+        taught_by="abdomen-192",
     ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
 MODELS: dict[str, Model] = {
-    "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128-taught", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128-taught", INTEGER, limits=(ARTERIAL,)),
     "abdomen-ct-large": Model("8 abdominal organs on CT, most accurate", "abdomen-192", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64", TAUGHT, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64-taught", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
 }
 
@@ -158,6 +163,8 @@ def experiments_of(data_set: DataSet, training: Training) -> dict[str, Split]:
     seed = int(training.settings["seed"])
     everyone = tuple(case.name for case in data_set.cases)
     splits = {SPLIT: make_split(data_set, seed=seed, validation_cases=0)}
+    for number in range(1, training.seeds):
+        splits[f"{SPLIT}-{number}"] = make_split(data_set, seed=seed + number, validation_cases=0)
     for number, fold in enumerate(folds_of(data_set, count=training.folds, seed=seed), start=1):
         splits[f"fold-{number}"] = fold
     splits[ALL] = Split(seed=seed, train=everyone, validation=(), test=())
@@ -197,7 +204,7 @@ class Workplace:
             if splits[experiment].test:
                 evaluate_once(self.artifact(experiment), data_set, self.evaluation(experiment), threads=self.threads)
         if ALL in (chosen or splits):
-            install(self.name, self.artifact(ALL), self.facts(splits), self.training, self.model.recipe)
+            install(self.name, self.artifact(ALL), self.facts(splits), self.training)
             print(f"{self.name}: installed as {index.artifact_path(self.name)}")
 
     def run(self, experiment: str, training: str | None = None) -> Path:
@@ -216,8 +223,8 @@ class Workplace:
         """The folder with an experiment's `metrics.json`."""
         return self.run(experiment).with_name(self.name) / "evaluation"
 
-    def trained(self, data_set: DataSet, experiment: str, split: Split, name: str | None = None) -> None:
-        """Train with the experiment's own split, all trainings that it goes on from before.
+    def trained(self, data_set: DataSet, experiment: str, split: Split) -> None:
+        """Train with the experiment's own split and seed, after all trainings that it goes on from or is taught by.
 
         What was killed goes on, what is done is left alone.
 
@@ -225,22 +232,16 @@ class Workplace:
             data_set: What to train on.
             experiment: Names the run folders.
             split: Who trains and who tests.
-            name: A training of the table; by default the model's own, after those of its teachers.
         """
-        if name is None:
-            for teacher in teachers_of(self.model):
-                self.trained(data_set, experiment, split, teacher)
-        init = None
-        for link in chain_of(name or self.model.training):
-            training, run = TRAININGS[link], self.run(experiment, link)
-            asked: dict[str, Any] = {
-                "network": training.network,
-                "measures": training.measures,
-                "training": TrainingConfig.for_recipe(**training.settings, init=init),
-                "context_slices": training.context_slices,
-            }
-            train_once(data_set, run, split, asked, device=self.device, threads=self.threads)
-            init = str(run)
+        for name in trainings_for(self.model.training):
+            training, run = TRAININGS[name], self.run(experiment, name)
+            before = self.run(experiment, training.goes_on_from) if training.goes_on_from else None
+            if training.taught_by and before:
+                step = lesson(training, self.run(experiment, training.taught_by))
+                teach_once(data_set, run, before, step, device=self.device, threads=self.threads)
+            else:
+                asked = asked_of(training, split, before)
+                train_once(data_set, run, split, asked, device=self.device, threads=self.threads)
 
     def exported(self, experiment: str) -> None:
         """Export a run, through a compression where the model has one.
@@ -248,7 +249,8 @@ class Workplace:
         Raises:
             ConfigError: It was exported by another recipe before.
         """
-        path, recipe = self.artifact(experiment), self.recipe(experiment)
+        path = self.artifact(experiment)
+        recipe = None if self.model.recipe is None else Recipe.from_plain(self.model.recipe, source=self.name)
         if path.exists():
             _, manifest = read_artifact(path)
             if manifest.compression != (recipe and recipe.plain()):
@@ -269,21 +271,10 @@ class Workplace:
             with atomic_path(path) as temporary:
                 shutil.copyfile(folder / "model.onnx", temporary)
 
-    def recipe(self, experiment: str) -> Recipe | None:
-        """The model's compression, its teachers being their run folders."""
-        if self.model.recipe is None:
-            return None
-        plain = copy.deepcopy(dict(self.model.recipe))
-        for arguments in _distillations(plain):
-            arguments["teacher"] = str(self.run(experiment, arguments["teacher"]))
-        return Recipe.from_plain(plain, source=f"{self.name}'s recipe")
-
     def facts(self, splits: Mapping[str, Split]) -> Facts:
         """All that NAME.json says, from the table and from what lies in the folders."""
         *before, own = chain_of(self.model.training)
-        teachers = teachers_of(self.model)
-        chains = [own, *before, *(name for teacher in teachers for name in chain_of(teacher))]
-        records = {name: read_record(self.run(ALL, name)) for name in chains}
+        records = {name: read_record(self.run(ALL, name)) for name in trainings_for(own)}
         seconds = sum(epoch.seconds for record in records.values() for epoch in record.epochs)
         if self.model.recipe is not None:
             seconds += sum(stage.seconds for stage in read_compression_record(self.compression(ALL)).stages)
@@ -299,9 +290,9 @@ class Workplace:
                 seed=config.training.seed,
                 precision=config.training.precision,
                 minutes=round(seconds / 60, 1),
-                machine=records[own].machine,
+                machine=" and ".join(dict.fromkeys(record.machine for record in records.values())),
                 went_on_from=tuple(f"{len(records[name].epochs)} epochs as {name}" for name in before),
-                taught_by=tuple(teachers),
+                taught_by=self.training.taught_by,
             ),
             source=self.training.source,
         )
@@ -312,21 +303,27 @@ class Workplace:
         Raises:
             ConfigError: Neither was.
         """
-        folds = [name for name in splits if name.startswith("fold-")]
+        folds = self._metrics([name for name in splits if name.startswith("fold-")])
+        tested = self._metrics([SPLIT])
+        repeated = self._metrics([name for name in splits if name.startswith(f"{SPLIT}-")])
         everyone, split = len(splits[ALL].train), splits[SPLIT]
         found = []
-        for experiments, what in (
-            (folds, f"Cross-validation, {len(folds)} folds, {everyone} patients"),
-            ([SPLIT], f"{len(split.train)} patients trained, {len(split.test)} tested"),
-        ):
-            paths = [self.evaluation(experiment) / METRICS_FILE for experiment in experiments]
-            if paths and all(path.exists() for path in paths):
-                found.append(pooled_figures([json.loads(path.read_text()) for path in paths], what))
+        if folds:
+            found.append(pooled_figures(folds, f"Cross-validation, {len(folds)} folds, {everyone} patients"))
+        if tested:
+            figures = pooled_figures(tested, f"{len(split.train)} patients trained, {len(split.test)} tested")
+            others = tuple(float(metrics["mean"]["dice"]) for metrics in repeated)
+            found.append(figures.model_copy(update={"dice_of_other_seeds": others}))
         if not found:
             raise ConfigError(
                 f"{self.name}: nothing was evaluated, so it has no figures; do the experiment {SPLIT} too"
             )
         return tuple(found)
+
+    def _metrics(self, experiments: Sequence[str]) -> list[dict[str, Any]]:
+        """What the evaluations of these experiments found; nothing if one was not done."""
+        paths = [self.evaluation(experiment) / METRICS_FILE for experiment in experiments]
+        return [json.loads(path.read_text()) for path in paths] if all(path.exists() for path in paths) else []
 
 
 def chain_of(training: str) -> list[str]:
@@ -335,18 +332,31 @@ def chain_of(training: str) -> list[str]:
     return [*(chain_of(before) if before else []), training]
 
 
-def teachers_of(model: Model) -> list[str]:
-    """The trainings whose networks teach in a model's compression."""
-    return [arguments["teacher"] for arguments in _distillations(model.recipe or {"steps": []})]
+def trainings_for(training: str) -> list[str]:
+    """The names of a training and of all that it goes on from or is taught by, each after those that it needs."""
+    entry = TRAININGS[training]
+    needed = [name for before in (entry.goes_on_from, entry.taught_by) if before for name in trainings_for(before)]
+    return list(dict.fromkeys([*needed, training]))
 
 
-def _distillations(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [step["distill"] for step in recipe["steps"] if "distill" in step]
+def asked_of(training: Training, split: Split, before: Path | None) -> dict[str, Any]:
+    """What `plan` and `train` take for a training that nobody teaches; `before` is the run that it goes on from."""
+    settings = {**training.settings, "seed": split.seed, "init": None if before is None else str(before)}
+    return {
+        "network": training.network,
+        "measures": training.measures,
+        "training": TrainingConfig.for_recipe(**settings),
+        "context_slices": training.context_slices,
+    }
 
 
-def install(
-    name: str, artifact: Path, facts: Facts, training: Training, recipe: Mapping[str, Any] | None = None
-) -> None:
+def lesson(training: Training, teacher: Path) -> Distill:
+    """What a teacher's run does to a training that goes on from another."""
+    chosen = {name: training.settings[name] for name in ("epochs", "learning_rate", "cutmix")}
+    return Distill(teacher=(teacher,), weight=TEACHERS_WEIGHT, **chosen)
+
+
+def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:
     """Put an artifact into the package under a name of its own, and its facts beside it.
 
     Args:
@@ -354,7 +364,6 @@ def install(
         artifact: The exported file.
         facts: What is known besides its manifest.
         training: Tells the spacing that the manifest does not.
-        recipe: The compression as the table has it, with teachers by name: where their runs lay is nobody's business.
 
     Raises:
         OutputError: All models together would be larger than a package may be.
@@ -365,7 +374,6 @@ def install(
         "name": name,
         "preprocessing": preprocessing,
         "spacing_range": manifest.spacing_range or training.spacing_range,
-        "compression": None if recipe is None else Recipe.from_plain(recipe, source=name).plain(),
     }
     content = sealed(content, manifest.model_copy(update=changes))
     text = facts.model_dump_json(indent=1) + "\n"

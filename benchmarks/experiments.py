@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from embedded_vit.compression.distill import Distill
+from embedded_vit.compression.step import Workshop
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
-from embedded_vit.training.checkpoint import STATE, read_record, read_run_config
+from embedded_vit.provenance import available_cores
+from embedded_vit.training.checkpoint import MODEL, STATE, Checkpoint, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.train import plan, train
 
-__all__ = ["evaluate_once", "folds_of", "is_done", "train_once"]
+__all__ = ["evaluate_once", "folds_of", "is_done", "taught_config", "teach_once", "train_once"]
 
 
 def folds_of(data_set: DataSet, *, count: int, seed: int) -> list[Split]:
@@ -54,8 +57,7 @@ def train_once(
         asked: network, measures, training and context_slices, as `train` takes them.
         slices_folder, device, threads: As `train` takes them.
     """
-    begun = (run / STATE).is_file()
-    if begun and is_done(run, plan(data_set, **asked), split):
+    if is_done(run, plan(data_set, **asked), split):
         return
     train(
         data_set.folder,
@@ -63,14 +65,44 @@ def train_once(
         **asked,
         split=split,
         slices_folder=slices_folder,
-        resume=begun,
+        resume=(run / STATE).is_file(),
         device=device,
         threads=threads,
     )
 
 
+def teach_once(
+    data_set: DataSet, run: Path, student: Path, step: Distill, *, device: str = "cpu", threads: int | None
+) -> None:
+    """Train a run on with a teacher; what was killed goes on, what is done is left alone.
+
+    Args:
+        data_set: What both were trained on.
+        run: The run folder to make.
+        student: The run folder whose weights are the first ones.
+        step: Teachers and settings.
+        device, threads: As `train` takes them.
+    """
+    before = load_checkpoint(student)
+    if is_done(run, taught_config(before, step), before.record.split):
+        return
+    workshop = Workshop(data_set.folder, before, run, device=device, threads=threads or available_cores())
+    step.apply(before, workshop, run, frozenset())
+    workshop.clear()
+
+
+def taught_config(before: Checkpoint, step: Distill) -> RunConfig:
+    """The configuration of a run that a distillation makes."""
+    changes = {"epochs": step.epochs, "learning_rate": step.learning_rate}
+    if step.cutmix is not None:
+        changes["cutmix"] = step.cutmix
+    return before.config.model_copy(update={"training": before.config.training.model_copy(update=changes)})
+
+
 def is_done(run: Path, planned: RunConfig, split: Split) -> bool:
     """Whether a run was trained to its end in the way planned; what is found in the data, the islands, may differ."""
+    if not (run / MODEL).is_file():
+        return False
     config, record = read_run_config(run), read_record(run)
     same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
     return same and record.split == split and len(record.epochs) == planned.training.epochs

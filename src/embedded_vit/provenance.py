@@ -33,9 +33,14 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe_machine() -> str:
-    """Processor, architecture, usable cores and operating system, in one line."""
-    return f"{processor_name()} ({platform.machine()}, {available_cores()} cores), {platform.system()}"
+def describe_machine(device: str = "cpu") -> str:
+    """Processor, architecture, usable cores and operating system, in one line, and the GPU if that is the device."""
+    described = f"{processor_name()} ({platform.machine()}, {available_cores()} cores), {platform.system()}"
+    if device.startswith("cuda"):
+        import torch
+
+        described += f", {torch.cuda.get_device_name(device)}"
+    return described
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import builtin_models as script
 import model_cards
@@ -20,6 +21,7 @@ from embedded_vit.artifact.manifest import SpacingRange, hashed_names
 from embedded_vit.builtin import index
 from embedded_vit.builtin.card import card
 from embedded_vit.builtin.index import builtin_model
+from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, OutputError
@@ -32,11 +34,10 @@ TINY = script.Training(
     script.BTCV,
     {"recipe": "modern", "epochs": 2, "seed": 3},
     measures={"image_size": 16, "widths": (8, 16), "depth": 1},
+    seeds=2,
     folds=2,
     spacing_range=SpacingRange(slices_mm=(1, 20), in_plane_mm=(0.5, 9)),
 )
-
-TAUGHT = {"steps": [{"distill": {"teacher": "tiny-32", "epochs": 1, "cutmix": 0.5}}]}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,11 +48,13 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-ct": script.Model("8 phantom organs", "tiny"),
         "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
         "tiny-ct-large": script.Model("8 phantom organs, more pixels", "tiny-32"),
-        "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny", TAUGHT),
+        "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny-taught", script.HALF),
     }
     larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
+    lesson = TINY.settings | {"epochs": 1, "learning_rate": 1e-3, "cutmix": 0.5}
+    taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "TRAININGS", {"tiny": TINY, "tiny-32": larger})
+        patch.setattr(script, "TRAININGS", {"tiny": TINY, "tiny-32": larger, "tiny-taught": taught})
         patch.setattr(script, "MODELS", models)
         patch.setattr(index, "FOLDER", folder)
         yield folder
@@ -67,8 +70,9 @@ def work(package: Path, synapse_folder: Path, tmp_path_factory: pytest.TempPathF
 
 def test_every_patient_tests_in_one_fold_and_all_train_what_is_shipped(synapse_folder: Path) -> None:
     splits = script.experiments_of(open_data_set(synapse_folder), replace(TINY, folds=4))
-    assert list(splits) == ["split", "fold-1", "fold-2", "fold-3", "fold-4", "all"]
+    assert list(splits) == ["split", "split-1", "fold-1", "fold-2", "fold-3", "fold-4", "all"]
     assert (splits["split"].train, splits["split"].test) == (EVERYONE[:4], EVERYONE[4:])
+    assert splits["split-1"] == splits["split"].model_copy(update={"seed": TINY.settings["seed"] + 1})
     assert (splits["all"].train, splits["all"].test) == (EVERYONE, ())
     folds = [splits[name] for name in splits if name.startswith("fold")]
     assert sorted(name for fold in folds for name in fold.test) == list(EVERYONE)
@@ -114,6 +118,8 @@ def test_one_command_trains_tests_and_installs(work: Path, decathlon_folder: Pat
         "4 patients trained, 2 tested",
     ]
     assert [figures.patients for figures in model.facts.figures] == [6, 2]
+    assert [len(figures.dice_of_other_seeds) for figures in model.facts.figures] == [0, 1]
+    assert read_run_config(work / "tiny" / "split-1" / "run").training.seed == 4
     assert set(model.manifest.split["train"]) == set(hashed_names(EVERYONE))
     assert (model.manifest.name, model.manifest.spacing_range) == ("tiny-ct", TINY.spacing_range)
     assert (model.facts.training.epochs, model.facts.training.seed) == (2, 3)
@@ -144,6 +150,9 @@ def test_a_compressed_model_shares_the_trainings(
     assert model.manifest.precision == "fp16"
     assert model.file_bytes < builtin_model("tiny-ct").file_bytes
     assert [figures.patients for figures in model.facts.figures] == [2]  # no fold was tested in this precision
+    assert model.facts.figures[0].dice_of_other_seeds == ()
+    stages = read_compression_record(half.compression("split")).stages
+    assert all(stage.measured.train is None and stage.measured.test is not None for stage in stages)  # without a gate
     other = replace(half.model, recipe=script.INTEGER)
     monkeypatch.setitem(script.MODELS, "tiny-ct-half", other)
     with pytest.raises(ConfigError, match="another recipe"):
@@ -162,19 +171,29 @@ def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_teacher_is_the_training_of_the_same_experiment(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
+def test_a_teacher_is_the_training_of_the_same_experiment(
+    work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, ...]] = []
+    apply = Distill.apply
+
+    def remember(step: Distill, *arguments: Any) -> Any:
+        asked.append(step.teacher)
+        return apply(step, *arguments)
+
+    monkeypatch.setattr(Distill, "apply", remember)
     shutil.copytree(work / "tiny", tmp_path / "tiny")
-    taught = script.Workplace("tiny-ct-taught", synapse_folder, tmp_path, threads=1)
-    taught.make(["split", "all"])
-    for experiment in ("split", "all"):
-        record = read_compression_record(tmp_path / "tiny" / experiment / "tiny-ct-taught" / "compression")
-        assert record.stages[1].facts["teachers"] == [str(tmp_path / "tiny-32" / experiment / "run")]
+    workplace = script.Workplace("tiny-ct-taught", synapse_folder, tmp_path, threads=1)
+    for _ in range(2):  # what is taught is not taught again
+        workplace.make(["split", "all"])
+    assert asked == [(tmp_path / "tiny-32" / experiment / "run",) for experiment in ("split", "all")]
+    assert not list(tmp_path.glob("**/cache-*"))
+    config = read_run_config(tmp_path / "tiny-taught" / "all" / "run")
+    assert (config.training.epochs, config.training.learning_rate, config.training.cutmix) == (1, 1e-3, 0.5)
     model = builtin_model("tiny-ct-taught")
-    assert model.facts.training.taught_by == ("tiny-32",)
-    assert "compressed by the recipe in its manifest, taught by tiny-32;" in card(model)
-    compression = model.manifest.compression
-    assert compression["steps"][0]["distill"]["teacher"] == ["tiny-32"]
-    assert str(tmp_path) not in json.dumps(compression)
+    assert (model.facts.training.taught_by, model.facts.training.went_on_from) == ("tiny-32", ("2 epochs as tiny",))
+    assert "2 epochs as tiny, then 1 epochs taught by tiny-32," in card(model)
+    assert str(tmp_path) not in json.dumps(model.manifest.compression)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(

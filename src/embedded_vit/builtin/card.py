@@ -114,6 +114,9 @@ def _figures_section(figures: Figures) -> str:
     interval = ""
     if figures.dice_interval is not None:
         interval = f" (95 % interval {figures.dice_interval[0]:.3f} to {figures.dice_interval[1]:.3f})"
+    seeds = ""
+    if figures.dice_of_other_seeds:
+        seeds = f"With other seeds: {', '.join(f'{dice:.3f}' for dice in figures.dice_of_other_seeds)}. "
     organ, dice = figures.worst_organ
     rows = [("structure", "Dice", "patients", "missed", "invented")]
     rows += [
@@ -123,7 +126,7 @@ def _figures_section(figures: Figures) -> str:
     return (
         f"### {figures.experiment}\n\n"
         f"Mean Dice {figures.dice:.3f}{interval}, NSD (2 {figures.unit}) {figures.nsd:.3f}, "
-        f"HD95 {figures.hd95:.1f} {figures.unit}, over {figures.patients} patients. "
+        f"HD95 {figures.hd95:.1f} {figures.unit}, over {figures.patients} patients. {seeds}"
         f"Worst organ: {organ}, {dice:.3f}. "
         f"Worst patient: {figures.worst_patient}, {figures.worst_patient_dice:.3f}.\n\n"
         f"{_markdown_table(rows)}"
@@ -160,11 +163,11 @@ def _failures(model: BuiltinModel) -> str:
 def _training_line(model: BuiltinModel) -> str:
     training, manifest = model.facts.training, model.manifest
     compressed = "" if manifest.compression is None else ", then compressed by the recipe in its manifest"
-    if training.taught_by:
-        compressed += f", taught by {' and '.join(training.taught_by)}"
+    taught = "" if training.taught_by is None else f" taught by {training.taught_by}"
     before = "".join(f"{training}, then " for training in training.went_on_from)
     return (
         f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {before}"
-        f"{training.epochs} epochs, {training.precision}, seed {training.seed}{compressed}; {training.minutes:.0f} "
-        f"minutes in all on {training.machine}. The figures take one training more for each experiment or fold."
+        f"{training.epochs} epochs{taught}, {training.precision}, seed {training.seed}{compressed}; "
+        f"{training.minutes:.0f} minutes in all on {training.machine}. "
+        "The figures take one training more for each experiment or fold."
     )

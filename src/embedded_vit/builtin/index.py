@@ -64,6 +64,7 @@ class Figures(Config):
     patients: int = Field(ge=1, description="that were tested")
     dice: float = Field(description="mean over structures of each structure's mean over patients")
     dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap over patients")
+    dice_of_other_seeds: tuple[float, ...] = Field(default=(), description="the same experiment trained again")
     nsd: float
     hd95: float
     unit: Literal["mm", "voxels"] = Field(description="of hd95; the tolerance of nsd is 2 of them")
@@ -88,7 +89,7 @@ class TrainingFacts(Config):
     precision: str = Field(description="of the multiplications in training")
     minutes: float = Field(description="of all trainings that led to them, and of the compression")
     went_on_from: tuple[str, ...] = Field(default=(), description="trainings before it, the first one first")
-    taught_by: tuple[str, ...] = Field(default=(), description="trainings whose networks taught in the compression")
+    taught_by: str | None = Field(default=None, description="the training whose network taught in the last epochs")
     machine: str
 
 

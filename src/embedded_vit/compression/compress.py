@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -131,6 +131,11 @@ class _Compression:
     def gate_subset(self) -> Literal["validation", "train"]:
         return "validation" if self.workshop.original.record.split.validation else "train"
 
+    @property
+    def scored_subsets(self) -> Sequence[Literal["validation", "train", "test"]]:
+        """Training cases only for a gate, as their scores tell nobody else anything."""
+        return ("test",) if self.gate is None and self.gate_subset == "train" else (self.gate_subset, "test")
+
     def begin(self, run: Path) -> CompressionRecord:
         """Export and measure the run as it is, or read what a killed compression had done."""
         if (self.output / COMPRESSION_FILE).is_file():
@@ -167,11 +172,14 @@ class _Compression:
             folder = self.folder(number, step.name)
             product = step.apply(before, self.workshop, folder / f"attempt-{place + 1}", protected)
             artifact, measured = self._realise(product, folder, previous)
-            scores, reference = _gate_scores(measured), _gate_scores(record.stages[0].measured)
-            reason = self.gate.objection(reference, scores) if self.gate else ""
-            attempts.append(
-                Attempt(protected=tuple(sorted(protected)), dice=scores.dice, passed=not reason, reason=reason)
-            )
+            scores, reason = _gate_scores(measured), ""
+            if self.gate:
+                reference = _gate_scores(record.stages[0].measured)
+                assert scores  # see `scored_subsets`
+                assert reference
+                reason = self.gate.objection(reference, scores)
+            dice = scores.dice if scores else None
+            attempts.append(Attempt(protected=tuple(sorted(protected)), dice=dice, passed=not reason, reason=reason))
             if not reason:
                 settings = step.model_dump(mode="json", exclude_unset=True)
                 return self._recorded(
@@ -216,7 +224,7 @@ class _Compression:
             checkpoint.config,
             self.workshop.data_set.folder,
             folder / "evaluation",
-            subsets=(self.gate_subset, "test"),
+            subsets=self.scored_subsets,
             threads=self.workshop.threads,
         )
         return artifact, measured
@@ -257,7 +265,5 @@ class _Compression:
         self.workshop.clear()
 
 
-def _gate_scores(measured: Measurements) -> Scores:
-    scores = measured.validation or measured.train
-    assert scores is not None
-    return scores
+def _gate_scores(measured: Measurements) -> Scores | None:
+    return measured.validation or measured.train

@@ -66,7 +66,9 @@ class Measurements(Config):
     """What was measured of one exported file."""
 
     validation: Scores | None = Field(description="None where the split has no such cases, or they were not asked for")
-    train: Scores | None = Field(default=None, description="measured only where the split has no validation cases")
+    train: Scores | None = Field(
+        default=None, description="measured only for a gate where the split has no validation cases"
+    )
     test: Scores | None
     macs: int = Field(description="multiply-accumulates of one image, in the form that runs")
     parameters: int

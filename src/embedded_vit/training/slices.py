@@ -66,13 +66,14 @@ class SliceSet:
         Returns:
             Images (B, context_slices * channels, S, S) float32 and labels (B, S, S) int64.
         """
-        reach = context_slices // 2
-        images = []
-        for offset in range(-reach, reach + 1):
-            neighbours = np.clip(indices + offset, 0, len(self) - 1)
-            neighbours = np.where(self.case_of[neighbours] == self.case_of[indices], neighbours, indices)
-            images.append(self.images[neighbours])
+        images = [self.images[neighbours] for neighbours in self.neighbours(indices, context_slices)]
         return np.concatenate(images, axis=1).astype(np.float32), self.labels[indices].astype(np.int64)
+
+    def neighbours(self, indices: NDArray[np.int64], context_slices: int) -> NDArray[np.int64]:
+        """(B,) slices -> (context_slices, B): from the lowest; at the end of a case a slice is its own neighbour."""
+        reach = context_slices // 2
+        near = np.clip(indices + np.arange(-reach, reach + 1)[:, None], 0, len(self) - 1)
+        return np.where(self.case_of[near] == self.case_of[indices], near, indices)
 
     def tensors(
         self, indices: NDArray[np.int64], *, context_slices: int, device: torch.device

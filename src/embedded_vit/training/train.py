@@ -130,7 +130,7 @@ def train(
             data_folder=str(data_folder.resolve()),
             data_fingerprint=slices.fingerprint,
             split=split,
-            machine=describe_machine(),
+            machine=describe_machine(device),
             versions=versions(),
         )
         trainer = Trainer(_fresh_network(config), config, record, slices, output, device=device, processes=processes)
