@@ -82,6 +82,7 @@ def subject(split: Mapping[str, Sequence[str]] | None = None) -> Subject:
         labels=LABELS,
         digest="0" * 64,
         split={name: hashed_names(tuple(names)) for name, names in split.items()},
+        computed_by="intensities",
     )
 
 

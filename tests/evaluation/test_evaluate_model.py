@@ -12,6 +12,7 @@ import pytest
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
+from embedded_vit.errors import ConfigError
 from embedded_vit.evaluation.evaluate import evaluate
 
 torch = pytest.importorskip("torch")
@@ -97,3 +98,19 @@ def test_run_folder_and_artifact_score_the_same(
     of_run, of_artifact = (np.array(dice_of(tmp_path / name), float) for name in ("run", "artifact"))
     assert (of_run > 0).any()
     np.testing.assert_allclose(of_run, of_artifact, atol=2e-3)
+
+
+def test_an_artifact_is_scored_in_the_engine_asked_for(artifact: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    for engine in ("onnxruntime", "openvino"):
+        evaluate(artifact, synapse_folder, output=tmp_path / engine, threads=1, engine=engine)
+        metrics = json.loads((tmp_path / engine / "metrics.json").read_text(encoding="utf-8"))
+        assert metrics["model"]["computed_by"].startswith(f"{engine} ")
+        assert metrics["model"]["computed_by"] in (tmp_path / engine / "report.html").read_text(encoding="utf-8")
+    of_default, of_other = (np.array(dice_of(tmp_path / engine), float) for engine in ("onnxruntime", "openvino"))
+    np.testing.assert_allclose(of_default, of_other, atol=2e-3)
+
+
+def test_a_run_folder_has_no_engine(run_folder: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="export it"):
+        evaluate(run_folder, synapse_folder, output=tmp_path, threads=1, engine="openvino")

@@ -22,6 +22,7 @@ from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, 
 from embedded_vit.evaluation.subject import ChosenCases, Precision, Subject, Subset, open_subject
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
+from embedded_vit.runtime.engines import EngineName
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate"]
@@ -40,6 +41,7 @@ def evaluate(
     protocol: ProtocolName = "strict",
     threads: int | None = None,
     precision: Precision = "fp32",
+    engine: EngineName = "onnxruntime",
     on_case: OnCase | None = None,
 ) -> Evaluation:
     """Segment and score every case of a subset, and write `cases.csv`, `metrics.json` and `report.html`.
@@ -52,10 +54,11 @@ def evaluate(
         protocol: See `embedded_vit.evaluation.protocol`.
         threads: Cores to compute on; by default all that this process may use.
         precision: Of a run folder's multiplications.
+        engine: What computes an artifact.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
 
     Raises:
-        ConfigError: `threads` is less than 1, or fp16 is asked of an artifact.
+        ConfigError: `threads` is less than 1, fp16 is asked of an artifact, or an engine of a run folder.
         OutputError: `output` already holds results, or cannot be written.
         DataSetError: The data set does not fit the model, or the subset is empty.
         CheckpointError, FileFormatError: The model or a scan cannot be read.
@@ -64,7 +67,7 @@ def evaluate(
         raise ConfigError(f"threads must be at least 1, got {threads}")
     threads = threads or available_cores()
     _prepare(output)
-    subject = open_subject(model_path, threads=threads, precision=precision)
+    subject = open_subject(model_path, threads=threads, precision=precision, engine=engine)
     data_set = open_data_set(data_folder)
     subject.check_fits(data_set)
     chosen = subject.choose(data_set, subset)
@@ -171,7 +174,12 @@ def _precision_notes(precision: Precision) -> tuple[str, ...]:
 def _provenance(subject: Subject, data_set: DataSet, results: list[CaseResult]) -> Provenance:
     data_digest = hashlib.sha256("".join(sorted(result.digest for result in results)).encode()).hexdigest()
     return Provenance(
-        model={"path": str(subject.path), "kind": subject.kind, "sha256": subject.digest},
+        model={
+            "path": str(subject.path),
+            "kind": subject.kind,
+            "sha256": subject.digest,
+            "computed_by": subject.computed_by,
+        },
         data={
             "path": str(data_set.folder),
             "name": data_set.name,

@@ -15,7 +15,7 @@ from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engine import Engine
-from embedded_vit.runtime.engines import load_engine
+from embedded_vit.runtime.engines import EngineName, load_engine
 
 __all__ = ["ChosenCases", "Precision", "Subject", "Subset", "open_subject"]
 
@@ -48,6 +48,7 @@ class Subject:
         preprocessing, postprocessing, labels: Its contract.
         digest: SHA-256 of the artifact, or of the run's weights.
         split: Subset -> SHA-256 of each of its case names.
+        computed_by: The library that computes, and its version.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Subject:
     labels: LabelSet
     digest: str
     split: Mapping[str, tuple[str, ...]]
+    computed_by: str
 
     def check_fits(self, data_set: DataSet) -> None:
         """Refuse a data set of other structures, another modality or other channels.
@@ -121,40 +123,48 @@ class Subject:
         return tuple(notes)
 
 
-def open_subject(path: Path, *, threads: int, precision: Precision = "fp32") -> Subject:
+def open_subject(
+    path: Path, *, threads: int, precision: Precision = "fp32", engine: EngineName = "onnxruntime"
+) -> Subject:
     """Open a run folder (with PyTorch) or an artifact (without).
 
     Args:
         path: A folder that `embedded-vit train` wrote, or a file that `embedded-vit export` wrote.
         threads: Cores to compute on.
         precision: Of a run folder's multiplications; an artifact has its own.
+        engine: What computes an artifact; PyTorch computes a run folder.
 
     Raises:
-        ConfigError: fp16 is asked of an artifact.
+        ConfigError: fp16 is asked of an artifact, or an engine of a run folder, or it is not installed.
         CheckpointError: There is nothing at `path`, or the run folder cannot be loaded.
         FileFormatError: The artifact cannot be loaded.
     """
     if path.is_dir():
+        if engine != "onnxruntime":
+            raise ConfigError(f"{path}: PyTorch computes a run folder; export it to evaluate it in {engine}")
         return _open_run_folder(path, threads, precision)
     if not path.exists():
         raise CheckpointError(f"{path}: no such run folder or artifact")
     if precision != "fp32":
         raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
-    engine = load_engine(path, threads=threads)
-    manifest = engine.manifest
+    loaded = load_engine(path, engine, threads=threads)
+    manifest = loaded.manifest
     return Subject(
         path,
         "artifact",
-        engine,
+        loaded,
         manifest.preprocessing,
         manifest.postprocessing,
         manifest.labels,
         sha256_of(path),
         manifest.split,
+        f"{loaded.name} {loaded.version}",
     )
 
 
 def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
+    import torch
+
     from embedded_vit.training.checkpoint import load_checkpoint
     from embedded_vit.training.engine import TorchEngine
 
@@ -169,4 +179,5 @@ def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
         checkpoint.config.labels,
         sha256_of(path / "model.safetensors"),
         {name: hashed_names(split.names(name)) for name in ("train", "validation", "test")},
+        f"PyTorch {torch.__version__}",
     )
