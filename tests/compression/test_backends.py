@@ -23,7 +23,9 @@ def openvino_that_is_wrong(monkeypatch):
 
     def replace(*, wrong_without_transforms: bool) -> None:
         class Inverting(OnnxRuntimeEngine):
-            def __init__(self, graph: bytes, *, threads: int, low_precision_transforms: bool = True) -> None:
+            def __init__(
+                self, graph: bytes, *, threads: int, bf16: bool = False, low_precision_transforms: bool = True
+            ) -> None:
                 super().__init__(graph, threads=threads)
                 self.wrong = low_precision_transforms or wrong_without_transforms
 

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, quantize_static
 
 from embedded_vit.artifact.export import export_checkpoint, onnx_graph
+from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.artifact.onnx_file import check_self_contained
 from embedded_vit.artifact.verify import compare
 from embedded_vit.compression.integer_graph import FloatGraph, _Images
@@ -22,7 +23,9 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.runtime.engines import load_engine
+from embedded_vit.runtime.graph_engines import installed_engines
 from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.runtime.trial import MAXIMUM_DISAGREEMENT
 from embedded_vit.training.checkpoint import load_checkpoint
 from embedded_vit.training.engine import TorchEngine
 
@@ -176,6 +179,26 @@ def test_bf16_is_a_setting_and_says_what_it_does(workshop):
     assert product.facts["processor_has_bf16"] in (True, False)
     assert product.facts["max_logit_difference"] > 0
     assert Quantize(precision="bf16").units(workshop.original) == ()
+
+
+def test_integers_with_the_rest_in_bfloat16_are_the_same_graph(workshop, tmp_path: Path):
+    products = {}
+    for precision in ("int8", "int8-bf16"):
+        step = Quantize(precision=precision, calibration_slices=4)
+        assert step.units(workshop.original)
+        products[precision] = step.apply(workshop.original, workshop, workshop.folder, frozenset())
+    assert products["int8-bf16"].graph == products["int8"].graph
+    assert products["int8-bf16"].precision == "int8-bf16"
+    assert "onnxruntime int8-bf16" in products["int8-bf16"].facts["latency_ms"]
+    path = tmp_path / "model.onnx"
+    graph = products["int8-bf16"].graph
+    export_checkpoint(workshop.original, path, workshop.data_set, graph=graph, precision="int8-bf16")
+    _, manifest = read_artifact(path)
+    assert manifest.in_integers
+    assert manifest.in_bfloat16
+    image = workshop.probe_images(1)[0]
+    found = {engine: load_engine(path, engine).run(image).argmax(axis=1) for engine in installed_engines()[:2]}
+    assert all(np.mean(labels != found["onnxruntime"]) <= MAXIMUM_DISAGREEMENT for labels in found.values())
 
 
 def test_fine_tuning_with_roundings_changes_the_checkpoint_and_keeps_the_first(workshop, tmp_path: Path):

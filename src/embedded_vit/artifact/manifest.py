@@ -29,7 +29,7 @@ MANIFEST_KEY = "embedded_vit.manifest"
 MANIFEST_DIGEST_KEY = "embedded_vit.manifest_sha256"
 MAXIMUM_BYTES = 2**30  # embedded-vit-224-dense, the largest of the paper, has 353 MB; protobuf itself ends at 2 GiB
 
-GraphPrecision = Literal["fp32", "fp16", "bf16", "int8"]
+GraphPrecision = Literal["fp32", "fp16", "bf16", "int8", "int8-bf16"]
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
 
 
@@ -60,6 +60,16 @@ class Manifest(Config):
     created: str = Field(description="ISO 8601, UTC")
     graph_sha256: str = Field(pattern=DIGEST_PATTERN, description="of graph and weights, see docs/file-formats.md")
     use: str = RESEARCH_USE_ONLY
+
+    @property
+    def in_integers(self) -> bool:
+        """Whether the graph is quantised."""
+        return self.precision.startswith("int8")
+
+    @property
+    def in_bfloat16(self) -> bool:
+        """Whether engines are asked to compute in bfloat16 what the graph holds in float."""
+        return self.precision.endswith("bf16")
 
 
 def hashed_names(names: tuple[str, ...]) -> tuple[str, ...]:

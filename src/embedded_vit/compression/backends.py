@@ -50,7 +50,7 @@ def check_backends(
         graph: A serialized ONNX model.
         float_graph: The same network in float32.
         images: Real slices, each (1, C, S, S) float32.
-        precision: Of `graph`, for the report.
+        precision: Of `graph`, as a manifest would have it.
         threads: Cores to compute on.
 
     Raises:
@@ -69,7 +69,7 @@ def check_backends(
     openvino, disagreement = "not installed", None
     if openvino_is_installed():
         engines["openvino fp32"] = OpenVinoEngine(float_graph, threads=threads)
-        openvino, disagreement, engine = _openvino(graph, reference, images, threads)
+        openvino, disagreement, engine = _openvino(graph, reference, images, threads, bf16=precision.endswith("bf16"))
         if engine is not None:
             engines[f"openvino {precision}"] = engine
     measured = paired_latency_of(
@@ -80,12 +80,12 @@ def check_backends(
 
 
 def _openvino(
-    graph: bytes, reference: Engine, images: Sequence[NDArray[np.float32]], threads: int
+    graph: bytes, reference: Engine, images: Sequence[NDArray[np.float32]], threads: int, *, bf16: bool
 ) -> tuple[str, float, OpenVinoEngine | None]:
     """How OpenVINO agrees with ONNX Runtime, how far at best, and the engine that does."""
     nearest = 1.0
     for transforms, how in ((True, "as it is"), (False, "without low-precision transforms")):
-        engine = OpenVinoEngine(graph, threads=threads, low_precision_transforms=transforms)
+        engine = OpenVinoEngine(graph, threads=threads, bf16=bf16, low_precision_transforms=transforms)
         disagreement = compare(engine, reference, images).label_disagreement
         nearest = min(nearest, disagreement)
         if disagreement <= MAXIMUM_DISAGREEMENT and _repeats(engine, images):

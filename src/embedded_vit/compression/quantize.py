@@ -41,12 +41,13 @@ class Quantize(Step):
     """Makes a graph of lower precision; the checkpoint stays in float32.
 
     fp16 halves the file; on a CPU everything is still computed in float32. bf16 changes nothing in the file: its
-    manifest asks engines on processors that have it for bfloat16 products. int8: see `integer_graph`.
+    manifest asks engines on processors that have it for bfloat16 products. int8: see `integer_graph`; int8-bf16 is the
+    same graph, whose manifest asks for bfloat16 in what stays in float.
     """
 
     name: ClassVar[str] = "quantize"
 
-    precision: Literal["fp16", "bf16", "int8"]
+    precision: Literal["fp16", "bf16", "int8", "int8-bf16"]
     calibration_slices: int = Field(default=64, ge=1, description="int8: training slices that set activations' ranges")
     keep: tuple[str, ...] = Field(default=(), description="int8: layers to leave in float, for example 'encoder.0.*'")
     qat_epochs: int = Field(default=0, ge=0, description="int8: epochs of fine-tuning with roundings, before")
@@ -80,8 +81,8 @@ class Quantize(Step):
             )
         prepared = _prepared(after.network, after.config.preprocessing)
         graph = prepared.quantised(layers, workshop.probe_images(self.calibration_slices))
-        facts = _facts(graph, after, images, "int8", workshop.threads)
-        return Product(after, graph, "int8", {"layers": len(layers), **facts})
+        facts = _facts(graph, after, images, self.precision, workshop.threads)
+        return Product(after, graph, self.precision, {"layers": len(layers), **facts})
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """int8: the layers with weights, but for the last one and those to keep.
@@ -89,7 +90,7 @@ class Quantize(Step):
         Raises:
             ConfigError: `keep` names no layer.
         """
-        if self.precision != "int8":
+        if not self.precision.startswith("int8"):
             return ()
         prepared = _prepared(before.network, before.config.preprocessing)
         known = (*prepared.layers, prepared.last)

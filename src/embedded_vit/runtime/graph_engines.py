@@ -38,7 +38,7 @@ def make_graph_engine(
     source: str,
 ) -> GraphEngine:
     """Give an artifact's content to an engine, untried; arguments and errors as those of the engines."""
-    bf16 = manifest.precision == "bf16"
+    bf16 = manifest.in_bfloat16
     if engine == "onnxruntime":
         return OnnxRuntimeEngine(content, threads=threads, bf16=bf16, source=source)
     if engine == "litert":

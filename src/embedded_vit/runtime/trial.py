@@ -80,7 +80,7 @@ def try_here(path: Path, engine: EngineName) -> Trial:
 
     expected = labels("onnxruntime")
     failure = ""
-    for transforms in (True, False) if manifest.precision == "int8" else (True,):
+    for transforms in (True, False) if manifest.in_integers else (True,):
         try:
             found = labels(engine, low_precision_transforms=transforms)
         except FileFormatError as error:
