@@ -298,18 +298,22 @@ class Workplace:
         )
 
     def figures(self, splits: Mapping[str, Split]) -> tuple[Figures, ...]:
-        """The cross-validation if all of its folds were evaluated, then the split.
+        """The cross-validation, of those of its folds that were evaluated, then the split.
 
         Raises:
             ConfigError: Neither was.
         """
-        folds = self._metrics([name for name in splits if name.startswith("fold-")])
-        tested = self._metrics([SPLIT])
+        folds = [name for name in splits if name.startswith("fold-")]
+        validated, tested = self._metrics(folds), self._metrics([SPLIT])
         repeated = self._metrics([name for name in splits if name.startswith(f"{SPLIT}-")])
         everyone, split = len(splits[ALL].train), splits[SPLIT]
         found = []
-        if folds:
-            found.append(pooled_figures(folds, f"Cross-validation, {len(folds)} folds, {everyone} patients"))
+        if validated:
+            which = f"{len(folds)} folds, {everyone} patients"
+            if len(validated) < len(folds):
+                patients = sum(len(metrics["cases"]) for metrics in validated)
+                which = f"{len(validated)} of {len(folds)} folds, {patients} of {everyone} patients"
+            found.append(pooled_figures(validated, f"Cross-validation, {which}"))
         if tested:
             figures = pooled_figures(tested, f"{len(split.train)} patients trained, {len(split.test)} tested")
             others = tuple(float(metrics["mean"]["dice"]) for metrics in repeated)
@@ -321,9 +325,9 @@ class Workplace:
         return tuple(found)
 
     def _metrics(self, experiments: Sequence[str]) -> list[dict[str, Any]]:
-        """What the evaluations of these experiments found; nothing if one was not done."""
+        """What the evaluations of these experiments found; of those that were done."""
         paths = [self.evaluation(experiment) / METRICS_FILE for experiment in experiments]
-        return [json.loads(path.read_text()) for path in paths] if all(path.exists() for path in paths) else []
+        return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def chain_of(training: str) -> list[str]:

@@ -217,6 +217,18 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert (parts.run("all") / MODEL).read_bytes() == (whole / MODEL).read_bytes()
 
 
+def test_figures_of_some_folds_say_so(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(work / "tiny", tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny" / "fold-2")
+    some = script.Workplace("tiny-ct", synapse_folder, tmp_path, threads=1)
+    figures = some.figures(script.experiments_of(open_data_set(synapse_folder), TINY))
+    assert [each.experiment for each in figures] == [
+        "Cross-validation, 1 of 2 folds, 3 of 6 patients",
+        "4 patients trained, 2 tested",
+    ]
+    assert figures[0].patients == 3
+
+
 def test_what_cannot_be_is_refused(
     work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
