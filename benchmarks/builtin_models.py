@@ -80,7 +80,7 @@ class Training:
     network: str | None = None  # a preset's name, or
     measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
     goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
-    taught_by: str | None = None  # the training whose network teaches it, and whose network it goes on from is its own
+    taught_by: str | None = None  # the training whose network teaches; only where it goes on from another
     context_slices: int = 3
     seeds: int = 1  # with which the split is trained
     folds: int = 0  # of a cross-validation; 0 for none

@@ -17,9 +17,8 @@ import torch
 from graph_augmentation import WIDTH, augmented, numbers_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from embedded_vit.compression.distill import TEMPERATURE, distillation_loss
+from embedded_vit.compression.distill import distillation_loss, softened
 from embedded_vit.errors import TrainingError
 from embedded_vit.training.augmentation import Distortion
 from embedded_vit.training.checkpoint import EpochMetrics, TrainingRecord
@@ -88,7 +87,7 @@ class GraphTrainer(Trainer):
         self.lesson = lesson
         if lesson is not None:
             self.compiled_teacher = self._compiled(lesson.network.to(device).eval().requires_grad_(False))
-            self.compiled_softening = self._compiled(_softened)
+            self.compiled_softening = self._compiled(softened)
             self.compiled_distance = self._compiled(distillation_loss)
             self.teacher_source = self._on_device(lesson.slices)
         if self.on_gpu:
@@ -244,11 +243,3 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
     squares = probabilities.square().sum(dim=(0, 2, 3))
     dice = 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()
     return CROSS_ENTROPY_WEIGHT * cross_entropy + (1 - CROSS_ENTROPY_WEIGHT) * dice
-
-
-def _softened(logits: Tensor, size: int) -> Tensor:
-    """A teacher's probabilities on the student's grid, as `Teacher.probabilities` makes them."""
-    soft = (logits.float() / TEMPERATURE).softmax(dim=1)
-    if soft.shape[-1] > size:
-        return functional.adaptive_avg_pool2d(soft, size)
-    return functional.interpolate(soft, size=(size, size), mode="bilinear", align_corners=False)

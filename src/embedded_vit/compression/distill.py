@@ -22,7 +22,7 @@ from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
 
-__all__ = ["Distill", "Distillation", "Teacher", "distillation_loss"]
+__all__ = ["Distill", "Distillation", "Teacher", "distillation_loss", "softened"]
 
 TEMPERATURE = 2.0
 BOUNDARY_WEIGHT = 4.0  # a pixel at the edge of a structure counts as five
@@ -59,12 +59,7 @@ class Teacher:
         with torch.no_grad():
             with batch.autocast():
                 logits = self.network(images)
-            soft = (logits.float() / TEMPERATURE).softmax(dim=1)  # (B, K, T, T)
-        if soft.shape[-1] > size:
-            soft = functional.adaptive_avg_pool2d(soft, size)
-        elif soft.shape[-1] < size:
-            soft = functional.interpolate(soft, size=(size, size), mode="bilinear", align_corners=False)
-        return soft
+            return softened(logits, size)
 
 
 class Distillation(TrainingHook):
@@ -114,6 +109,16 @@ class Distillation(TrainingHook):
         with batch.autocast():
             logits = network(images)
         return distillation_loss(logits, torch.stack(opinions).mean(dim=0))
+
+
+def softened(logits: Tensor, size: int) -> Tensor:
+    """A teacher's probabilities on the student's grid: logits (B, K, T, T) -> (B, K, S, S)."""
+    soft = (logits.float() / TEMPERATURE).softmax(dim=1)
+    if soft.shape[-1] > size:
+        soft = functional.adaptive_avg_pool2d(soft, size)
+    elif soft.shape[-1] < size:
+        soft = functional.interpolate(soft, size=(size, size), mode="bilinear", align_corners=False)
+    return soft
 
 
 def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
