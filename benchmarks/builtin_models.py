@@ -110,7 +110,7 @@ ARTERIAL = "Few training patients are in the arterial phase; case0021, who is, s
 CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
 
 abdomen = partial(Training, BTCV, seeds=3, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
-NARROW = {"widths": (32, 80), "depth": 1}
+NARROW = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 TRAININGS: dict[str, Training] = {
     "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 128}),
     "abdomen-192": abdomen(
@@ -118,26 +118,14 @@ TRAININGS: dict[str, Training] = {
         measures=NARROW | {"image_size": 192},
         goes_on_from="abdomen-128",
     ),
-    "abdomen-128-taught": abdomen(
-        ONWARDS | {"epochs": 40},
-        measures=NARROW | {"image_size": 128},
-        goes_on_from="abdomen-128",
-        taught_by="abdomen-192",
-    ),
-    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, network="embedded-vit-64"),
-    "abdomen-64-taught": abdomen(
-        ONWARDS | {"epochs": 80},
-        network="embedded-vit-64",
-        goes_on_from="abdomen-64",
-        taught_by="abdomen-192",
-    ),
+    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 64}),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
 MODELS: dict[str, Model] = {
-    "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128-taught", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128-taught", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128", INTEGER, limits=(ARTERIAL,)),
     "abdomen-ct-large": Model("8 abdominal organs on CT, most accurate", "abdomen-192", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64-taught", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
 }
 

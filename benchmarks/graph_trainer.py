@@ -180,6 +180,8 @@ class GraphTrainer(Trainer):
         with torch.no_grad():
             torch._foreach_mul_(averages, self.rates[1])
             torch._foreach_add_(averages, list(torch._foreach_mul(parameters, 1 - self.rates[1])))
+            for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(current)
             self.loss_sum.add_(loss.detach())
 
     def _augmented(self, source: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

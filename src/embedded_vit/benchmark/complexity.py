@@ -35,7 +35,7 @@ class Complexity:
         parameters: Of the network as we have it.
         published_parameters: Of the authors' checkpoint, dead weights included; None for other networks.
         macs: Multiply-accumulates of the form that runs.
-        naive_macs: Of the published form; None for a user's own network and where channels were removed.
+        naive_macs: Of the published form; None for networks that have none.
     """
 
     parameters: int
@@ -62,7 +62,7 @@ def complexity(config: NetworkConfig, *, input_channels: int = 1) -> Complexity:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         published_parameters=published_parameters(config),
         macs=counter.get_total_flops() // 2,
-        naive_macs=naive_macs(config) if config.model is None and not config.kept_channels else None,
+        naive_macs=None if config.model or config.kept_channels or config.convolution_widths else naive_macs(config),
     )
 
 
@@ -107,8 +107,7 @@ def published_parameters(config: NetworkConfig) -> int | None:
         network = build_network(config)
         two_stages = len(config.widths) == 2
         width, below = DEAD_WIDTHS[config.image_size] if two_stages else (0, coarsest)
-        decoder = DecoderStage(below, coarsest, ratio * coarsest, mixing, finest=True)
-        del decoder.expand  # this one is alive, and counted with the network
+        decoder = DecoderStage(below, coarsest, ratio * coarsest, mixing, scale=1)
         everything = nn.ModuleList([network, decoder])
         if two_stages:
             everything.extend(DualBlock(width, ratio * width, mixing) for _ in range(config.depth))

@@ -26,6 +26,13 @@ class NetworkOptions:
     depth: Annotated[int | None, Parameter(help="Dual blocks in every encoder stage.")] = None
     hidden_ratio: Annotated[int | None, Parameter(help="Hidden width of the feed-forward layers, as a ratio.")] = None
     mixing: Annotated[Literal["depthwise", "dense"] | None, Parameter(help="The feed-forward convolutions.")] = None
+    convolution_widths: Annotated[
+        list[int] | None,
+        Parameter(
+            consume_multiple=True,
+            help="Channels of convolutions around the transformer, at full and half resolution, for example 12 24.",
+        ),
+    ] = None
 
     def measures(self) -> dict[str, Any]:
         """All but the name, as `embedded_vit.models.registry.network_config` takes them; None where not given."""

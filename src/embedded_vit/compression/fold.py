@@ -15,6 +15,7 @@ from embedded_vit.benchmark.complexity import complexity
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import to_reference
+from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.training.checkpoint import Checkpoint
 from embedded_vit.training.engine import TorchEngine
 
@@ -37,8 +38,7 @@ class Fold(Step):
         costs = complexity(config.network, input_channels=config.preprocessing.input_channels)
         facts: dict[str, Any] = {"published_macs": costs.naive_macs, "macs": costs.macs, "largest_deviation": None}
         if costs.naive_macs is None:
-            own = "is the user's own" if config.network.model is not None else "has had channels removed"
-            return Product(before, facts=facts | {"not_compared": f"the network {own}: it has no published form"})
+            return Product(before, facts=facts | {"not_compared": f"the network {_why_unpublished(config.network)}"})
         published = _Published(before.network.float().cpu(), stages=len(config.network.widths))
         images = workshop.probe_images(COMPARED_SLICES)
         agreement = compare(TorchEngine(before.network, threads=workshop.threads), published, images)
@@ -60,3 +60,11 @@ class _Published:
         with torch.inference_mode():
             logits: NDArray[np.float32] = self._form(torch.from_numpy(image_bchw)).numpy()
         return logits
+
+
+def _why_unpublished(config: NetworkConfig) -> str:
+    if config.model is not None:
+        return "is the user's own: it has no published form"
+    if config.kept_channels:
+        return "has had channels removed: it has no published form"
+    return "has convolutions around the transformer: it has no published form"

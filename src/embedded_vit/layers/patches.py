@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from embedded_vit.layers.convolutions import convolved
+
 __all__ = ["PatchEmbedding", "PatchExpanding", "image_to_tokens", "tokens_to_image"]
 
 
@@ -22,9 +24,6 @@ def tokens_to_image(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 
 class PatchEmbedding(nn.Module):
     """Overlapping patches by a strided convolution, then LayerNorm.
-
-    A single grey channel stands for `in_channels` copies of itself, so it goes through the kernels' sum: the same
-    function with a third of the operations.
 
     Args:
         in_channels: Channels of the image or of the stage before.
@@ -47,11 +46,7 @@ class PatchEmbedding(nn.Module):
         Returns:
             Tokens (B, N, C) and their size (H, W).
         """
-        convolution = self.projection
-        weight = convolution.weight  # (C, in_channels, kernel, kernel)
-        if image.shape[1] == 1 < weight.shape[1]:
-            weight = weight.sum(dim=1, keepdim=True)
-        patches = nn.functional.conv2d(image, weight, convolution.bias, convolution.stride, convolution.padding)
+        patches = convolved(self.projection, image)
         return self.norm(image_to_tokens(patches)), (patches.shape[2], patches.shape[3])
 
 

@@ -1,12 +1,17 @@
-"""Embedded-ViT and DAE-Former: one U-shaped transformer with two stages or three."""
+"""Embedded-ViT and DAE-Former: one U-shaped transformer with two stages or three.
+
+Ours may stand between convolutions: a patch of 4 x 4 pixels is too coarse for what is small or thin.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from embedded_vit.errors import NetworkError
+from embedded_vit.layers.convolutions import ConvolutionStage, UpsamplingStage
 from embedded_vit.layers.cross_attention import CrossAttention
 from embedded_vit.layers.dual_block import DualBlock
 from embedded_vit.layers.feed_forward import Mixing
@@ -27,11 +32,13 @@ class EmbeddedViT(nn.Module):
         depth: Dual blocks in every encoder stage; decoder stages always have two.
         hidden_ratio: Hidden width of every feed-forward layer over the width of its stage.
         mixing: "depthwise" (the paper's grouping) or "dense" convolutions in the feed-forward layers.
+        convolution_widths: Channels of convolution stages before and after the transformer, at full and at half
+            resolution; none in the published networks. Tokens are then patches of the half resolution's features.
         in_channels: Channels of the image; a single channel is always taken too, and stands for as many copies.
         classes: K, background included.
 
     Raises:
-        NetworkError: A width is not a multiple of 8, or there are fewer than two.
+        NetworkError: A width is not a multiple of 8, or there are fewer than two; or one convolution stage.
 
     Source: Embedded-ViT (Ostrowski and Shafique, ISVC 2024); DAE-Former (Azad et al., 2212.13504).
     """
@@ -43,24 +50,37 @@ class EmbeddedViT(nn.Module):
         depth: int = 1,
         hidden_ratio: int = 4,
         mixing: Mixing = "depthwise",
+        convolution_widths: Sequence[int] = (),
         in_channels: int = 3,
         classes: int = 9,
     ) -> None:
         super().__init__()
         if len(widths) < 2 or any(width < HEADS or width % HEADS for width in widths):
             raise NetworkError(f"widths {tuple(widths)}: expected two or more positive multiples of {HEADS}")
+        if len(convolution_widths) not in (0, 2) or any(width < 1 for width in convolution_widths):
+            raise NetworkError(f"convolution widths {tuple(convolution_widths)}: expected none or two positive numbers")
         self.in_channels = in_channels
         self.stages = len(widths)
+        fine = tuple(convolution_widths)
+        self.down = nn.ModuleList(
+            ConvolutionStage(before, width, stride=index + 1)
+            for index, (before, width) in enumerate(zip((in_channels, *fine[:-1]), fine, strict=False))
+        )
+        first = fine[-1] if fine else in_channels
         self.encoder = nn.ModuleList(
-            EncoderStage(before, width, depth, hidden_ratio * width, mixing, first=index == 0)
-            for index, (before, width) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True))
+            EncoderStage(before, width, depth, hidden_ratio * width, mixing, stride=2 if index or fine else 4)
+            for index, (before, width) in enumerate(zip([first, *widths[:-1]], widths, strict=True))
         )
         self.expand = PatchExpanding(widths[-1], widths[-1] // 2, scale=2)
+        scales = [1 if fine else 4, *[2] * (len(widths) - 2)]
         self.decoder = nn.ModuleList(
-            DecoderStage(widths[index + 1] // 2, widths[index], hidden_ratio * widths[index], mixing, finest=index == 0)
+            DecoderStage(widths[index + 1] // 2, widths[index], hidden_ratio * widths[index], mixing, scales[index])
             for index in reversed(range(len(widths) - 1))
         )
-        self.head = nn.Linear(widths[0], classes)
+        self.up = nn.ModuleList(
+            UpsamplingStage(below, width) for below, width in zip((widths[0], *fine[:0:-1]), fine[::-1], strict=False)
+        )
+        self.head = nn.Conv2d(fine[0], classes, 1) if fine else nn.Linear(widths[0], classes)
         for part in (self.expand, self.decoder, self.head):
             part.apply(_xavier)
 
@@ -80,6 +100,19 @@ class EmbeddedViT(nn.Module):
         check_image_size(height, width, stages=self.stages)
         if channels not in (1, self.in_channels):
             raise NetworkError(f"image has {channels} channels; this network takes 1 or {self.in_channels}")
+        if self.down:  # convolutions of so few channels train faster in the order that tokens have anyway
+            image = image.contiguous(memory_format=torch.channels_last)
+        details = []
+        for stage in self.down:
+            image = stage(image)
+            details.append(image)
+        image = self._transformed(image)
+        for stage in self.up:
+            image = stage(image, details.pop())
+        return self.head(image) if self.up else image
+
+    def _transformed(self, image: Tensor) -> Tensor:
+        """The stages of tokens: logits (B, K, S, S), or features of the finest tokens where convolutions follow."""
         skips = []
         for stage in self.encoder:
             tokens, size = stage(image)
@@ -88,17 +121,16 @@ class EmbeddedViT(nn.Module):
         tokens, size = self.expand(*skips.pop())
         for stage in self.decoder:
             skip, size = skips.pop()
-            tokens, size = stage(tokens, skip, size, head=None if skips else self.head)
+            tokens, size = stage(tokens, skip, size, head=None if skips or self.up else self.head)
         return tokens_to_image(tokens, size)
 
 
 class EncoderStage(nn.Module):
     """Patch embedding, `depth` dual blocks, LayerNorm; its output is both the skip and the next stage's input."""
 
-    def __init__(self, before: int, width: int, depth: int, hidden: int, mixing: Mixing, *, first: bool) -> None:
+    def __init__(self, before: int, width: int, depth: int, hidden: int, mixing: Mixing, *, stride: int) -> None:
         super().__init__()
-        kernel_size, stride = (7, 4) if first else (3, 2)
-        self.embedding = PatchEmbedding(before, width, kernel_size=kernel_size, stride=stride)
+        self.embedding = PatchEmbedding(before, width, kernel_size=2 * stride - 1, stride=stride)
         self.blocks = nn.ModuleList(DualBlock(width, hidden, mixing) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
@@ -111,15 +143,18 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Cross attention with the skip, two dual blocks, patch expanding: by 4 to the image at the finest, else by 2."""
+    """Cross attention with the skip, two dual blocks, patch expanding.
 
-    def __init__(self, below: int, width: int, hidden: int, mixing: Mixing, *, finest: bool) -> None:
+    It expands by 4 to the image at the finest stage, by 2 at others, and not at all (a scale of 1) before convolutions.
+    """
+
+    def __init__(self, below: int, width: int, hidden: int, mixing: Mixing, scale: int) -> None:
         super().__init__()
         self.linear_below = nn.Linear(below, width)
         self.cross_attention = CrossAttention(width, hidden, mixing)
         self.linear_joined = nn.Linear(2 * width, width)
         self.blocks = nn.ModuleList(DualBlock(width, hidden, mixing) for _ in range(2))
-        self.expand = PatchExpanding(width, width if finest else width // 2, scale=4 if finest else 2)
+        self.expand = PatchExpanding(width, width if scale == 4 else width // 2, scale=scale) if scale > 1 else None
 
     def forward(
         self, below: Tensor, skip: Tensor, size: tuple[int, int], head: nn.Module | None = None
@@ -132,7 +167,7 @@ class DecoderStage(nn.Module):
         tokens = self.linear_joined(tokens)  # (B, N, width)
         for block in self.blocks:
             tokens = block(tokens, size)
-        return self.expand(tokens, size, head)
+        return (tokens, size) if self.expand is None else self.expand(tokens, size, head)
 
 
 def check_image_size(height: int, width: int, *, stages: int) -> None:

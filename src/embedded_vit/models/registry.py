@@ -47,6 +47,9 @@ class NetworkConfig(Config):
     depth: int = Field(default=1, ge=1, description="dual blocks in every encoder stage")
     hidden_ratio: int = Field(default=4, ge=1, description="hidden width of the feed-forward layers over the stage's")
     mixing: Mixing = "depthwise"
+    convolution_widths: tuple[int, ...] = Field(
+        default=(), description="channels of convolution stages around the transformer, at full and half resolution"
+    )
     in_channels: int = Field(default=3, ge=1, description="channels of the stem; one grey channel is always taken too")
     classes: int = Field(ge=2, description="K, background included")
     kept_channels: dict[str, int] = Field(
@@ -70,7 +73,7 @@ def network_config(name: str | None = None, *, classes: int, in_channels: int = 
         name: A key of `PRESETS`, or None when `measures` say it all.
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
-        **measures: image_size, widths, depth, hidden_ratio, mixing, model; None means not given.
+        **measures: image_size, widths, depth, hidden_ratio, mixing, convolution_widths, model; None means not given.
 
     Raises:
         ConfigError: The name or a measure is unknown, or the image size is missing.
@@ -104,6 +107,7 @@ def build_network(config: NetworkConfig) -> nn.Module:
             depth=config.depth,
             hidden_ratio=config.hidden_ratio,
             mixing=config.mixing,
+            convolution_widths=config.convolution_widths,
             in_channels=config.in_channels,
             classes=config.classes,
         )

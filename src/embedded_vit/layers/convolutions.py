@@ -1,0 +1,65 @@
+"""Convolutions at resolutions that are too fine for tokens: what keeps the outlines of small organs.
+
+Shape legend: B batch, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ConvolutionStage", "UpsamplingStage", "convolved"]
+
+
+def convolved(convolution: nn.Conv2d, image: Tensor) -> Tensor:
+    """Apply a convolution; a single grey channel stands for as many copies of itself as the convolution reads.
+
+    Copies go through the kernels' sum: the same function with fewer operations.
+    """
+    weight = convolution.weight  # (out, in, kernel, kernel)
+    if image.shape[1] == 1 < weight.shape[1]:
+        weight = weight.sum(dim=1, keepdim=True)
+    return functional.conv2d(image, weight, convolution.bias, convolution.stride, convolution.padding)
+
+
+class ConvolutionStage(nn.Module):
+    """Two 3 x 3 convolutions, each with batch norm and ReLU; export folds the norms into the kernels.
+
+    Args:
+        in_channels: Channels of the image or of the stage before.
+        channels: C of the output.
+        stride: Of the first convolution.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.convolution2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, in_channels or 1, stride * H, stride * W) -> (B, C, H, W)."""
+        image = functional.relu(self.norm1(convolved(self.convolution1, image)))
+        return functional.relu(self.norm2(self.convolution2(image)))
+
+
+class UpsamplingStage(nn.Module):
+    """Doubles height and width by a transposed convolution, then two convolutions over the result and the skip.
+
+    Args:
+        below: Channels of the coarser features.
+        channels: C of the skip and of the output.
+
+    Source: Ronneberger et al., "U-Net", 1505.04597.
+    """
+
+    def __init__(self, below: int, channels: int) -> None:
+        super().__init__()
+        self.upsampling = nn.ConvTranspose2d(below, channels, 2, stride=2)
+        self.convolutions = ConvolutionStage(2 * channels, channels)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """(B, below, H / 2, W / 2) and (B, C, H, W) -> (B, C, H, W)."""
+        return self.convolutions(torch.cat([self.upsampling(coarse), skip], dim=1))
