@@ -19,6 +19,9 @@ def made_network(config: NetworkConfig) -> nn.Module:
     """A network with random weights that decide: logits of about one, as after training."""
     torch.manual_seed(0)
     network = build_network(config).eval()
+    for name, statistic in network.named_buffers():  # of batch norms, which begin at exactly 0 and 1
+        if "running" in name:
+            nn.init.uniform_(statistic, 0.2, 0.8)
     for parameter in network.parameters():
         if parameter.ndim == 1:  # norms and biases begin at exactly 1 and 0, which would hide mistakes
             nn.init.normal_(parameter, mean=float(parameter.mean() > 0.5), std=0.1)

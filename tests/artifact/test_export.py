@@ -89,6 +89,17 @@ def test_everything_constant_is_folded(report_64: ExportReport) -> None:
     assert list(kernel.dims) == [32, 1, 7, 7]  # one grey channel through the sum of the kernels of three
 
 
+def test_convolutions_around_the_transformer_lose_their_batch_norms(tmp_path: Path) -> None:
+    network = network_config(image_size=32, widths=(16, 24), convolution_widths=(6, 10), classes=9)
+    report = export(made_run(tmp_path / "run", network), tmp_path / "model.onnx")
+    assert report.agreement.max_logit_difference < 1e-4
+    model = onnx.load(report.path)
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    stem = next(node for node in model.graph.node if node.op_type == "Conv")
+    kernel = next(tensor for tensor in model.graph.initializer if tensor.name == stem.input[1])
+    assert list(kernel.dims) == [6, 1, 3, 3]
+
+
 def test_an_existing_file_is_not_written_over(report_64: ExportReport, tmp_path: Path) -> None:
     before = report_64.path.read_bytes()
     with pytest.raises(OutputError, match="exists already"):

@@ -17,8 +17,10 @@ from embedded_vit.models.registry import build_network, network_config
         (64, 1, 3, {"widths": (32, 80)}),
         (32, 1, 3, {"widths": (64, 80), "mixing": "dense"}),  # fewer tokens than channels
         (48, 6, 3, {"widths": (16, 24, 32), "in_channels": 6}),
+        (64, 3, 1, {"widths": (32, 80), "convolution_widths": (12, 24)}),
+        (32, 1, 3, {"widths": (16, 24, 32), "convolution_widths": (6, 10)}),
     ],
-    ids=["whole", "a third of all channels", "dense", "three stages, six channels"],
+    ids=["whole", "a third of all channels", "dense", "three stages, six channels", "convolutions", "a third of them"],
 )
 def test_shapes_count_what_pytorch_counts(image_size, input_channels, part, measures):
     config = network_config(classes=5, image_size=image_size, **measures)

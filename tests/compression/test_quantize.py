@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from network_fixtures import made_network
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, quantize_static
 
@@ -101,6 +102,16 @@ def test_layers_are_the_networks_own_and_the_last_one_is_none_of_them(random_net
     assert set(prepared.layers) == with_weights - {"head"}
     assert prepared.last == "head"
     assert "decoder.0.blocks.0.channel_attention.qkv" not in prepared.nodes  # multiplies no token
+
+
+def test_convolutions_around_the_transformer_multiply_integers_but_for_the_transposed():
+    network = made_network(network_config(image_size=32, widths=(16, 24), convolution_widths=(6, 10), classes=4))
+    prepared = FloatGraph.of(onnx_graph(network, Preprocessing.for_modality("CT", image_size=32)), network)
+    stages = ("down.0", "down.1", "up.0.convolutions", "up.1.convolutions")
+    around = [layer for layer in prepared.layers if layer.startswith(("down", "up"))]
+    assert around == [f"{stage}.convolution{number}" for stage in stages for number in (1, 2)]
+    assert all(prepared.nodes[layer] for layer in around)
+    assert prepared.last == "head"
 
 
 def test_an_integer_graph_is_standard_and_cannot_saturate(random_network, random_graph, images):

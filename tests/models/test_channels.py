@@ -16,6 +16,10 @@ from embedded_vit.models.registry import build_network, network_config
 
 TWO_STAGES = {"widths": (16, 24), "depth": 1}
 THREE_STAGES = {"widths": (16, 24, 32), "depth": 1, "mixing": "dense"}
+CONVOLUTIONS = {"widths": (16, 24), "depth": 1, "convolution_widths": (6, 10)}
+EVERY_KIND = pytest.mark.parametrize(
+    "measures", [TWO_STAGES, THREE_STAGES, CONVOLUTIONS], ids=["two stages", "three stages, dense", "convolutions"]
+)
 NEVER = -1e4  # a logit whose softmax is zero
 
 
@@ -38,6 +42,9 @@ def random_network(**measures) -> EmbeddedViT:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
+        for name, statistic in network.named_buffers():
+            if "running" in name:
+                statistic += 0.1 * torch.rand_like(statistic)
     return network
 
 
@@ -47,7 +54,8 @@ def silenced(network: EmbeddedViT, group: ChannelGroup, kept: list[int]) -> Embe
     silent = torch.tensor([index for index in range(group.width) if index not in kept])
     for axis in group.axes:
         owner, _, attribute = axis.parameter.rpartition(".")
-        module, parameter = network.get_submodule(owner), network.get_parameter(axis.parameter)
+        module = network.get_submodule(owner)
+        parameter = getattr(module, attribute)
         length = parameter.shape[axis.dimension]
         if axis.role != "written":
             in_softmax = axis.role == "gate" or axis.parameter.endswith("norm_inputs.bias")
@@ -58,7 +66,7 @@ def silenced(network: EmbeddedViT, group: ChannelGroup, kept: list[int]) -> Embe
     return network
 
 
-@pytest.mark.parametrize("measures", [TWO_STAGES, THREE_STAGES], ids=["two stages", "three stages, dense"])
+@EVERY_KIND
 def test_channels_that_nothing_reads_leave_the_logits_as_they_are(measures):
     network, image = random_network(**measures), torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
@@ -74,8 +82,9 @@ def test_channels_that_nothing_reads_leave_the_logits_as_they_are(measures):
         assert (whole - after).abs().max() > 1e-3, f"{name}: the channels were dead before"
 
 
-def test_all_channels_in_another_order_are_the_same_network():
-    network, image = random_network(**TWO_STAGES), torch.randn(1, 3, 64, 64)
+@EVERY_KIND
+def test_all_channels_in_another_order_are_the_same_network(measures):
+    network, image = random_network(**measures), torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(image)
         for name, group in channel_groups(network).items():
@@ -83,7 +92,7 @@ def test_all_channels_in_another_order_are_the_same_network():
         torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("measures", [TWO_STAGES, THREE_STAGES, {"widths": (16, 24), "mixing": "dense"}])
+@EVERY_KIND
 @pytest.mark.parametrize("image_size", [32, 64])
 def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(measures, image_size):
     config = network_config(classes=5, image_size=image_size, **measures)
@@ -94,8 +103,9 @@ def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(meas
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in pruned.parameters())
 
 
-def test_modules_say_what_their_weights_are():
-    network = random_network(**TWO_STAGES)
+@EVERY_KIND
+def test_modules_say_what_their_weights_are(measures):
+    network = random_network(**measures)
     for name, group in channel_groups(network).items():
         keep_channels(network, name, range(group.width // 2))
     for module in network.modules():
@@ -103,6 +113,10 @@ def test_modules_say_what_their_weights_are():
             assert module.weight.shape == (module.out_features, module.in_features)
         elif isinstance(module, nn.LayerNorm):
             assert module.weight.shape == module.normalized_shape
+        elif isinstance(module, nn.BatchNorm2d):
+            assert module.weight.shape == module.running_var.shape == (module.num_features,)
+        elif isinstance(module, nn.ConvTranspose2d):
+            assert module.weight.shape[:2] == (module.in_channels, module.out_channels)
         elif isinstance(module, nn.Conv2d):
             assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
     assert network.encoder[0].blocks[0].channel_attention.heads == 4
@@ -112,14 +126,13 @@ def test_every_prunable_width_has_a_group():
     names = set(channel_groups(random_network(**TWO_STAGES)))
     block = {"attention.keys", "attention.values", "feed_forward1", "channel_attention", "feed_forward2"}
     blocks = ["encoder.0.blocks.0", "encoder.1.blocks.0", "decoder.0.blocks.0", "decoder.0.blocks.1"]
-    assert names == {f"{one}.{part}" for one in blocks for part in block} | {
-        "encoder.0",
-        "encoder.1",
-        "decoder.0",
-        "expand",
-        "decoder.0.expand",
-        "decoder.0.cross_attention.feed_forward",
-    }
+    streams = {"encoder.0", "encoder.1", "decoder.0", "expand", "decoder.0.cross_attention.feed_forward"}
+    tokens = {f"{one}.{part}" for one in blocks for part in block} | streams
+    assert names == tokens | {"decoder.0.expand"}
+    convolutions = {"down.0", "down.1", "up.0", "up.1"}
+    inside = {"down.0", "down.1", "up.0.convolutions", "up.1.convolutions"}
+    names = set(channel_groups(random_network(**CONVOLUTIONS)))
+    assert names == tokens | convolutions | {f"{name}.convolution1" for name in inside}
 
 
 def test_a_pruned_network_costs_less_and_has_no_published_counts():

@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.models.embedded_vit import EmbeddedViT
 from embedded_vit.models.registry import FAMILY, build_network, network_config
 
 SMALL = {"widths": (16, 24), "depth": 1}
+CONVOLUTIONS = {**SMALL, "convolution_widths": (6, 10)}
+BOTH_KINDS = pytest.mark.parametrize("measures", [SMALL, CONVOLUTIONS], ids=["tokens", "convolutions"])
 
 
 class OwnNetwork(nn.Module):
@@ -27,8 +30,9 @@ class OwnNetwork(nn.Module):
 @pytest.mark.parametrize("widths", [(16, 24), (16, 24, 32)])
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("mixing", ["depthwise", "dense"])
-def test_logits_have_the_size_of_the_image(widths, depth, mixing):
-    network = EmbeddedViT(widths, depth=depth, mixing=mixing, in_channels=3, classes=5)
+@pytest.mark.parametrize("around", [(), (6, 10)])
+def test_logits_have_the_size_of_the_image(widths, depth, mixing, around):
+    network = EmbeddedViT(widths, depth=depth, mixing=mixing, convolution_widths=around, in_channels=3, classes=5)
     assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 5, 48, 48)
 
 
@@ -48,8 +52,9 @@ def test_an_image_that_is_not_square_is_refused():
         EmbeddedViT(**SMALL)(torch.zeros(1, 1, 64, 32))
 
 
-def test_one_grey_channel_equals_three_copies_of_it():
-    network, image = EmbeddedViT(**SMALL).eval(), torch.rand(2, 1, 32, 32)
+@BOTH_KINDS
+def test_one_grey_channel_equals_three_copies_of_it(measures):
+    network, image = EmbeddedViT(**measures).eval(), torch.rand(2, 1, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(network(image), network(image.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
 
@@ -64,17 +69,19 @@ def test_four_channels_and_their_context_are_taken():
     assert network(torch.zeros(1, 12, 32, 32)).shape == (1, 4, 32, 32)
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_gradients_stay_finite_on_a_constant_image(value):
-    network = EmbeddedViT(**SMALL)
+def test_gradients_stay_finite_on_a_constant_image(value, measures):
+    network = EmbeddedViT(**measures)
     network(torch.full((2, 1, 32, 32), value)).square().sum().backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
+@BOTH_KINDS
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_agrees_with_full_precision(dtype):
+def test_half_precision_agrees_with_full_precision(dtype, measures):
     torch.manual_seed(0)
-    network, image = EmbeddedViT(**SMALL).eval(), torch.rand(1, 1, 32, 32) * 2 - 1
+    network, image = EmbeddedViT(**measures).eval(), torch.rand(1, 1, 32, 32) * 2 - 1
     with torch.inference_mode():
         full = network(image)
         with torch.autocast("cpu", dtype):
@@ -112,6 +119,26 @@ def test_our_family_grows_in_tokens_alone():
         assert {name: tensor.shape for name, tensor in state.items()} == {
             name: tensor.shape for name, tensor in states[0].items()
         }
+
+
+def test_a_network_without_its_batch_norms_computes_the_same():
+    torch.manual_seed(0)
+    network = EmbeddedViT(**CONVOLUTIONS)
+    network(torch.rand(8, 3, 32, 32) * 2 - 1)  # statistics that are not 0 and 1
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        expected = network.eval()(image)
+        folded = without_batch_norms(network.train())
+        torch.testing.assert_close(folded(image), expected, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert network.training  # it is a copy
+    assert isinstance(network.down[0].norm1, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("widths", [(12,), (12, 24, 48), (0, 8)])
+def test_convolutions_stand_at_two_resolutions_or_at_none(widths):
+    with pytest.raises(NetworkError, match="expected none or two positive numbers"):
+        EmbeddedViT(**SMALL, convolution_widths=widths)
 
 
 def test_a_misspelt_network_is_refused_with_the_nearest_name():

@@ -27,6 +27,9 @@ NETWORKS = {
     "more tokens than channels": NetworkConfig(name="small", image_size=32, widths=(8, 16), classes=9),
     "more channels than tokens": NetworkConfig(name="small", image_size=16, widths=(16, 64), classes=2),
     "three stages": NetworkConfig(name="small", image_size=32, widths=(8, 16, 32), depth=2, classes=3),
+    "convolutions around": NetworkConfig(
+        name="small", image_size=32, widths=(8, 16), convolution_widths=(4, 6), classes=9
+    ),
     "dense convolutions": NetworkConfig(name="small", image_size=32, widths=(8, 16), mixing="dense", classes=9),
 }
 
@@ -79,6 +82,9 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 
 REFUSED = {
     "operator Sin": helper.make_node("Sin", ["image"], ["negated"]),
+    "operator ConvTranspose with a kernel that is computed": helper.make_node(
+        "ConvTranspose", ["image", "image"], ["negated"]
+    ),
     "operator Softmax over axis 2": helper.make_node("Softmax", ["image"], ["negated"], axis=2),
     "operator Clip with an upper end": helper.make_node("Clip", ["image", "minus_one", "minus_one"], ["negated"]),
 }

@@ -54,6 +54,13 @@ def test_deeper_networks_keep_their_further_blocks_fresh(run: Path) -> None:
     assert 0.4 < inherit(heir.state_dict(), run) < 1
 
 
+def test_a_network_between_convolutions_takes_over_the_transformer_alone(run: Path) -> None:
+    heir = build_network(network(convolution_widths=(4, 8)))
+    head = heir.head.weight.clone()
+    assert 0.3 < inherit(heir.state_dict(), run) < 1
+    assert torch.equal(heir.head.weight, head)  # a convolution's, not a linear layer's
+
+
 def test_likeness_is_one_for_equal_shapes_and_falls_with_distance(run: Path) -> None:
     shapes = tensor_shapes(run)
     nearer, further = (
@@ -63,3 +70,4 @@ def test_likeness_is_one_for_equal_shapes_and_falls_with_distance(run: Path) -> 
     assert likeness(shapes, shapes) == 1.0
     assert 1 > likeness(nearer, shapes) > likeness(further, shapes) > 0
     assert likeness({"a": (2, 4)}, {"a": (4, 2), "b": (4,)}) == 4 / (8 + 12 - 4)
+    assert likeness({"a": (2, 4)}, {"a": (2, 4, 1, 1)}) == 0

@@ -15,8 +15,27 @@ from embedded_vit.search import search as module
 from embedded_vit.search.latency import MeasuredLatency
 from embedded_vit.search.record import SearchRecord
 from embedded_vit.search.search import search
-from embedded_vit.search.space import Budget, SearchSettings
+from embedded_vit.search.space import Budget, Candidate, SearchSettings
 from embedded_vit.training.checkpoint import load_checkpoint
+
+
+def candidate(image_size: int, *widths: int, depth: int = 1, convolution_widths: tuple[int, ...] = ()) -> Candidate:
+    return Candidate(
+        image_size=image_size,
+        widths=widths,
+        depth=depth,
+        hidden_ratio=4,
+        context_slices=1,
+        convolution_widths=convolution_widths,
+    )
+
+
+SCRIPT = (
+    candidate(32, 32, 80),
+    candidate(40, 48, 320, depth=2),  # over the budget
+    candidate(40, 24, 64),
+    candidate(32, 16, 32, convolution_widths=(8, 16)),
+)
 
 
 class ScriptedMeter:
@@ -52,13 +71,15 @@ def searched(synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder, events = tmp_path_factory.mktemp("search"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LatencyMeter", ScriptedMeter)
-        record = search(synapse_folder, folder, settings=settings(seed=3), trials=6, on_event=events.append)
+        patch.setattr(module, "suggest", lambda trial, _: SCRIPT[trial.number])
+        record = search(synapse_folder, folder, settings=settings(), trials=len(SCRIPT), on_event=events.append)
     return folder, record, events
 
 
 def test_only_what_is_within_the_budget_is_trained(searched) -> None:
     folder, record, _ = searched
-    assert {"trained", "over budget"} == set(states(record))
+    assert states(record) == ["trained", "over budget", "trained", "trained"]
+    assert tuple(trial.candidate for trial in record.trials) == SCRIPT
     for trial in record.trials:
         assert (trial.state == "trained") == (trial.latency_ms <= 3)
         assert (trial.validation_dice is not None) == (folder / "trials" / f"{trial.number:04d}").exists()
@@ -72,6 +93,7 @@ def test_each_trial_is_an_ordinary_run_that_validation_cases_chose(searched) -> 
         if trial.state == "trained":
             checkpoint = load_checkpoint(folder / "trials" / f"{trial.number:04d}")
             assert checkpoint.config.network.widths == trial.candidate.widths
+            assert checkpoint.config.network.convolution_widths == trial.candidate.convolution_widths
             assert checkpoint.record.split.validation == record.validation
             assert checkpoint.record.split.test == ("case0005", "case0006")
             cases = (folder / "trials" / f"{trial.number:04d}" / "validation" / "cases.csv").read_text()
@@ -92,13 +114,13 @@ def test_later_networks_inherit_from_earlier_ones(searched) -> None:
 
 def test_a_finished_search_is_read_and_a_longer_one_goes_on(searched, synapse_folder: Path, monkeypatch) -> None:
     folder, record, _ = searched
-    assert search(synapse_folder, folder, settings=settings(seed=3), trials=6) == record
+    assert search(synapse_folder, folder, settings=settings(), trials=4) == record
     monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained again"))
     monkeypatch.setattr(module, "suggest", lambda *_: record.trials[0].candidate)
-    longer = search(synapse_folder, folder, settings=settings(seed=3), trials=7)
-    assert longer.trials[:6] == record.trials
-    assert (longer.trials[6].same_as, longer.trials[6].validation_dice) == (0, record.trials[0].validation_dice)
-    assert not longer.trials[6].front
+    longer = search(synapse_folder, folder, settings=settings(), trials=5)
+    assert longer.trials[:4] == record.trials
+    assert (longer.trials[4].same_as, longer.trials[4].validation_dice) == (0, record.trials[0].validation_dice)
+    assert not longer.trials[4].front
 
 
 @pytest.mark.parametrize("budget", ["macs=1000", "parameters=1000"])

@@ -97,9 +97,13 @@ def test_a_loaded_checkpoint_computes_and_can_be_saved_again(run, tmp_path):
     assert copy.record == checkpoint.record
 
 
-@pytest.mark.parametrize("recipe", ["paper", "modern"])
-def test_killed_and_resumed_equals_uninterrupted(recipe, synapse_folder, tmp_path):
-    arguments = ["--recipe", recipe, "--epochs", "4"]
+@pytest.mark.parametrize(
+    "options",
+    [["--recipe", "paper"], ["--recipe", "modern"], ["--recipe", "modern", "--convolution-widths", "4", "8"]],
+    ids=["paper", "modern", "batch norms"],
+)
+def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_path):
+    arguments = [*options, "--epochs", "4"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with subprocess.Popen(
         command(synapse_folder, killed, *arguments), env=ONE_THREAD, stderr=subprocess.PIPE, text=True

@@ -27,6 +27,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import DataSetError, NetworkError
 from embedded_vit.io.atomic import atomic_path, refuse_existing
+from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.preprocessing import Preprocessing, network_inputs
 from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
@@ -149,7 +150,7 @@ def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batc
     with _quiet():
         try:
             program = torch.onnx.export(
-                network,
+                without_batch_norms(network),
                 (example,),
                 dynamo=True,
                 opset_version=OPERATOR_SET,

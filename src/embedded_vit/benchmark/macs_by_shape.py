@@ -16,24 +16,29 @@ Shapes = Mapping[str, Sequence[int]]
 
 ONCE_A_TOKEN = re.compile(r"(fc1|fc2|convolution|linear_below|linear_joined|expand\.expand)\.weight$")
 
+FIRST_LAYERS = ("down.0.convolution1.weight", "encoder.0.embedding.projection.weight")
+CONVOLUTIONS = re.compile(r"(down|up)\.\d+\..*(convolution[12]|upsampling)\.weight$")
+
 
 def macs_by_shape(shapes: Shapes, image_size: int, *, input_channels: int = 1) -> int:
     """Count the multiply-accumulates of one image.
 
     Args:
-        shapes: Name -> shape of every parameter of one of this package's networks.
+        shapes: Name -> shape of every parameter of one of this package's networks, more if need be.
         image_size: S.
         input_channels: Channels of the image; 1 is a grey image, which stands for copies of itself.
     """
     stages = 1 + max(int(match[1]) for name in shapes if (match := re.match(r"encoder\.(\d+)\.", name)))
     total = image_size**2 * math.prod(shapes["head.weight"])
+    first = next(name for name in FIRST_LAYERS if name in shapes)
+    shapes = {**shapes, first: (shapes[first][0], input_channels, *shapes[first][2:])}
     for name, shape in shapes.items():
         tokens = (image_size // 2 ** (_level(name, stages) + 2)) ** 2
         layer = name.rpartition(".")[0].rpartition(".")[0]
         if ONCE_A_TOKEN.search(name):
             total += tokens * math.prod(shape)
-        elif name == "encoder.0.embedding.projection.weight":
-            total += tokens * shape[0] * input_channels * shape[2] * shape[3]
+        elif CONVOLUTIONS.match(name):
+            total += _pixels(name, image_size) * math.prod(shape)
         elif name.endswith("embedding.projection.weight"):
             total += tokens * math.prod(shape)
         elif name.endswith(".keys.weight"):
@@ -43,6 +48,12 @@ def macs_by_shape(shapes: Shapes, image_size: int, *, input_channels: int = 1) -
         elif name.endswith("cross_attention.reprojection.weight"):
             total += _cross_attention(shape[1], tokens)
     return total
+
+
+def _pixels(name: str, image_size: int) -> int:
+    """How many pixels a kernel meets, at full resolution (down.0, up.1) or at half (down.1, up.0)."""
+    size = image_size if name.startswith(("down.0", "up.1")) else image_size // 2
+    return (size // 2) ** 2 if "upsampling" in name else size**2  # one of the coarser pixels makes four
 
 
 def _level(name: str, stages: int) -> int:

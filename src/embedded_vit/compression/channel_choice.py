@@ -84,7 +84,7 @@ class _Shrinking:
         with torch.device("meta"):
             network = build_network(config)
         self.groups = {name: group for name, group in channel_groups(network).items() if name in importance}
-        self.shapes: Shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        self.shapes: Shapes = {name: values.shape for name, values in network.state_dict().items()}
         self.widths = {name: group.width for name, group in self.groups.items()}
         self.importance = importance
         self.weakest_first = {name: np.argsort(values, kind="stable") for name, values in importance.items()}

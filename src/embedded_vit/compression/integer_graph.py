@@ -1,9 +1,9 @@
 """A float graph becomes one that multiplies integers: which of its layers, and how.
 
 Quantised are convolutions and products with a constant matrix; everything else is computed in float: LayerNorm,
-softmax, GELU, Gram matrices, temperatures and the last layer. ONNX Runtime's default of quantising every operator
-gives softmax the fixed range [0, 1], in which the weights of a softmax over a thousand tokens round to zero. The
-matrices of channel attentions, which multiply no token, are only stored in 8 bits.
+softmax, GELU, Gram matrices, temperatures, transposed convolutions and the last layer. ONNX Runtime's default of
+quantising every operator gives softmax the fixed range [0, 1], in which the weights of a softmax over a thousand tokens
+round to zero. The matrices of channel attentions, which multiply no token, are only stored in 8 bits.
 
 Activations have 8 bits, unsigned, one scale a tensor; weights 7 bits, signed, one scale a channel. With 8 bits the sum
 of two products of an unsigned and a signed byte can exceed 16 bits, and processors without VNNI saturate it silently:
@@ -28,6 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from embedded_vit.compression.stored_weights import float_weights, store_as_int8, without_annotations
+from embedded_vit.layers.convolutions import without_batch_norms
 
 __all__ = ["FloatGraph"]
 
@@ -69,12 +70,14 @@ class FloatGraph:
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
             content = prepared.read_bytes()
         model = onnx.load_from_string(content)
-        layer_of = _layers_of_constants(model, network)
+        layer_of = _layers_of_constants(model, without_batch_norms(network))
         dimensions = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
         nodes: dict[str, list[str]] = {}
         constants: dict[str, list[str]] = {}
         last = ""
         for node in model.graph.node:
+            if node.op_type == "ConvTranspose":  # no engine multiplies integers there
+                continue
             weights = [name for name in node.input if name in layer_of]
             for name in weights:
                 known = constants.setdefault(layer_of[name], [])

@@ -5,11 +5,14 @@ Shape legend: B batch, C channels, H x W pixels.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import fuse_conv_bn_eval
 
-__all__ = ["ConvolutionStage", "UpsamplingStage", "convolved"]
+__all__ = ["ConvolutionStage", "UpsamplingStage", "convolved", "without_batch_norms"]
 
 
 def convolved(convolution: nn.Conv2d, image: Tensor) -> Tensor:
@@ -24,7 +27,7 @@ def convolved(convolution: nn.Conv2d, image: Tensor) -> Tensor:
 
 
 class ConvolutionStage(nn.Module):
-    """Two 3 x 3 convolutions, each with batch norm and ReLU; export folds the norms into the kernels.
+    """Two 3 x 3 convolutions, each with batch norm and ReLU.
 
     Args:
         in_channels: Channels of the image or of the stage before.
@@ -63,3 +66,21 @@ class UpsamplingStage(nn.Module):
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """(B, below, H / 2, W / 2) and (B, C, H, W) -> (B, C, H, W)."""
         return self.convolutions(torch.cat([self.upsampling(coarse), skip], dim=1))
+
+
+def without_batch_norms(network: nn.Module) -> nn.Module:
+    """A network for inference: the batch norms of its convolution stages folded into the kernels, by which they scale.
+
+    Args:
+        network: Not changed.
+
+    Returns:
+        A copy in evaluation mode that computes the same function; its convolutions have a bias.
+    """
+    network = copy.deepcopy(network).eval()
+    for stage in list(network.modules()):
+        if isinstance(stage, ConvolutionStage):
+            for convolution, norm in (("convolution1", "norm1"), ("convolution2", "norm2")):
+                setattr(stage, convolution, fuse_conv_bn_eval(getattr(stage, convolution), getattr(stage, norm)))
+                setattr(stage, norm, nn.Identity())
+    return network

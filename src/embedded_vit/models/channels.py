@@ -10,6 +10,8 @@ whose channels they are:
     encoder.0.blocks.0.attention.values            its values
     encoder.0.blocks.0.channel_attention           whole heads: its softmax runs over the channels of a head
     expand, decoder.0.expand                       the channels after a patch expanding
+    down.0, up.0                                   what a convolution stage hands on, and what it is joined to
+    down.0.convolution1                            the channels between its two convolutions
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from embedded_vit.config import nearest_name
 from embedded_vit.errors import NetworkError
 from embedded_vit.layers.channel_attention import ChannelAttention
+from embedded_vit.layers.convolutions import ConvolutionStage
 from embedded_vit.layers.dual_block import DualBlock
 from embedded_vit.layers.efficient_attention import EfficientAttention
 from embedded_vit.layers.feed_forward import MixFeedForward
@@ -40,7 +43,7 @@ class ChannelAxis:
     """Where a group's channels lie in one parameter: a dimension, read as (repeat, width, each).
 
     Attributes:
-        parameter: Its name in the network.
+        parameter: Its name in the network; the statistics of a batch norm count as parameters.
         dimension: Of the parameter.
         repeat: How many times over the channels stand in it: 2 in the joined features of a cross attention.
         each: Entries a channel: those of a whole head.
@@ -100,7 +103,11 @@ def channel_groups(network: nn.Module) -> dict[str, ChannelGroup]:
             groups.append(_group(network, f"{name}.values", _writes(f"{name}.values") + _reads(f"{name}.reprojection")))
         elif isinstance(module, ChannelAttention):
             groups.append(_group(network, name, _head_axes(name, module)))
-    groups.extend(_group(network, name, axes) for name, axes in _expanding_axes(network).items())
+        elif isinstance(module, ConvolutionStage):
+            hidden = [*_normed(name, 1), *_reads(f"{name}.convolution2")]
+            groups.append(_group(network, f"{name}.convolution1", hidden))
+    for axes_by_name in (_expanding_axes(network), _convolution_axes(network)):
+        groups.extend(_group(network, name, axes) for name, axes in axes_by_name.items())
     return {group.name: group for group in groups}
 
 
@@ -128,10 +135,11 @@ def keep_channels(network: nn.Module, group_name: str, indices: Sequence[int]) -
     for axis in group.axes:
         owner, _, attribute = axis.parameter.rpartition(".")
         module = network.get_submodule(owner)
-        parameter = getattr(module, attribute)
-        places = axis.places(parameter.shape[axis.dimension], chosen).to(parameter.device)
-        kept = parameter.detach().index_select(axis.dimension, places)
-        setattr(module, attribute, nn.Parameter(kept, parameter.requires_grad))
+        values = getattr(module, attribute)
+        places = axis.places(values.shape[axis.dimension], chosen).to(values.device)
+        kept = values.detach().index_select(axis.dimension, places)
+        trained = isinstance(values, nn.Parameter)
+        setattr(module, attribute, nn.Parameter(kept, values.requires_grad) if trained else kept)
         _mend(module)
 
 
@@ -141,6 +149,10 @@ def _mend(module: nn.Module) -> None:
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.BatchNorm2d):
+        module.num_features = len(module.weight)
+    elif isinstance(module, nn.ConvTranspose2d):
+        module.in_channels, module.out_channels = module.weight.shape[:2]
     elif isinstance(module, nn.Conv2d):
         module.out_channels, inputs = module.weight.shape[:2]
         if module.groups > 1:  # depthwise
@@ -196,8 +208,10 @@ def _expanding_axes(network: EmbeddedViT) -> dict[str, list[ChannelAxis]]:
     """What each patch expanding hands on: to the decoder stage above it, or to the head."""
     names = ["expand", *(f"decoder.{index}.expand" for index in range(len(network.decoder)))]
     readers = [*(f"decoder.{index}.linear_below" for index in range(len(network.decoder))), "head"]
+    if network.up:  # the finest stage expands nothing
+        names.pop()
     axes = {}
-    for name, reader in zip(names, readers, strict=True):
+    for name, reader in zip(names, readers, strict=False):
         expanding = network.get_submodule(name)
         assert isinstance(expanding, PatchExpanding)
         repeat = expanding.scale**2  # rows read as (row, column, channel)
@@ -207,6 +221,36 @@ def _expanding_axes(network: EmbeddedViT) -> dict[str, list[ChannelAxis]]:
             *_reads(reader),
         ]
     return axes
+
+
+def _convolution_axes(network: EmbeddedViT) -> dict[str, list[ChannelAxis]]:
+    """What each convolution stage hands on: on the way down also to the stage of its resolution on the way up."""
+    axes, stages = {}, len(network.down)
+    for index in range(stages):
+        coarser = f"down.{index + 1}.convolution1" if index + 1 < stages else "encoder.0.embedding.projection"
+        joining = f"up.{stages - 1 - index}"
+        axes[f"down.{index}"] = [
+            *_normed(f"down.{index}", 2),
+            *_reads(coarser),
+            ChannelAxis(f"{joining}.upsampling.weight", 1),
+            ChannelAxis(f"{joining}.upsampling.bias", 0),
+            *_reads(f"{joining}.convolutions.convolution1", repeat=2),
+        ]
+        finer = _upsampled(f"up.{index + 1}") if index + 1 < stages else _reads("head")
+        axes[f"up.{index}"] = [*_normed(f"up.{index}.convolutions", 2), *finer]
+    return axes
+
+
+def _normed(name: str, number: int) -> list[ChannelAxis]:
+    """The rows of a convolution stage's first or second convolution, and its batch norm."""
+    norm = f"{name}.norm{number}"
+    statistics = [ChannelAxis(f"{norm}.{kept}", 0) for kept in ("running_mean", "running_var")]
+    return [*_writes(f"{name}.convolution{number}", bias=False), *_writes(norm), *statistics]
+
+
+def _upsampled(name: str) -> list[ChannelAxis]:
+    """The rows of a transposed convolution, whose weights are (in, out, 2, 2), that read the channels."""
+    return [ChannelAxis(f"{name}.upsampling.weight", 0, role="read")]
 
 
 def _stream_axes(network: EmbeddedViT) -> dict[str, list[ChannelAxis]]:
@@ -228,7 +272,7 @@ def _stream_axes(network: EmbeddedViT) -> dict[str, list[ChannelAxis]]:
         assert isinstance(decoder, DecoderStage)
         name = f"decoder.{index}"
         axes[name] = [*_writes(f"{name}.linear_joined"), *_blocks_axes(name, decoder.blocks)]
-        axes[name] += _reads(f"{name}.expand.expand")
+        axes[name] += _upsampled("up.0") if decoder.expand is None else _reads(f"{name}.expand.expand")
     return axes
 
 

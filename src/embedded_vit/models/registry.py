@@ -29,11 +29,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "embedded-vit-64-dense": {"image_size": 64, "widths": (32, 80), "depth": 1, "mixing": "dense"},
     "dae-former-224": {"image_size": 224, "widths": (128, 320, 512), "depth": 2},
 }
-# Ours: with few patients, more tokens gain more than more channels do (docs/log.md).
+# Ours: with few patients more pixels gain more than more channels do, and convolutions around the transformer more than
+# either (docs/log.md).
+OURS: dict[str, Any] = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 FAMILY: dict[str, dict[str, Any]] = {
-    "embedded-vit-s": {"image_size": 64, "widths": (32, 80), "depth": 1},
-    "embedded-vit-m": {"image_size": 128, "widths": (32, 80), "depth": 1},
-    "embedded-vit-l": {"image_size": 192, "widths": (32, 80), "depth": 1},
+    "embedded-vit-s": {"image_size": 64, **OURS},
+    "embedded-vit-m": {"image_size": 128, **OURS},
+    "embedded-vit-l": {"image_size": 192, **OURS},
 }
 PRESETS = NETWORKS | FAMILY
 

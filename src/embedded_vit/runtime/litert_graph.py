@@ -220,8 +220,13 @@ class _Translation:
         vectors = [self.constants[name] for name in users[0].inputs if name in self.constants]
         return vectors[0] if vectors and vectors[0].ndim == 1 else None
 
+    def _kernel(self, node: Node) -> NDArray[Any]:
+        if node.inputs[1] not in self.constants:
+            raise ValueError(f"operator {node.operator} with a kernel that is computed")
+        return self.constants[node.inputs[1]]
+
     def _conv(self, node: Node) -> Held:
-        value, weights = self.held[node.inputs[0]], self.constants[node.inputs[1]]
+        value, weights = self.held[node.inputs[0]], self._kernel(node)
         out_channels, _, height, width = weights.shape
         bias = self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(out_channels, np.float32)
         (top, left, bottom, right), (stride, across) = node.attributes["pads"], node.attributes["strides"]
@@ -249,6 +254,24 @@ class _Translation:
         options.dilationHFactor = options.dilationWFactor = 1
         inputs = [index, self._constant(kernel), self._constant(bias)]
         index = self._emit(operator, inputs, shape, options)
+        return Held(index, (batch, out_channels, *shape[1:3]), channels_last=True)
+
+    def _conv_transpose(self, node: Node) -> Held:
+        value, weights = self.held[node.inputs[0]], self._kernel(node)
+        _, out_channels, height, width = weights.shape
+        bias = self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(out_channels, np.float32)
+        strides, attributes = node.attributes["strides"], node.attributes
+        others = [*attributes.get("pads", ()), *attributes.get("output_padding", ())]
+        if strides != (height, width) or any(others) or attributes["dilations"] != (1, 1) or attributes["group"] != 1:
+            raise ValueError("operator ConvTranspose whose kernels overlap, or of another kind")
+        index = self._channels_last(value)
+        batch, rows, columns, _ = self._shape(index)
+        shape = (batch, height * rows, width * columns, out_channels)
+        options = schema.TransposeConvOptionsT()
+        options.padding, options.strideH, options.strideW = schema.Padding.VALID, height, width
+        kernel = self._constant(weights.transpose(1, 2, 3, 0))
+        inputs = [self._constant(np.array(shape)), kernel, index, self._constant(bias)]
+        index = self._emit(Operator.TRANSPOSE_CONV, inputs, shape, options)
         return Held(index, (batch, out_channels, *shape[1:3]), channels_last=True)
 
     def _transpose(self, node: Node) -> Held:
@@ -329,6 +352,9 @@ class _Translation:
     def _sqrt(self, node: Node) -> Held:
         return self._pointwise(Operator.SQRT, node)
 
+    def _relu(self, node: Node) -> Held:
+        return self._pointwise(Operator.RELU, node)
+
     def _gelu(self, node: Node) -> Held:
         options = schema.GeluOptionsT()
         options.approximate = node.attributes.get("approximate") == "tanh"
@@ -363,12 +389,18 @@ class _Translation:
             self.held[name] = Held(first + place, tuple(shape))
 
     def _concat(self, node: Node) -> Held:
-        indices = [self._operand(name) for name in node.inputs]
-        axis = node.attributes["axis"] % len(self._shape(indices[0]))
-        shape = self._shape(indices[0]).copy()
-        shape[axis] = sum(self._shape(index)[axis] for index in indices)
+        shape = list(self._onnx_shape(node.inputs[0]))
+        axis = node.attributes["axis"] % len(shape)
+        shape[axis] = sum(self._onnx_shape(name)[axis] for name in node.inputs)
+        values = [self.held.get(name) for name in node.inputs]
         options = schema.ConcatenationOptionsT()
+        if axis == 1 and all(value is not None and value.channels_last for value in values):
+            options.axis = len(shape) - 1
+            indices = [value.index for value in values if value is not None]
+            last = (shape[0], *shape[2:], shape[1])
+            return Held(self._emit(Operator.CONCATENATION, indices, last, options), tuple(shape), channels_last=True)
         options.axis = axis
+        indices = [self._operand(name) for name in node.inputs]
         return Held(self._emit(Operator.CONCATENATION, indices, shape, options), tuple(shape))
 
 
@@ -377,6 +409,7 @@ TRANSLATIONS: dict[str, Callable[[_Translation, Node], Held]] = {
     "Clip": _Translation._clip,
     "Concat": _Translation._concat,
     "Conv": _Translation._conv,
+    "ConvTranspose": _Translation._conv_transpose,
     "Div": _Translation._elementwise,
     "Expand": _Translation._expand,
     "Gelu": _Translation._gelu,
@@ -385,6 +418,7 @@ TRANSLATIONS: dict[str, Callable[[_Translation, Node], Held]] = {
     "Mul": _Translation._elementwise,
     "ReduceL2": _Translation._reduce_l2,
     "ReduceSum": _Translation._reduce_sum,
+    "Relu": _Translation._relu,
     "Reshape": _Translation._reshape,
     "Softmax": _Translation._softmax,
     "Sqrt": _Translation._sqrt,

@@ -1,6 +1,6 @@
 """Weights that a candidate takes over from the network most like it that has been trained.
 
-Tensors of the same name have the same place in both networks. From each one the part that both shapes have in common
+Tensors of the same name and rank have the same place in both networks. From each one the part that both shapes have in common
 is copied, the first channels of every axis; the rest keeps its fresh initial values.
 """
 
@@ -29,7 +29,8 @@ def tensor_shapes(run: Path) -> dict[str, tuple[int, ...]]:
 
 def likeness(one: Shapes, other: Shapes) -> float:
     """The numbers that two networks have in common, as a part of those that either has: 1 for networks of one shape."""
-    common = sum(math.prod(_common(shape, other[name])) for name, shape in one.items() if name in other)
+    alike = [name for name, shape in one.items() if name in other and len(other[name]) == len(shape)]
+    common = sum(math.prod(_common(one[name], other[name])) for name in alike)
     both = sum(math.prod(shape) for shapes in (one, other) for shape in shapes.values())
     return common / (both - common)
 
@@ -46,7 +47,7 @@ def inherit(weights: Mapping[str, Tensor], run: Path) -> float:
     """
     copied = 0
     for name, tensor in load_file(run / MODEL).items():
-        if name in weights:
+        if name in weights and tensor.ndim == weights[name].ndim:
             place = tuple(map(slice, _common(tensor.shape, weights[name].shape)))
             weights[name][place] = tensor[place]
             copied += tensor[place].numel()

@@ -94,6 +94,7 @@ def train_command(candidate: Candidate, settings: SearchSettings, data_folder: P
         "widths": candidate.widths,
         "depth": candidate.depth,
         "hidden-ratio": candidate.hidden_ratio,
+        "convolution-widths": candidate.convolution_widths or None,
         "context-slices": candidate.context_slices,
         "precision": settings.precision,
         "validation-cases": settings.validation_cases,
@@ -136,8 +137,8 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
 
 def _front_table(record: SearchRecord) -> str:
     """The Pareto front by rising latency; a star marks the best."""
-    header = ("trial", "Dice", "epochs", "ms", "M MACs", "M weights", "pixels", "slices", "widths", "depth", "ratio")
-    rows = [header]
+    costs = ("trial", "Dice", "epochs", "ms", "M MACs", "M weights")
+    rows = [(*costs, "pixels", "slices", "widths", "depth", "ratio", "convolutions")]
     for trial in record.front:
         candidate = trial.candidate
         rows.append(
@@ -153,6 +154,7 @@ def _front_table(record: SearchRecord) -> str:
                 " ".join(map(str, candidate.widths)),
                 str(candidate.depth),
                 str(candidate.hidden_ratio),
+                " ".join(map(str, candidate.convolution_widths)) or "none",
             )
         )
     lengths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -178,8 +180,9 @@ def _csv(trials: Sequence[TrialRecord]) -> str:
     writer = csv.DictWriter(text, [*names, *Candidate.model_fields], lineterminator="\n")
     writer.writeheader()
     for trial in trials:
-        widths = " ".join(map(str, trial.candidate.widths))
-        writer.writerow(trial.model_dump(exclude={"candidate"}) | trial.candidate.model_dump() | {"widths": widths})
+        candidate = trial.candidate.model_dump()
+        lists = {name: " ".join(map(str, candidate[name])) for name in ("widths", "convolution_widths")}
+        writer.writerow(trial.model_dump(exclude={"candidate"}) | candidate | lists)
     return text.getvalue()
 
 

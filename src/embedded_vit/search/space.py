@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import optuna
 from pydantic import Field, field_validator
@@ -17,11 +17,13 @@ from embedded_vit.training.settings import Precision, TrainingConfig
 
 __all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchSettings", "first_candidate", "suggest"]
 
+Choice = TypeVar("Choice")
 BudgetName = Literal["latency_ms", "macs", "parameters"]
 
 IMAGE_SIZES = (64, 96, 128, 160, 192, 224)
 FINE_WIDTHS = (16, 24, 32, 40, 48, 64, 80, 96, 128)  # up to those of the paper's largest network
 COARSE_WIDTHS = (32, 48, 64, 80, 96, 128, 160, 192, 256, 320)
+CONVOLUTION_WIDTHS = ((), (8, 16), (12, 24), (16, 32))
 DEPTHS, HIDDEN_RATIOS, CONTEXT_SLICES = (1, 2), (2, 3, 4), (1, 3)
 
 
@@ -91,6 +93,7 @@ class Candidate(Config):
     depth: int
     hidden_ratio: int
     context_slices: int
+    convolution_widths: tuple[int, ...] = ()
 
     def measures(self) -> dict[str, Any]:
         """As `embedded_vit.models.registry.network_config` takes them."""
@@ -99,13 +102,15 @@ class Candidate(Config):
     def __str__(self) -> str:
         slices = f"{self.context_slices} slice{'s' if self.context_slices > 1 else ''}"
         widths = ", ".join(map(str, self.widths))
-        return f"{self.image_size} pixels, {slices}, widths {widths}, depth {self.depth}, ratio {self.hidden_ratio}"
+        around = f", convolutions {', '.join(map(str, self.convolution_widths))}" if self.convolution_widths else ""
+        transformer = f"widths {widths}, depth {self.depth}, ratio {self.hidden_ratio}"
+        return f"{self.image_size} pixels, {slices}, {transformer}{around}"
 
 
 def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
     """The candidate that the sampler chooses for a trial."""
 
-    def one_of(name: str, choices: Sequence[int]) -> int:
+    def one_of(name: str, choices: Sequence[Choice]) -> Choice:
         return choices[
             trial.suggest_int(f"{name}_place", 0, len(choices) - 1)
         ]  # by place, as the choices have an order
@@ -116,6 +121,7 @@ def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
         depth=one_of("depth", DEPTHS),
         hidden_ratio=one_of("hidden_ratio", HIDDEN_RATIOS),
         context_slices=one_of("context_slices", settings.context_slices),
+        convolution_widths=one_of("convolution_widths", CONVOLUTION_WIDTHS),
     )
 
 
@@ -128,4 +134,5 @@ def first_candidate() -> dict[str, int]:
         "depth_place": DEPTHS.index(1),
         "hidden_ratio_place": HIDDEN_RATIOS.index(4),
         "context_slices_place": 0,
+        "convolution_widths_place": 0,
     }
