@@ -33,7 +33,7 @@ def candidate(image_size: int, *widths: int, depth: int = 1, convolution_widths:
 SCRIPT = (
     candidate(32, 32, 80),
     candidate(40, 48, 320, depth=2),  # over the budget
-    candidate(40, 24, 64),
+    candidate(40, 24, 96),
     candidate(32, 16, 32, convolution_widths=(8, 16)),
 )
 
