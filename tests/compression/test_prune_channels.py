@@ -39,7 +39,9 @@ def run(synapse_folder, tmp_path_factory) -> Path:
     """A run with its first weights: what counts here is that it can be pruned and trained."""
     torch.manual_seed(0)
     data_set = open_data_set(synapse_folder)
-    network = network_config(classes=data_set.labels.classes, image_size=32, widths=(16, 24))
+    network = network_config(
+        classes=data_set.labels.classes, image_size=32, widths=(16, 24), convolution_widths=(8, 16)
+    )
     config = RunConfig(
         network=network,
         preprocessing=Preprocessing.for_modality("CT", image_size=32),
@@ -165,9 +167,9 @@ def test_a_target_below_the_smallest_network_is_refused(whole, workshop):
         choose_channels(whole.config.network, importance, 1000, input_channels=1)
 
 
-@pytest.mark.parametrize("name", ["encoder.1", "decoder.0", "encoder.1.blocks.0.feed_forward1"])
+@pytest.mark.parametrize("name", ["encoder.1", "decoder.0", "encoder.1.blocks.0.feed_forward1", "down.1", "up.0"])
 def test_what_matters_least_goes_first(name):
-    config = network_config(classes=3, image_size=32, widths=(16, 24))
+    config = network_config(classes=3, image_size=32, widths=(16, 24), convolution_widths=(8, 24))
     groups = channel_groups(build_network(config))
     importance = {key: np.full(group.width, 1.0) for key, group in groups.items()}
     alive = np.arange(groups[name].width // 8 * 8 - 8) + 2  # all but the last bundle
@@ -178,9 +180,10 @@ def test_what_matters_least_goes_first(name):
     assert kept == {name: alive.tolist()}
 
 
-def test_importance_is_what_the_loss_changes_by_with_a_little_less_of_a_channel():
+@pytest.mark.parametrize("around", [(), (8, 10)], ids=["tokens", "convolutions"])
+def test_importance_is_what_the_loss_changes_by_with_a_little_less_of_a_channel(around):
     torch.manual_seed(0)
-    network = build_network(network_config(classes=3, image_size=32, widths=(16, 24)))
+    network = build_network(network_config(classes=3, image_size=32, widths=(16, 24), convolution_widths=around))
     images, labels = torch.randn(2, 3, 32, 32), torch.randint(3, (2, 32, 32))
     importance = channel_importance(network, [(images, labels)])
     step = 0.02
@@ -189,12 +192,14 @@ def test_importance_is_what_the_loss_changes_by_with_a_little_less_of_a_channel(
         for sign in (1, -1):
             changed = copy.deepcopy(network)
             for axis in group.axes:
+                if axis.role == "written":
+                    continue
                 values = changed.get_parameter(axis.parameter).data
                 places = axis.places(values.shape[axis.dimension], torch.tensor([1]))
                 part = values.index_select(axis.dimension, places)
                 if axis.role == "read":
                     values.index_copy_(axis.dimension, places, part * (1 + sign * step))
-                elif axis.role == "gate":  # exp(query) times 1 + step
+                else:  # a gate: exp(query) times 1 + step
                     values.index_copy_(axis.dimension, places, part + np.log1p(sign * step))
             with torch.inference_mode():
                 changes.append(segmentation_loss(changed(images), labels).item())

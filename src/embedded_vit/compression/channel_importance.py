@@ -51,9 +51,8 @@ def _loss_change(group: ChannelGroup, parameters: Mapping[str, Tensor], gradient
     """(width,) how the loss grows with a factor before each channel."""
     change = torch.zeros(group.width, device=next(iter(gradients.values())).device)
     for axis in group.axes:
-        gradient = gradients[axis.parameter]
         if axis.role == "read":
-            change += axis.by_channel(parameters[axis.parameter].detach() * gradient).sum(dim=1)
+            change += axis.by_channel(parameters[axis.parameter].detach() * gradients[axis.parameter]).sum(dim=1)
         elif axis.role == "gate":
-            change += axis.by_channel(gradient).sum(dim=1)
+            change += axis.by_channel(gradients[axis.parameter]).sum(dim=1)
     return change
