@@ -26,7 +26,7 @@ from embedded_vit.training.train import train
 TINY = builtin_models.Training(
     builtin_models.BTCV,
     {"recipe": "modern", "epochs": 2, "seed": 3, "cutmix": 0.0, "batch_size": 8},
-    measures={"image_size": 16, "widths": (8, 16), "depth": 1},
+    measures={"image_size": 16, "widths": (8, 16), "depth": 1, "convolution_widths": (4, 8)},
 )
 
 

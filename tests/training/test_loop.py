@@ -153,12 +153,12 @@ def test_killed_in_its_first_epoch_a_run_can_begin_again(synapse_folder, tmp_pat
     assert load_checkpoint(folder).record.selected_epoch == 1
 
 
-def test_two_processes_equal_one_at_the_same_global_batch(synapse_folder, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--convolution-widths", "4", "8"]], ids=["tokens", "batch norms"])
+def test_two_processes_equal_one_at_the_same_global_batch(options, synapse_folder, tmp_path):
+    arguments = ["--epochs", "2", "--recipe", "paper", *options]
     for count in (1, 2):
-        subprocess.run(
-            command(synapse_folder, tmp_path / str(count), "--epochs", "2", "--recipe", "paper", processes=count),
-            env=ONE_THREAD, check=True, capture_output=True,
-        )  # fmt: skip
+        words = command(synapse_folder, tmp_path / str(count), *arguments, processes=count)
+        subprocess.run(words, env=ONE_THREAD, check=True, capture_output=True)
     one, two = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 2))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2e-5)

@@ -1,7 +1,7 @@
 """Weights that a candidate takes over from the network most like it that has been trained.
 
-Tensors of the same name and rank have the same place in both networks. From each one the part that both shapes have in common
-is copied, the first channels of every axis; the rest keeps its fresh initial values.
+Tensors of the same name and rank have the same place in both networks. From each one the part that both shapes have in
+common is copied, the first channels of every axis; the rest keeps its fresh initial values.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from embedded_vit.errors import TrainingError
 from embedded_vit.training.augmentation import Distortion, augment, draw
+from embedded_vit.training.batch_norm import share_batch_norms
 from embedded_vit.training.checkpoint import (
     EpochMetrics,
     TrainingRecord,
@@ -75,6 +76,8 @@ class Trainer:
         self.processes, self.hooks = processes or Processes(), hooks
         self.network = network.to(self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
+        if self.processes.count > 1:
+            share_batch_norms(self.network)
         self.optimizer = make_optimizer(self.network, self.training)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
         self.train_indices = slices.indices_of(record.split.train)
