@@ -43,7 +43,7 @@ from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 from embedded_vit.training.train import plan
 
-OURS = ("embedded-vit-64", "32-80@128", "embedded-vit-128")
+OURS = ("embedded-vit-64", "embedded-vit-128", "embedded-vit-s", "embedded-vit-m")
 OTHERS = ("unet@64", "unet@128", "segformer-b0@64", "segformer-b0@128", "dae-former-224@64", "dae-former-224@128")
 CLASSES = {"unet": "benchmarks.peer_networks:UNet", "segformer-b0": "benchmarks.peer_networks:SegFormerB0"}
 THEIRS = {

@@ -99,7 +99,7 @@ def test_a_loaded_checkpoint_computes_and_can_be_saved_again(run, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [["--recipe", "paper"], ["--recipe", "modern"], ["--recipe", "modern", "--convolution-widths", "4", "8"]],
+    [["--recipe", "paper"], ["--recipe", "modern"], ["--convolution-widths", "4", "8", "--cutmix", "0.25"]],
     ids=["paper", "modern", "batch norms"],
 )
 def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_path):

@@ -39,6 +39,8 @@ def command(
     size = config.image_size
     print(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {size} x {size}")
     print(f"  widths {config.widths}, depth {config.depth}, hidden ratio {config.hidden_ratio}, {config.mixing} mixing")
+    if config.convolution_widths:
+        print(f"  between convolutions of {config.convolution_widths} channels at full and half resolution")
     print(f"  parameters            {costs.parameters:>16,}")
     if costs.published_parameters is not None:
         dead = costs.published_parameters - costs.parameters

@@ -21,7 +21,8 @@ class NetworkOptions:
     ] = None
     image_size: Annotated[int | None, Parameter(help="Side of the network's square input, pixels.")] = None
     widths: Annotated[
-        list[int] | None, Parameter(consume_multiple=True, help="Channels of every stage, for example 32 80.")
+        list[int] | None,
+        Parameter(consume_multiple=True, negative="", help="Channels of every stage, for example 32 80."),
     ] = None
     depth: Annotated[int | None, Parameter(help="Dual blocks in every encoder stage.")] = None
     hidden_ratio: Annotated[int | None, Parameter(help="Hidden width of the feed-forward layers, as a ratio.")] = None
@@ -30,6 +31,7 @@ class NetworkOptions:
         list[int] | None,
         Parameter(
             consume_multiple=True,
+            negative="",
             help="Channels of convolutions around the transformer, at full and half resolution, for example 12 24.",
         ),
     ] = None

@@ -21,6 +21,7 @@ def command(
     context_slices: Literal[1, 3] = 1,
     batch_size: int = 24,
     learning_rate: float | None = None,
+    cutmix: float | None = None,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     validation_cases: int | None = None,
     init: Path | None = None,
@@ -40,6 +41,7 @@ def command(
         context_slices: Slices that the network sees: 1, or 3 with the neighbours above and below.
         batch_size: Slices a step, over all processes together.
         learning_rate: Peak learning rate; the recipe's own by default.
+        cutmix: Part of the slices over which a rectangle of another is put; the recipe's own by default.
         precision: Of the multiplications; weights are always kept in fp32.
         validation_cases: Patients that select the weights; a tenth by default, 0 keeps the last weights.
         init: Weights to begin with: an authors' .pth file or a run folder.
@@ -62,6 +64,7 @@ def command(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            cutmix=cutmix,
             precision=precision,
             seed=seed,
             init=str(init) if init else None,
