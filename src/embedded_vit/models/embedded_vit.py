@@ -38,7 +38,7 @@ class EmbeddedViT(nn.Module):
         classes: K, background included.
 
     Raises:
-        NetworkError: A width is not a multiple of 8, or there are fewer than two; or one convolution stage.
+        NetworkError: A width is not a multiple of 8, or there are fewer than two; convolution widths are not two.
 
     Source: Embedded-ViT (Ostrowski and Shafique, ISVC 2024); DAE-Former (Azad et al., 2212.13504).
     """
@@ -61,26 +61,26 @@ class EmbeddedViT(nn.Module):
             raise NetworkError(f"convolution widths {tuple(convolution_widths)}: expected none or two positive numbers")
         self.in_channels = in_channels
         self.stages = len(widths)
-        fine = tuple(convolution_widths)
-        self.down = nn.ModuleList(
-            ConvolutionStage(before, width, stride=index + 1)
-            for index, (before, width) in enumerate(zip((in_channels, *fine[:-1]), fine, strict=False))
-        )
-        first = fine[-1] if fine else in_channels
+        full, half = convolution_widths or (in_channels, in_channels)
+        stride, scale = (2, 1) if convolution_widths else (4, 4)  # between the image or the convolutions and tokens
+        self.down = nn.ModuleList()
+        if convolution_widths:
+            self.down.extend([ConvolutionStage(in_channels, full), ConvolutionStage(full, half, stride=2)])
         self.encoder = nn.ModuleList(
-            EncoderStage(before, width, depth, hidden_ratio * width, mixing, stride=2 if index or fine else 4)
-            for index, (before, width) in enumerate(zip([first, *widths[:-1]], widths, strict=True))
+            EncoderStage(before, width, depth, hidden_ratio * width, mixing, stride=2 if index else stride)
+            for index, (before, width) in enumerate(zip([half, *widths[:-1]], widths, strict=True))
         )
         self.expand = PatchExpanding(widths[-1], widths[-1] // 2, scale=2)
-        scales = [1 if fine else 4, *[2] * (len(widths) - 2)]
         self.decoder = nn.ModuleList(
-            DecoderStage(widths[index + 1] // 2, widths[index], hidden_ratio * widths[index], mixing, scales[index])
+            DecoderStage(
+                widths[index + 1] // 2, widths[index], hidden_ratio * widths[index], mixing, scale=2 if index else scale
+            )
             for index in reversed(range(len(widths) - 1))
         )
-        self.up = nn.ModuleList(
-            UpsamplingStage(below, width) for below, width in zip((widths[0], *fine[:0:-1]), fine[::-1], strict=False)
-        )
-        self.head = nn.Conv2d(fine[0], classes, 1) if fine else nn.Linear(widths[0], classes)
+        self.up = nn.ModuleList()
+        if convolution_widths:
+            self.up.extend([UpsamplingStage(widths[0], half), UpsamplingStage(half, full)])
+        self.head = nn.Conv2d(full, classes, 1) if convolution_widths else nn.Linear(widths[0], classes)
         for part in (self.expand, self.decoder, self.head):
             part.apply(_xavier)
 
@@ -148,7 +148,7 @@ class DecoderStage(nn.Module):
     It expands by 4 to the image at the finest stage, by 2 at others, and not at all (a scale of 1) before convolutions.
     """
 
-    def __init__(self, below: int, width: int, hidden: int, mixing: Mixing, scale: int) -> None:
+    def __init__(self, below: int, width: int, hidden: int, mixing: Mixing, *, scale: int) -> None:
         super().__init__()
         self.linear_below = nn.Linear(below, width)
         self.cross_attention = CrossAttention(width, hidden, mixing)
