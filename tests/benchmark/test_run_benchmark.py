@@ -13,7 +13,7 @@ from artifact_fixtures import threshold_graph
 
 from embedded_vit.benchmark import run
 from embedded_vit.benchmark.fresh_process import FreshProcess
-from embedded_vit.benchmark.result import read_result
+from embedded_vit.benchmark.result_file import read_result
 from embedded_vit.benchmark.single_stream import Query, Stream
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, FileFormatError

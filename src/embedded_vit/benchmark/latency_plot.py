@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from embedded_vit.benchmark.result import BenchmarkResult, Measurement
+from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement
 from embedded_vit.benchmark.result_table import milliseconds
-from embedded_vit.benchmark.run import MODEL_LETTERS
 from embedded_vit.io.atomic import atomic_path
 
 __all__ = ["latency_figure", "save_latency_plot"]

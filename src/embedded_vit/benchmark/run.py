@@ -20,7 +20,7 @@ from embedded_vit.benchmark.graph_macs import COUNTER, count_macs
 from embedded_vit.benchmark.machine_state import CoreTimes, describe_processor, load_average
 from embedded_vit.benchmark.noise import busy_reasons, latency_reasons, too_few_reasons
 from embedded_vit.benchmark.queries import Scope, Workload, generated_scan, make_workload, scan_of_data_set
-from embedded_vit.benchmark.result import BenchmarkResult, Latencies, Measurement, Model, Timing
+from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Latencies, Measurement, Model, Timing
 from embedded_vit.benchmark.single_stream import paired_ratio, single_stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.io.digest import sha256_of
@@ -29,9 +29,8 @@ from embedded_vit.runtime.engine import ArtifactEngine
 from embedded_vit.runtime.engines import EngineName, load_engine
 from embedded_vit.volume import Volume
 
-__all__ = ["MODEL_LETTERS", "benchmark"]
+__all__ = ["benchmark"]
 
-MODEL_LETTERS = "AB"
 PROCESS_STARTS = 3
 ENERGY_SECONDS = 5.0
 

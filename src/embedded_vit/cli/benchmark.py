@@ -37,7 +37,7 @@ def command(
     """
     from rich.console import Console
 
-    from embedded_vit.benchmark.result import check_output, save_result
+    from embedded_vit.benchmark.result_file import check_output, save_result
     from embedded_vit.benchmark.result_table import result_text
     from embedded_vit.benchmark.run import benchmark
     from embedded_vit.builtin.resolve import model_path

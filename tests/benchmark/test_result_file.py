@@ -7,7 +7,7 @@ import example_result as example
 import pytest
 
 from embedded_vit.benchmark.latency_plot import latency_figure
-from embedded_vit.benchmark.result import check_output, read_result, save_result
+from embedded_vit.benchmark.result_file import check_output, read_result, save_result
 from embedded_vit.errors import FileFormatError, OutputError
 
 
