@@ -139,6 +139,8 @@ def test_a_network_without_its_batch_norms_computes_the_same():
 def test_convolutions_stand_at_two_resolutions_or_at_none(widths):
     with pytest.raises(NetworkError, match="expected none or two positive numbers"):
         EmbeddedViT(**SMALL, convolution_widths=widths)
+    with pytest.raises(NetworkError, match="convolution widths"):
+        network_config(image_size=64, classes=9, **SMALL, convolution_widths=widths)
 
 
 def test_a_misspelt_network_is_refused_with_the_nearest_name():

@@ -17,7 +17,7 @@ from embedded_vit.layers.dual_block import DualBlock
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.layers.patches import PatchEmbedding, PatchExpanding, tokens_to_image
 
-__all__ = ["EmbeddedViT", "check_image_size"]
+__all__ = ["EmbeddedViT", "check_image_size", "check_widths"]
 
 HEADS = 8  # of every channel attention, so that every width is a multiple of it
 
@@ -55,10 +55,7 @@ class EmbeddedViT(nn.Module):
         classes: int = 9,
     ) -> None:
         super().__init__()
-        if len(widths) < 2 or any(width < HEADS or width % HEADS for width in widths):
-            raise NetworkError(f"widths {tuple(widths)}: expected two or more positive multiples of {HEADS}")
-        if len(convolution_widths) not in (0, 2) or any(width < 1 for width in convolution_widths):
-            raise NetworkError(f"convolution widths {tuple(convolution_widths)}: expected none or two positive numbers")
+        check_widths(widths, convolution_widths)
         self.in_channels = in_channels
         self.stages = len(widths)
         full, half = convolution_widths or (in_channels, in_channels)
@@ -168,6 +165,18 @@ class DecoderStage(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, size)
         return (tokens, size) if self.expand is None else self.expand(tokens, size, head)
+
+
+def check_widths(widths: Sequence[int], convolution_widths: Sequence[int]) -> None:
+    """Refuse channels that the stages cannot have.
+
+    Raises:
+        NetworkError: It names what they can.
+    """
+    if len(widths) < 2 or any(width < HEADS or width % HEADS for width in widths):
+        raise NetworkError(f"widths {tuple(widths)}: expected two or more positive multiples of {HEADS}")
+    if len(convolution_widths) not in (0, 2) or any(width < 1 for width in convolution_widths):
+        raise NetworkError(f"convolution widths {tuple(convolution_widths)}: expected none or two positive numbers")
 
 
 def check_image_size(height: int, width: int, *, stages: int) -> None:

@@ -15,7 +15,7 @@ from embedded_vit.config import Config, nearest_name
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.models.channels import keep_channels
-from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size
+from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size, check_widths
 
 __all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config"]
 
@@ -64,6 +64,7 @@ class NetworkConfig(Config):
         if self.model is None:
             if not self.widths:
                 raise ValueError("widths are missing")
+            check_widths(self.widths, self.convolution_widths)
             check_image_size(self.image_size, self.image_size, stages=len(self.widths))
         return self
 
