@@ -25,6 +25,7 @@ from embedded_vit.benchmark.queries import generated_scan, make_workload
 from embedded_vit.benchmark.single_stream import single_stream
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.builtin.resolve import model_path
+from embedded_vit.errors import FileFormatError
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import to_reference
@@ -52,8 +53,13 @@ def main() -> None:
 
 
 def compare(model: Path, threads: int, rounds: int) -> None:
-    """Print a row for each engine."""
-    engines = [load_engine(model, name, threads=threads) for name in installed_engines()]
+    """Print a row for each engine, or why there is none."""
+    engines = []
+    for name in installed_engines():
+        try:
+            engines.append(load_engine(model, name, threads=threads))
+        except FileFormatError as error:
+            print(f"| {model} | | | {name} | refused: {error} |")
     preprocessing = engines[0].manifest.preprocessing
     scan, _ = generated_scan(engines[0].manifest)
     workloads = [make_workload("slice", engine, scan) for engine in engines]
