@@ -225,10 +225,13 @@ class _Translation:
             raise ValueError(f"operator {node.operator} with a kernel that is computed")
         return self.constants[node.inputs[1]]
 
+    def _bias(self, node: Node, channels: int) -> NDArray[Any]:
+        return self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(channels, np.float32)
+
     def _conv(self, node: Node) -> Held:
         value, weights = self.held[node.inputs[0]], self._kernel(node)
         out_channels, _, height, width = weights.shape
-        bias = self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(out_channels, np.float32)
+        bias = self._bias(node, out_channels)
         (top, left, bottom, right), (stride, across) = node.attributes["pads"], node.attributes["strides"]
         groups = node.attributes["group"]
         if stride != across or node.attributes["dilations"] != (1, 1) or groups not in (1, out_channels):
@@ -259,7 +262,7 @@ class _Translation:
     def _conv_transpose(self, node: Node) -> Held:
         value, weights = self.held[node.inputs[0]], self._kernel(node)
         _, out_channels, height, width = weights.shape
-        bias = self.constants[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(out_channels, np.float32)
+        bias = self._bias(node, out_channels)
         strides, attributes = node.attributes["strides"], node.attributes
         others = [*attributes.get("pads", ()), *attributes.get("output_padding", ())]
         if strides != (height, width) or any(others) or attributes["dilations"] != (1, 1) or attributes["group"] != 1:
