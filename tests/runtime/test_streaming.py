@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
 import nibabel
 import nibabel.orientations as orientations
 import numpy as np
@@ -101,6 +103,36 @@ def test_the_mask_from_the_disk_is_that_from_memory(
     assert on_disk.summary() | {"seconds": 0} == in_memory.summary() | {"seconds": 0}
     assert 0.05 < in_memory.mask.array.mean() < 0.95
     assert not list((tmp_path / "spool").iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["<f8", "<f4", ">i2"])
+@pytest.mark.parametrize("storage", [{}, {"compression": "gzip", "chunks": (3, 20, 22)}], ids=["plain", "chunked"])
+def test_the_mask_of_a_transunet_volume_from_the_disk_is_that_from_memory(
+    make_artifact: MakeArtifact, tmp_path: Path, dtype: str, storage: dict[str, Any]
+) -> None:
+    predictor = Predictor.load(make_artifact(), threads=1)
+    image = np.random.default_rng(0).uniform(0, 1, (13, 40, 44))
+    if dtype.endswith("i2"):
+        image = image * 2000 - 1000  # HU; others are TransUNet's window
+    scan = tmp_path / "case.npy.h5"
+    with h5py.File(scan, "w") as file:
+        file.create_dataset("image", data=image.astype(dtype), **storage)
+    in_memory, on_disk = (predictor.predict(scan, memory_bytes=allowed) for allowed in (2**32, NO_ROOM))
+    assert isinstance(on_disk.mask, SpooledLabelMap)
+    assert saved(on_disk, tmp_path / "a.nii.gz") == saved(in_memory, tmp_path / "b.nii.gz")
+    assert on_disk.summary() | {"seconds": 0} == in_memory.summary() | {"seconds": 0}
+    assert 0.05 < in_memory.mask.array.mean() < 0.95
+
+
+def test_a_transunet_volume_that_is_not_finite_is_refused_on_the_disk_too(
+    make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    image = np.zeros((13, 40, 44), np.float32)
+    image[11, 3, 5] = np.nan
+    with h5py.File(tmp_path / "case.npy.h5", "w") as file:
+        file.create_dataset("image", data=image)
+    with pytest.raises(FileFormatError, match="NaN or infinite"):
+        Predictor.load(make_artifact(), threads=1).predict(tmp_path / "case.npy.h5", memory_bytes=NO_ROOM)
 
 
 @pytest.mark.parametrize("codes", ["LPS", "SAR"])

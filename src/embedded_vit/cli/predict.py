@@ -33,7 +33,7 @@ def command(
         output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
         threads: Cores to compute on; all by default.
         engine: What computes; auto measures once for this network and this computer, and says which is fastest.
-        memory: What the program may take, for example 400M or 1G. A NIfTI or DICOM scan that does not fit is
+        memory: What the program may take, for example 400M or 1G. A scan that does not fit is
             segmented from a temporary file beside the output, slice by slice, with the same result. Half of the free
             memory by default.
         series: The number of the DICOM series, where a folder holds several that the network could segment.

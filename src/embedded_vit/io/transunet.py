@@ -8,12 +8,13 @@ reads NIfTI files alone needs none.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,21 @@ from numpy.typing import NDArray
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_array_size
+from embedded_vit.io.spool import Spool, check_free_disk
+from embedded_vit.io.spooled_volume import SpooledVolume, SpoolView, slice_axis_of
 from embedded_vit.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = [
     "TRANSUNET_AFFINE",
+    "announced_h5_bytes",
     "is_h5_volume",
     "read_h5_labels",
     "read_h5_volume",
     "read_slice",
+    "spool_h5_volume",
     "stack_images",
     "stack_labels",
     "stored_numbers",
@@ -106,6 +114,56 @@ def read_h5_volume(path: str | Path) -> Volume:
     return _volume(_finite(_read_h5(path, "image"), source), source)
 
 
+def announced_h5_bytes(path: str | Path) -> tuple[int, int]:
+    """What the image of a test volume would take in memory: the bytes of its voxels, and those of a mask.
+
+    Raises:
+        FileFormatError: As `read_h5_volume`, as far as the header shows it.
+    """
+    with _open_h5(path, "image") as dataset:
+        voxels = math.prod(dataset.shape)
+        return voxels * _dtype_in_memory(dataset).itemsize, voxels
+
+
+def spool_h5_volume(path: str | Path, *, folder: Path | None = None) -> SpooledVolume:
+    """Read the image of a test volume as `read_h5_volume` does, onto the disk and not into memory.
+
+    Args:
+        path: As `read_h5_volume`.
+        folder: Where the temporary files go, of this scan and of its mask; None for the system's own place (TMPDIR).
+
+    Raises:
+        FileFormatError: As `read_h5_volume`.
+        OutputError: The disk does not hold the scan and its mask.
+    """
+    source = str(path)
+    check_free_disk(sum(announced_h5_bytes(path)), folder)
+    with _open_h5(path, "image") as dataset:
+        slices, rows, columns = dataset.shape
+        spool = Spool(
+            (slices, rows, columns),
+            _dtype_in_memory(dataset),
+            slice_axis=slice_axis_of(TRANSUNET_AFFINE),
+            folder=folder,
+        )
+        lowest, highest = math.inf, -math.inf
+        at_once = dataset.chunks[0] if dataset.chunks else 1  # slices that HDF5 decompresses together
+        for start in range(0, slices, at_once):
+            block = _finite(dataset[start : start + at_once], source)  # (slices, rows, columns)
+            for index, plane in enumerate(block, start):
+                spool.write_slice(index, plane.T)
+            lowest, highest = min(lowest, float(block.min())), max(highest, float(block.max()))
+    return SpooledVolume(
+        (spool,),
+        SpoolView((slices, rows, columns), spool.axes),
+        lowest,
+        TRANSUNET_AFFINE,
+        *_scaling(lowest, highest),
+        spacing_known=False,
+        source=source,
+    )
+
+
 def read_h5_labels(path: str | Path) -> LabelMap:
     """Read only the mask of a test volume, `label`; errors as `read_h5_volume`."""
     source = str(path)
@@ -146,15 +204,14 @@ def _stack(paths: Sequence[str | Path], read: Callable[[str | Path], NDArray[Any
 
 def _volume(image: NDArray[Any], source: str) -> Volume:
     """Give (slices, rows, columns) stored numbers their meaning in HU."""
-    windowed = image.min() >= 0 and image.max() <= 1
-    return Volume(
-        image[None],  # (1, slices, rows, columns)
-        TRANSUNET_AFFINE,
-        slope=HIGHEST_HU - LOWEST_HU if windowed else 1.0,
-        intercept=LOWEST_HU if windowed else 0.0,
-        spacing_known=False,
-        source=source,
-    )
+    scaling = _scaling(float(image.min()), float(image.max()))
+    return Volume(image[None], TRANSUNET_AFFINE, *scaling, spacing_known=False, source=source)
+
+
+def _scaling(lowest: float, highest: float) -> tuple[float, float]:
+    """Slope and intercept that give numbers of this range their meaning in HU."""
+    windowed = lowest >= 0 and highest <= 1
+    return (HIGHEST_HU - LOWEST_HU, LOWEST_HU) if windowed else (1.0, 0.0)
 
 
 @contextmanager
@@ -193,7 +250,16 @@ def _read_member(archive: zipfile.ZipFile, key: str, source: str) -> NDArray[Any
 
 
 def _read_h5(path: str | Path, key: str) -> NDArray[Any]:
-    """Read a 3-D array of an HDF5 file; only one that lies in this very file."""
+    """Read a 3-D array of an HDF5 file whole."""
+    with _open_h5(path, key) as dataset:
+        as_float32 = dataset.dtype.kind == "f"  # converted by HDF5 block by block: no copy in float64
+        array: NDArray[Any] = dataset.astype(np.float32)[...] if as_float32 else dataset[...]
+    return array
+
+
+@contextmanager
+def _open_h5(path: str | Path, key: str) -> Iterator[h5py.Dataset]:
+    """Open a 3-D array of numbers of an HDF5 file; only one that lies in this very file."""
     source = str(path)
     try:
         import h5py
@@ -211,9 +277,12 @@ def _read_h5(path: str | Path, key: str) -> NDArray[Any]:
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
             raise FileFormatError(f"{source}: '{key}' is no array stored in this file")
         _check_array(dataset.shape, dataset.dtype, 3, key, source)
-        as_float32 = dataset.dtype.kind == "f"  # converted by HDF5 block by block: no copy in float64
-        array: NDArray[Any] = dataset.astype(np.float32)[...] if as_float32 else dataset[...]
-    return array
+        yield dataset
+
+
+def _dtype_in_memory(dataset: h5py.Dataset) -> np.dtype[Any]:
+    """Floating point numbers become float32; others stay what they are, in native byte order."""
+    return np.dtype(np.float32) if dataset.dtype.kind == "f" else dataset.dtype.newbyteorder("=")
 
 
 def _check_array(shape: Sequence[int], dtype: np.dtype[Any], axes: int, key: str, source: str) -> None:

@@ -27,7 +27,7 @@ from embedded_vit.io.nifti import (
     spool_volume,
     write_labels,
 )
-from embedded_vit.io.transunet import is_h5_volume, read_h5_volume
+from embedded_vit.io.transunet import announced_h5_bytes, is_h5_volume, read_h5_volume, spool_h5_volume
 from embedded_vit.labels import LabelSet
 from embedded_vit.runtime.contract import check_channels, violations
 from embedded_vit.runtime.engine import ArtifactEngine
@@ -142,9 +142,9 @@ class Predictor:
         Args:
             scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU).
             force: Segment it even if it is outside the artifact's contract; recorded in the prediction.
-            memory_bytes: What this process may take. A NIfTI file or DICOM series that does not fit, with its mask, is
-                read onto the disk and segmented from there, with the same result; by default one that would take more
-                than half of the memory that is free.
+            memory_bytes: What this process may take. A scan that does not fit, with its mask, is read onto the disk and
+                segmented from there, with the same result; by default one that would take more than half of the memory
+                that is free.
             spool_folder: Where temporary files go; the system's own place (TMPDIR) by default.
             series: The SeriesNumber, where a DICOM folder holds several of the artifact's modality.
             on_progress: Called after every slice.
@@ -205,9 +205,12 @@ class Predictor:
             fits = stack.volume_bytes + math.prod(stack.shape) <= self._room_bytes(memory_bytes)
             return stack.read() if fits else stack.spool(spool_folder)
         channels = len(self.manifest.preprocessing.channels)
-        if source.is_file() and is_nifti(source):
-            needed_bytes = sum(announced_bytes(source, channels=channels))
-            if needed_bytes > self._room_bytes(memory_bytes):
+        if source.is_file() and is_scan(source):
+            from_h5 = is_h5_volume(source)
+            announced = announced_h5_bytes(source) if from_h5 else announced_bytes(source, channels=channels)
+            if sum(announced) > self._room_bytes(memory_bytes):
+                if from_h5:
+                    return spool_h5_volume(source, folder=spool_folder)
                 return spool_volume(source, channels=channels, folder=spool_folder)
         return read_scan(source, channels=channels)
 
