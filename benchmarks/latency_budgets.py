@@ -1,0 +1,74 @@
+"""Whether built-in models keep the latency that their Dice was promised at, measured in turns with what sets it.
+
+    python benchmarks/latency_budgets.py [MODEL ...] [--threads 2] [--rounds 60]
+
+Promised were a Dice of 0.70 at no more time than `embedded-vit-64` takes, 0.80 at no more than its widths, 32 and 80,
+take at 128 pixels, and 0.83 at 4.5 / 2.2 of the latter, in OpenVINO, in float32 or bfloat16. Milliseconds are this
+computer's; what they are held against is those two networks on it, with random weights, which cost the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe_machine
+
+from embedded_vit.artifact.export import onnx_graph
+from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.benchmark.latency import example_image
+from embedded_vit.benchmark.single_stream import single_stream
+from embedded_vit.builtin.resolve import model_path
+from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.runtime.openvino_engine import OpenVinoEngine
+
+BUDGETS = {64: (64, 1.0), 128: (128, 1.0), 192: (128, 4.5 / 2.2)}  # input size -> the yardstick's, times its latency
+BUILT_IN = ("abdomen-ct-fast", "abdomen-ct", "abdomen-ct-large")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=model_path, nargs="*", metavar="MODEL", default=[*map(model_path, BUILT_IN)])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=60)
+    arguments = parser.parse_args()
+    print(describe_machine())
+    print("| model | float32, ms | of the budget | bfloat16, ms | of the budget |\n|---|---|---|---|---|")
+    for model in arguments.models:
+        print(row(model, arguments.threads, arguments.rounds), flush=True)
+
+
+def row(model: Path, threads: int, rounds: int) -> str:
+    """A model's medians in both precisions, and the median over the rounds of their ratios to the budget."""
+    content, manifest = read_artifact(model)
+    size, factor = BUDGETS[manifest.preprocessing.image_size]
+    yardstick = yardstick_graph(size)
+    cells = []
+    for bf16 in (False, True):
+        engines = [OpenVinoEngine(graph, threads=threads, bf16=bf16) for graph in (content, yardstick)]
+        images = [example_image(manifest.preprocessing), example_image(preprocessing(size))]
+        queries = [lambda e=engine, i=image: e.run(i) for engine, image in zip(engines, images, strict=True)]
+        latencies = single_stream(queries, rounds=rounds, seconds_limit=60).latencies_ms  # (rounds, 2)
+        ratio = np.median(latencies[:, 0] / latencies[:, 1]) / factor
+        cells += [f"{np.median(latencies[:, 0]):.2f}", f"{ratio:.2f}"]
+    return f"| {model} | {' | '.join(cells)} |"
+
+
+def preprocessing(size: int) -> Preprocessing:
+    """Of a CT at this input size, three slices at once."""
+    return Preprocessing.for_modality("CT", image_size=size, context_slices=3)
+
+
+def yardstick_graph(size: int) -> bytes:
+    """The published network of 64 pixels, at this input size."""
+    torch.manual_seed(0)
+    described = network_config("embedded-vit-64", classes=SYNAPSE_LABELS.classes)
+    return onnx_graph(build_network(described).eval(), preprocessing(size))
+
+
+if __name__ == "__main__":
+    main()
