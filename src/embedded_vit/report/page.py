@@ -82,7 +82,7 @@ def series_of(rows: Sequence[ReportRow]) -> list[int]:
 
 def plots_of(rows: Sequence[ReportRow]) -> list[Plot]:
     """Dice against latency, operations and size, and the Dice that zero weights cost, beside the paper's points."""
-    plots = [
+    plots = (
         _dice_plot("Dice against latency", "median of one image, 1 thread (ms)", rows, lambda row: row.latency_ms["1"]),
         _dice_plot(
             "Dice against operations",
@@ -98,8 +98,9 @@ def plots_of(rows: Sequence[ReportRow]) -> list[Plot]:
             lambda row: row.measured.deflated_bytes / 1e6,
             lambda network: network.checkpoint_bytes / 1e6,
         ),
-    ]
-    return [plot for plot in plots if plot is not None] + [_pruning_plot(rows)]
+        _pruning_plot(rows),
+    )
+    return [plot for plot in plots if plot is not None]
 
 
 def _dice_plot(
@@ -124,17 +125,19 @@ def _dice_plot(
     return scatter_plot(title, x_title, "Dice", points)
 
 
-def _pruning_plot(rows: Sequence[ReportRow]) -> Plot:
-    """What zero weights cost: the paper's losses, and those of rows with weights that are zero."""
+def _pruning_plot(rows: Sequence[ReportRow]) -> Plot | None:
+    """What zero weights cost: the paper's losses, and those of rows with weights that are zero; None without any."""
     points = []
-    for pruning in PAPER_PRUNING:
-        title = f"the paper's: {100 * pruning.sparsity:.0f} % zero, {-100 * pruning.dice_lost:+.1f} points"
-        points.append(Point("paper", title, 100 * pruning.sparsity, -100 * pruning.dice_lost))
     for number, (row, series) in enumerate(zip(rows, series_of(rows), strict=True), 1):
-        if row.sparsity >= 0.01 and row.dice is not None and row.original_dice is not None:
+        if row.has_zeros and row.dice is not None and row.original_dice is not None:
             change = 100 * (row.dice - row.original_dice)
             title = f"{row.name}: {100 * row.sparsity:.0f} % zero, {change:+.1f} points"
             points.append(Point(str(number), title, 100 * row.sparsity, change, None, series))
+    if not points:
+        return None
+    for pruning in PAPER_PRUNING:
+        title = f"the paper's: {100 * pruning.sparsity:.0f} % zero, {-100 * pruning.dice_lost:+.1f} points"
+        points.append(Point("paper", title, 100 * pruning.sparsity, -100 * pruning.dice_lost))
     return scatter_plot(
         "What zero weights cost", "weights that are zero (%)", "Dice, points", points, x_range=(0, 100), front=False
     )

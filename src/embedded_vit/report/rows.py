@@ -51,6 +51,11 @@ class ReportRow:
         """The part of the parameters that is zero."""
         return 1 - self.measured.nonzero_parameters / self.measured.parameters
 
+    @property
+    def has_zeros(self) -> bool:
+        """Whether so many are that somebody must have set them to zero."""
+        return self.sparsity >= 0.01
+
 
 def data_folder_of(run: Path, given: Path | None) -> Path:
     """The data set to measure a run on: the one given, else the one of its training.

@@ -106,7 +106,7 @@ def _interval(row: ReportRow) -> str:
 
 
 def _nonzero(row: ReportRow) -> str:
-    return f"{_millions(row.measured.nonzero_parameters)} not zero" if row.sparsity >= 0.01 else ""
+    return f"{_millions(row.measured.nonzero_parameters)} not zero" if row.has_zeros else ""
 
 
 def _compressed(row: ReportRow) -> str:

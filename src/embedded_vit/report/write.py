@@ -107,7 +107,7 @@ def _panel(runs: Sequence[Path], rows: Sequence[ReportRow], data_folder: Path | 
 
 
 def _notes(runs: Sequence[Path], rows: Sequence[ReportRow], panel: Panel | None) -> tuple[str, ...]:
-    notes = [LATENCY_NOTE, SPARSITY_NOTE, PAPER_NOTE]
+    notes = [LATENCY_NOTE, *([SPARSITY_NOTE] if any(row.has_zeros for row in rows) else []), PAPER_NOTE]
     if len({read_record(run).split.test for run in runs}) > 1:
         notes.append("The runs do not test on the same cases: their Dice cannot be compared.")
     cases = {row.measured.test.cases for row in rows if row.measured.test}
