@@ -45,6 +45,8 @@ def main() -> None:
 def row(model: Path, threads: int, rounds: int) -> str:
     """A model's medians in both precisions, and the median over the rounds of their ratios to the budget."""
     content, manifest = read_artifact(model)
+    if manifest.preprocessing.image_size not in BUDGETS:
+        return f"| {model} | no budget at {manifest.preprocessing.image_size} pixels | | | |"
     size, factor = BUDGETS[manifest.preprocessing.image_size]
     yardstick = yardstick_graph(size)
     cells = []
