@@ -121,8 +121,7 @@ def announced_h5_bytes(path: str | Path) -> tuple[int, int]:
         FileFormatError: As `read_h5_volume`, as far as the header shows it.
     """
     with _open_h5(path, "image") as dataset:
-        voxels = math.prod(dataset.shape)
-        return voxels * _dtype_in_memory(dataset).itemsize, voxels
+        return _announced_bytes(dataset)
 
 
 def spool_h5_volume(path: str | Path, *, folder: Path | None = None) -> SpooledVolume:
@@ -137,8 +136,8 @@ def spool_h5_volume(path: str | Path, *, folder: Path | None = None) -> SpooledV
         OutputError: The disk does not hold the scan and its mask.
     """
     source = str(path)
-    check_free_disk(sum(announced_h5_bytes(path)), folder)
     with _open_h5(path, "image") as dataset:
+        check_free_disk(sum(_announced_bytes(dataset)), folder)
         slices, rows, columns = dataset.shape
         spool = Spool(
             (slices, rows, columns),
@@ -278,6 +277,12 @@ def _open_h5(path: str | Path, key: str) -> Iterator[h5py.Dataset]:
             raise FileFormatError(f"{source}: '{key}' is no array stored in this file")
         _check_array(dataset.shape, dataset.dtype, 3, key, source)
         yield dataset
+
+
+def _announced_bytes(dataset: h5py.Dataset) -> tuple[int, int]:
+    """Of its voxels in memory, and of a mask."""
+    voxels = math.prod(dataset.shape)
+    return voxels * _dtype_in_memory(dataset).itemsize, voxels
 
 
 def _dtype_in_memory(dataset: h5py.Dataset) -> np.dtype[Any]:
