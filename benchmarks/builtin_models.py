@@ -36,15 +36,18 @@ from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.distill import Distill
+from embedded_vit.compression.prune_channels import PruneChannels
 from embedded_vit.compression.recipe import Recipe
 from embedded_vit.compression.record import read_compression_record
+from embedded_vit.compression.step import Workshop
 from embedded_vit.config import nearest_name
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError
 from embedded_vit.evaluation.evaluate import METRICS_FILE
 from embedded_vit.io.atomic import atomic_path, write_text
-from embedded_vit.training.checkpoint import read_record, read_run_config
+from embedded_vit.provenance import available_cores
+from embedded_vit.training.checkpoint import MODEL, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import TrainingConfig
 
 SPLIT, ALL = "split", "all"
@@ -80,6 +83,7 @@ class Training:
     network: str | None = None  # a preset's name, or
     measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
     goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
+    pruned: Mapping[str, Any] = field(default_factory=dict)  # as `PruneChannels` takes it, first; only where taught
     taught_by: str | None = None  # the training whose network teaches; only where it goes on from another
     context_slices: int = 3
     seeds: int = 1  # with which the split is trained
@@ -100,6 +104,7 @@ class Model:
 
 MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
 ONWARDS = MODERN | {"learning_rate": 1e-3, "cutmix": 0.5}
+RECOVERY = ONWARDS | {"learning_rate": 1.5e-3}
 TEACHERS_WEIGHT = 0.8  # in the loss
 HALF = {"steps": [{"quantize": {"precision": "fp16"}}]}
 INTEGER = {
@@ -119,6 +124,28 @@ TRAININGS: dict[str, Training] = {
         goes_on_from="abdomen-128",
     ),
     "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 64}),
+    # The shipped widths: at the latency that the figures wanted are tied to (benchmarks/latency_budgets.py).
+    "abdomen-64-pruned": abdomen(
+        RECOVERY | {"epochs": 100},
+        measures=NARROW | {"image_size": 64},
+        goes_on_from="abdomen-64",
+        pruned={"target_macs": 0.45, "multiple": 16},
+        taught_by="abdomen-192",
+    ),
+    "abdomen-128-pruned": abdomen(
+        RECOVERY | {"epochs": 70},
+        measures=NARROW | {"image_size": 128},
+        goes_on_from="abdomen-128",
+        pruned={"target_macs": 0.52, "multiple": 16},
+        taught_by="abdomen-192",
+    ),
+    "abdomen-192-pruned": abdomen(
+        RECOVERY | {"epochs": 40},
+        measures=NARROW | {"image_size": 192},
+        goes_on_from="abdomen-192",
+        pruned={"target_macs": 0.75},
+        taught_by="abdomen-192",
+    ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
 MODELS: dict[str, Model] = {
@@ -223,13 +250,34 @@ class Workplace:
         """
         for name in trainings_for(self.model.training):
             training, run = TRAININGS[name], self.run(experiment, name)
-            before = self.run(experiment, training.goes_on_from) if training.goes_on_from else None
+            before = self.first_weights(experiment, name)
             if training.taught_by and before:
                 step = lesson(training, self.run(experiment, training.taught_by))
                 teach_once(data_set, run, before, step, device=self.device, threads=self.threads)
             else:
                 asked = asked_of(training, split, before)
                 train_once(data_set, run, split, asked, device=self.device, threads=self.threads)
+
+    def first_weights(self, experiment: str, training: str) -> Path | None:
+        """The run folder whose weights a training goes on from, pruned if the table says so; None for none.
+
+        What the split has left is what every experiment leaves, so that all of them are one network.
+        """
+        entry = TRAININGS[training]
+        before = self.run(experiment, entry.goes_on_from) if entry.goes_on_from else None
+        if before is None or not entry.pruned:
+            return before
+        start = self.run(experiment, training).with_name("start")
+        if not (start / MODEL).is_file():  # written last
+            whole = load_checkpoint(before)
+            asked = dict(entry.pruned)
+            if experiment != SPLIT:
+                asked |= {"target_macs": None, "widths_of": self.first_weights(SPLIT, training)}
+            step = PruneChannels(**asked, rounds=1, epochs=entry.settings["epochs"])
+            workshop = Workshop(self.data, whole, start, threads=self.threads or available_cores())
+            step.at_once(whole, workshop, start).save(start)
+            workshop.clear()
+        return start
 
     def exported(self, experiment: str) -> None:
         """Export a run, through a compression where the model has one.
@@ -280,6 +328,7 @@ class Workplace:
                 minutes=round(seconds / 60, 1),
                 machine=" and ".join(dict.fromkeys(record.machine for record in records.values())),
                 went_on_from=tuple(f"{len(records[name].epochs)} epochs as {name}" for name in before),
+                pruned_to=self.training.pruned.get("target_macs"),
                 taught_by=self.training.taught_by,
             ),
             source=self.training.source,

@@ -151,7 +151,7 @@ def train_one(job: Job, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Make one run; what was killed goes on, what is done is left alone."""
     workplace, entry = job.workplace, TRAININGS[job.training]
     data_set = open_data_set(workplace.data)
-    before = workplace.run(job.experiment, entry.goes_on_from) if entry.goes_on_from else None
+    before = workplace.first_weights(job.experiment, job.training)
     teacher = None
     if entry.taught_by and before:
         student = load_checkpoint(before)

@@ -13,6 +13,7 @@ from typing import Any
 import builtin_models as script
 import model_cards
 import pytest
+import torch
 from accuracy_artifacts import organ_graph
 from builtin_figures import pooled_figures
 
@@ -26,7 +27,7 @@ from embedded_vit.compression.record import read_compression_record
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.evaluation.evaluate import evaluate
-from embedded_vit.training.checkpoint import MODEL, read_record, read_run_config
+from embedded_vit.training.checkpoint import MODEL, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.loop import Trainer
 
 EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case0006")
@@ -49,12 +50,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
         "tiny-ct-large": script.Model("8 phantom organs, more pixels", "tiny-32"),
         "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny-taught", script.HALF),
+        "tiny-ct-pruned": script.Model("8 phantom organs, fewer channels", "tiny-pruned", script.HALF),
     }
     larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
     lesson = TINY.settings | {"epochs": 1, "learning_rate": 1e-3, "cutmix": 0.5}
     taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
+    pruned = replace(taught, pruned={"target_macs": 0.7, "importance_slices": 4}, taught_by="tiny")
+    trainings = {"tiny": TINY, "tiny-32": larger, "tiny-taught": taught, "tiny-pruned": pruned}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "TRAININGS", {"tiny": TINY, "tiny-32": larger, "tiny-taught": taught})
+        patch.setattr(script, "TRAININGS", trainings)
         patch.setattr(script, "MODELS", models)
         patch.setattr(index, "FOLDER", folder)
         yield folder
@@ -194,6 +198,23 @@ def test_a_teacher_is_the_training_of_the_same_experiment(
     assert (model.facts.training.taught_by, model.facts.training.went_on_from) == ("tiny-32", ("2 epochs as tiny",))
     assert "2 epochs as tiny, then 1 epochs taught by tiny-32," in card(model)
     assert str(tmp_path) not in json.dumps(model.manifest.compression)
+
+
+def test_all_experiments_prune_to_the_widths_that_the_split_found(
+    work: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(work / "tiny", tmp_path / "tiny")
+    script.Workplace("tiny-ct-pruned", synapse_folder, tmp_path, threads=1).make(["all", "split"])
+    runs = [tmp_path / "tiny-pruned" / experiment for experiment in ("split", "all")]
+    ours, theirs = (read_run_config(folder / "run").network.kept_channels for folder in runs)
+    assert ours
+    assert ours == theirs
+    starts = [load_checkpoint(folder / "start").network.state_dict() for folder in runs]
+    assert any(not torch.equal(starts[0][name], value) for name, value in starts[1].items())
+    assert not list(tmp_path.glob("**/cache-*"))
+    assert "2 epochs as tiny, then pruned to 70 % of its operations, then 1 epochs taught by tiny," in card(
+        builtin_model("tiny-ct-pruned")
+    )
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(

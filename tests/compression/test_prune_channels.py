@@ -161,6 +161,30 @@ def test_protected_groups_keep_their_width(whole, workshop):
     assert not protected & kept.keys()
 
 
+def test_the_widths_of_another_run_are_reached_with_channels_of_ones_own(
+    product, pruned_folder, whole, workshop, tmp_path
+):
+    torch.manual_seed(1)
+    other = Checkpoint(build_network(whole.config.network), whole.config, whole.record)
+    step = PruneChannels(widths_of=pruned_folder / "round-2", epochs=3, importance_slices=4, multiple=16)
+    pruned = step.at_once(other, workshop, tmp_path)
+    assert pruned.config.network.kept_channels == product.checkpoint.config.network.kept_channels
+    assert macs(pruned) == macs(product.checkpoint)
+    ours, theirs = pruned.network.state_dict(), product.checkpoint.network.state_dict()
+    assert {name: value.shape for name, value in ours.items()} == {name: v.shape for name, v in theirs.items()}
+    kept = pruned.network.encoder[0].blocks[0].feed_forward1.fc1.bias
+    assert np.isin(kept.detach(), other.network.encoder[0].blocks[0].feed_forward1.fc1.bias.detach()).all()
+    assert step.units(other) == ()
+
+
+def test_widths_of_another_network_are_refused(product, pruned_folder, whole, workshop, tmp_path):
+    config = whole.config.network.model_copy(update={"hidden_ratio": 2})
+    other = Checkpoint(build_network(config), whole.config.model_copy(update={"network": config}), whole.record)
+    step = PruneChannels(widths_of=pruned_folder / "round-2", epochs=3)
+    with pytest.raises(ConfigError, match="not pruned from a network like this one"):
+        step.apply(other, workshop, tmp_path, NOTHING)
+
+
 def test_a_target_below_the_smallest_network_is_refused(whole, workshop):
     importance = channel_importance(whole.network, STEP._batches(workshop))
     with pytest.raises(ConfigError, match=r"1,000 multiply-accumulates cannot be reached: [\d,]+ are left"):
@@ -261,8 +285,8 @@ def test_a_target_in_latency_is_searched_once(whole, workshop, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 3}, "either target_macs or target_latency"),
-        ({"epochs": 3, "target_macs": 0.5, "target_latency": 0.5}, "either target_macs or target_latency"),
+        ({"epochs": 3}, "one of target_macs, target_latency and widths_of"),
+        ({"epochs": 3, "target_macs": 0.5, "target_latency": 0.5}, "one of target_macs, target_latency and widths_of"),
         ({"epochs": 2, "target_macs": 0.5}, "2 epochs are less than one a round"),
         ({"epochs": 3, "target_macs": 1.5}, "target_macs"),
         ({"epochs": 3, "target_mac": 0.5}, "did you mean 'target_macs'"),

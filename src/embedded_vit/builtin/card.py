@@ -165,6 +165,8 @@ def _training_line(model: BuiltinModel) -> str:
     compressed = "" if manifest.compression is None else ", then compressed by the recipe in its manifest"
     taught = "" if training.taught_by is None else f" taught by {training.taught_by}"
     before = "".join(f"{training}, then " for training in training.went_on_from)
+    if training.pruned_to is not None:
+        before += f"pruned to {training.pruned_to * 100:.0f} % of its operations, then "
     return (
         f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {before}"
         f"{training.epochs} epochs{taught}, {training.precision}, seed {training.seed}{compressed}; "

@@ -89,6 +89,9 @@ class TrainingFacts(Config):
     precision: str = Field(description="of the multiplications in training")
     minutes: float = Field(description="of all trainings that led to them, and of the compression")
     went_on_from: tuple[str, ...] = Field(default=(), description="trainings before it, the first one first")
+    pruned_to: float | None = Field(
+        default=None, description="the fraction of the operations that was left, at most, before the last epochs"
+    )
     taught_by: str | None = Field(default=None, description="the training whose network taught in the last epochs")
     machine: str
 

@@ -37,6 +37,7 @@ def choose_channels(
     input_channels: int,
     multiple: int = 8,
     protected: frozenset[str] = frozenset(),
+    least: Mapping[str, int] | None = None,
 ) -> dict[str, list[int]]:
     """Take bundles of channels away, always the one that costs least loss per operation saved, until enough is saved.
 
@@ -50,6 +51,7 @@ def choose_channels(
         input_channels: Of the image.
         multiple: Of the widths that are left.
         protected: Groups that stay as they are.
+        least: Group name -> the width below which it does not go, of the groups that have such a limit.
 
     Returns:
         Group name -> the channels that stay, in ascending order, for the groups that lose any.
@@ -57,7 +59,7 @@ def choose_channels(
     Raises:
         ConfigError: The target cannot be reached.
     """
-    network = _Shrinking(config, importance, input_channels, multiple)
+    network = _Shrinking(config, importance, input_channels, multiple, least or {})
     costs = [(network.cost(name), name) for name in network.groups if name not in protected]
     heapq.heapify(costs)
     while network.macs() > target_macs:
@@ -78,9 +80,15 @@ class _Shrinking:
     """The widths and shapes of a network that loses bundle after bundle; no numbers."""
 
     def __init__(
-        self, config: NetworkConfig, importance: Mapping[str, NDArray[np.float64]], input_channels: int, multiple: int
+        self,
+        config: NetworkConfig,
+        importance: Mapping[str, NDArray[np.float64]],
+        input_channels: int,
+        multiple: int,
+        least: Mapping[str, int],
     ) -> None:
-        self.image_size, self.input_channels, self.multiple = config.image_size, input_channels, multiple
+        self.image_size, self.input_channels = config.image_size, input_channels
+        self.multiple, self.least = multiple, least
         with torch.device("meta"):
             network = build_network(config)
         self.groups = {name: group for name, group in channel_groups(network).items() if name in importance}
@@ -116,7 +124,10 @@ class _Shrinking:
         }
 
     def _next_width(self, name: str) -> int | None:
-        return next_width(self.widths[name], unit=self.groups[name].unit, multiple=self.multiple)
+        width = self.widths[name]
+        smaller = next_width(width, unit=self.groups[name].unit, multiple=self.multiple) or 0
+        smaller = max(smaller, self.least.get(name, 0))
+        return smaller if 0 < smaller < width else None
 
     def _count(self, shapes: Shapes) -> int:
         return macs_by_shape(shapes, self.image_size, input_channels=self.input_channels)

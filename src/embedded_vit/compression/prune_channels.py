@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -40,6 +40,14 @@ TARGET = "target.json"
 
 Importance = Mapping[str, NDArray[np.float64]]
 
+
+class Target(NamedTuple):
+    """What a network is pruned to: multiply-accumulates, and widths (by group) below which nothing goes."""
+
+    macs: int
+    least: Mapping[str, int]
+
+
 _known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary()
 
 
@@ -54,6 +62,11 @@ class PruneChannels(Step):
 
     target_macs: float | None = Field(default=None, gt=0, lt=1, description="fraction of the operations left")
     target_latency: float | None = Field(default=None, gt=0, lt=1, description="fraction of the median latency left")
+    widths_of: Path | None = Field(
+        default=None,
+        description="a run folder, pruned from a network like this one, whose widths are the target: so the folds of a "
+        "cross-validation become one network",
+    )
     rounds: int = Field(default=3, ge=1)
     epochs: int = Field(ge=1, description="of training, over all rounds together")
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -63,8 +76,8 @@ class PruneChannels(Step):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.target_macs is None) == (self.target_latency is None):
-            raise ValueError("prune_channels: give either target_macs or target_latency")
+        if [self.target_macs, self.target_latency, self.widths_of].count(None) != 2:
+            raise ValueError("prune_channels: give one of target_macs, target_latency and widths_of")
         if self.epochs < self.rounds:
             raise ValueError(f"prune_channels: {self.epochs} epochs are less than one a round ({self.rounds} rounds)")
         return self
@@ -76,8 +89,7 @@ class PruneChannels(Step):
             ConfigError: The target cannot be reached.
             NetworkError: It is a user's own network.
         """
-        whole = _macs(before)
-        fraction = self._target_macs(before, workshop, folder, protected)
+        whole, target = _macs(before), self._target(before, workshop, folder, protected)
         teacher = Teacher(copy.deepcopy(before.network))
         hooks = [Distillation([teacher], self.teacher_weight)] if self.teacher_weight else []
         current, macs_by_round = before, []
@@ -85,8 +97,8 @@ class PruneChannels(Step):
             round_folder = folder / f"round-{round_index + 1}"
             start_folder = round_folder / "start"
             if not (start_folder / MODEL).is_file():  # written last
-                target = int(whole * fraction ** ((round_index + 1) / self.rounds))
-                self._pruned(current, target, workshop, protected).save(start_folder)
+                macs = round(whole * (target.macs / whole) ** ((round_index + 1) / self.rounds))
+                self._pruned(current, target._replace(macs=macs), workshop, protected).save(start_folder)
             epochs = self.epochs // self.rounds
             if round_index == self.rounds - 1:
                 epochs += self.epochs % self.rounds
@@ -105,8 +117,14 @@ class PruneChannels(Step):
         }
         return Product(current, facts=facts)
 
+    def at_once(self, before: Checkpoint, workshop: Workshop, folder: Path) -> Checkpoint:
+        """The network at the target without rounds and untrained, to be trained in another way; errors as `apply`."""
+        return self._pruned(before, self._target(before, workshop, folder, frozenset()), workshop, frozenset())
+
     def units(self, before: Checkpoint) -> tuple[str, ...]:
-        """The groups that can lose channels; see `Step.units`."""
+        """The groups that can lose channels, none where another run's widths are asked for; see `Step.units`."""
+        if self.widths_of is not None:
+            return ()
         groups = channel_groups(before.network)
         return tuple(name for name, group in groups.items() if self._next(group) is not None)
 
@@ -131,7 +149,7 @@ class PruneChannels(Step):
         return half if half < group.width else self.multiple
 
     def _pruned(
-        self, before: Checkpoint, target_macs: int, workshop: Workshop, protected: frozenset[str]
+        self, before: Checkpoint, target: Target, workshop: Workshop, protected: frozenset[str]
     ) -> Checkpoint:
         """A copy without the least important channels, untrained."""
         macs, current = _macs(before), before
@@ -139,24 +157,27 @@ class PruneChannels(Step):
             kept = choose_channels(
                 current.config.network,
                 channel_importance(current.network, self._batches(workshop)),
-                int(macs * (target_macs / macs) ** (measurement / MEASUREMENTS)),
+                round(macs * (target.macs / macs) ** (measurement / MEASUREMENTS)),
                 input_channels=before.config.preprocessing.input_channels,
                 multiple=self.multiple,
                 protected=protected,
+                least=target.least,
             )
             current = _with_channels(current, kept)
         return current
 
-    def _target_macs(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> float:
-        """The fraction of the operations to leave; for a target in latency it is measured once and written down."""
+    def _target(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Target:
+        """What to leave; for a target in latency its operations are measured once and written down."""
+        if self.widths_of is not None:
+            return _widths_of(self.widths_of, before)
         if self.target_macs is not None:
-            return self.target_macs
-        if (folder / TARGET).is_file():
-            found: float = json.loads((folder / TARGET).read_text())["target_macs"]
-            return found
-        fraction = self._bisect(before, workshop, folder, protected)
-        write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)
-        return fraction
+            fraction = self.target_macs
+        elif (folder / TARGET).is_file():
+            fraction = json.loads((folder / TARGET).read_text())["target_macs"]
+        else:
+            fraction = self._bisect(before, workshop, folder, protected)
+            write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)
+        return Target(int(fraction * _macs(before)), {})
 
     def _bisect(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> float:
         """Export networks of more or fewer operations, untrained, until one is as fast as it should be."""
@@ -169,7 +190,8 @@ class PruneChannels(Step):
             for bisection in range(BISECTIONS):
                 fraction = (fast_enough + too_slow) / 2
                 try:
-                    pruned = self._pruned(before, int(fraction * _macs(before)), workshop, protected)
+                    target = Target(int(fraction * _macs(before)), {})
+                    pruned = self._pruned(before, target, workshop, protected)
                 except ConfigError:  # no network is that small
                     break
                 path = Path(temporary, f"{bisection}.onnx")
@@ -203,6 +225,17 @@ def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Che
     widths = before.config.network.kept_channels | {name: len(indices) for name, indices in kept.items()}
     described = before.config.network.model_copy(update={"kept_channels": widths})
     return Checkpoint(network, before.config.model_copy(update={"network": described}), before.record)
+
+
+def _widths_of(folder: Path, before: Checkpoint) -> Target:
+    """The operations and widths of a run that was pruned from a network like the one before."""
+    pruned = load_checkpoint(folder)
+    whole, theirs = (
+        checkpoint.config.network.model_copy(update={"name": "", "kept_channels": {}}) for checkpoint in (before, pruned)
+    )
+    if whole != theirs:
+        raise ConfigError(f"prune_channels: widths_of: {folder} was not pruned from a network like this one")
+    return Target(_macs(pruned), {name: group.width for name, group in channel_groups(pruned.network).items()})
 
 
 def _macs(checkpoint: Checkpoint) -> int:
