@@ -16,11 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from embedded_vit.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from embedded_vit.errors import CheckpointError, ConfigError, NetworkError, OutputError, TrainingError
 from embedded_vit.models.registry import build_network
 from embedded_vit.training import islands, slices
 from embedded_vit.training.checkpoint import load_checkpoint, read_run_config, save_checkpoint
-from embedded_vit.training.loop import dice_by_case
+from embedded_vit.training.loop import Trainer, dice_by_case
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.train import train
 
@@ -121,6 +121,46 @@ def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_pa
     assert same_weights(killed, whole)
     losses = [[row.loss for row in load_checkpoint(folder).record.epochs] for folder in (killed, whole)]
     assert losses[0] == losses[1]
+
+
+def test_from_coarse_to_fine(synapse_folder, tmp_path):
+    options = {"validation_cases": 1, **TINY}
+    train(synapse_folder, tmp_path / "run", training=settings(coarse_epochs=3), **options)
+    coarse = load_checkpoint(tmp_path / "run" / "coarse")
+    assert (coarse.config.network.image_size, coarse.config.training.epochs, len(coarse.record.epochs)) == (16, 3, 3)
+    by_hand = settings(init=str(tmp_path / "run" / "coarse"))
+    train(synapse_folder, tmp_path / "by hand", training=by_hand, **options)
+    assert same_weights(tmp_path / "run", tmp_path / "by hand")
+    assert load_checkpoint(tmp_path / "run").record.split == coarse.record.split
+    assert not list(tmp_path.glob("**/cache"))
+
+
+@pytest.mark.parametrize("epoch", [2, 5], ids=["at half the size", "afterwards"])
+def test_from_coarse_to_fine_killed_and_resumed_equals_uninterrupted(epoch, synapse_folder, tmp_path, monkeypatch):
+    options = {"training": settings(coarse_epochs=3, epochs=3), "validation_cases": 1, **TINY}
+    train(synapse_folder, tmp_path / "whole", **options)
+    train_epoch, calls = Trainer._train_epoch, []
+
+    def killed(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(self, *arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "_train_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(synapse_folder, tmp_path / "killed", **options)
+    train(synapse_folder, tmp_path / "killed", resume=True, **options)
+    assert same_weights(tmp_path / "killed", tmp_path / "whole")
+    assert same_weights(tmp_path / "killed" / "coarse", tmp_path / "whole" / "coarse")
+
+
+def test_a_size_that_cannot_be_halved_is_refused_before_anything_is_trained(synapse_folder, tmp_path):
+    measures = {"measures": {"image_size": 24, "widths": (8, 16)}, "threads": 1}
+    with pytest.raises(NetworkError, match="12"):
+        train(synapse_folder, tmp_path / "run", training=settings(coarse_epochs=1), **measures)
+    assert not (tmp_path / "run").exists()
 
 
 def test_killed_between_state_and_weights_the_weights_are_written_again(synapse_folder, tmp_path):

@@ -17,6 +17,7 @@ def command(
     options: NetworkOptions | None = None,
     model: str | None = None,
     epochs: int = 150,
+    coarse_epochs: int = 0,
     recipe: Literal["paper", "modern"] = "modern",
     context_slices: Literal[1, 3] = 1,
     batch_size: int = 24,
@@ -37,6 +38,7 @@ def command(
         output: Run folder to make.
         model: Your own network, package.module:Class.
         epochs: Passes over the training slices.
+        coarse_epochs: Passes at half the image size before them: where time is short, more than their time is worth.
         recipe: The paper's, or the modern one, which segments better in the same time.
         context_slices: Slices that the network sees: 1, or 3 with the neighbours above and below.
         batch_size: Slices a step, over all processes together.
@@ -62,6 +64,7 @@ def command(
         training=TrainingConfig.for_recipe(
             recipe,
             epochs=epochs,
+            coarse_epochs=coarse_epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             cutmix=cutmix,

@@ -148,9 +148,7 @@ class PruneChannels(Step):
         half = -(-group.width // 2 // self.multiple) * self.multiple
         return half if half < group.width else self.multiple
 
-    def _pruned(
-        self, before: Checkpoint, target: Target, workshop: Workshop, protected: frozenset[str]
-    ) -> Checkpoint:
+    def _pruned(self, before: Checkpoint, target: Target, workshop: Workshop, protected: frozenset[str]) -> Checkpoint:
         """A copy without the least important channels, untrained."""
         macs, current = _macs(before), before
         for measurement in range(1, MEASUREMENTS + 1):
@@ -230,10 +228,10 @@ def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Che
 def _widths_of(folder: Path, before: Checkpoint) -> Target:
     """The operations and widths of a run that was pruned from a network like the one before."""
     pruned = load_checkpoint(folder)
-    whole, theirs = (
-        checkpoint.config.network.model_copy(update={"name": "", "kept_channels": {}}) for checkpoint in (before, pruned)
+    ours, theirs = (
+        each.config.network.model_copy(update={"name": "", "kept_channels": {}}) for each in (before, pruned)
     )
-    if whole != theirs:
+    if ours != theirs:
         raise ConfigError(f"prune_channels: widths_of: {folder} was not pruned from a network like this one")
     return Target(_macs(pruned), {name: group.width for name, group in channel_groups(pruned.network).items()})
 

@@ -232,7 +232,7 @@ class _Searcher:
                 training=self.settings.training(None if start is None else str(start)),
                 context_slices=candidate.context_slices,
                 split=self.split,
-                slices_folder=self.output / "slices" / str(candidate.image_size),
+                slices_folder=self.output / "slices",
                 device=self.device,
                 threads=self.settings.threads,
             )

@@ -38,6 +38,7 @@ class TrainingConfig(Config):
     precision: Precision = "fp32"
     seed: int = Field(default=0, ge=0)
     init: str | None = Field(default=None, description="checkpoint whose weights the training began with")
+    coarse_epochs: int = Field(default=0, ge=0, description="epochs at half the image size before the others")
 
     @classmethod
     def for_recipe(cls, recipe: RecipeName, *, batch_size: int = 24, **given: Any) -> TrainingConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
 __all__ = ["plan", "train"]
+
+COARSE = "coarse"  # the run folder, within a run's, of its training at half the image size
 
 
 def plan(
@@ -96,8 +100,8 @@ def train(
         training: The training settings.
         validation_cases: As `make_split` takes them.
         split: Who trains, selects and tests; by default what `make_split` makes of the seed and `validation_cases`.
-        slices_folder: Where the slices are prepared and stay, for several trainings at this size on the same cases; by
-            default in the run, until it is trained.
+        slices_folder: Where the slices are prepared and stay, for several trainings on the same cases; by default in
+            the run, until it is trained.
         resume: Whether to go on with the run in `output`, whose settings must be the same.
         device: Where to train.
         threads: CPU threads; PyTorch's choice when None.
@@ -115,35 +119,63 @@ def train(
             device = f"cuda:{processes.local_rank}"
         if training.batch_size % processes.count:
             raise ConfigError(f"--batch-size {training.batch_size} is not a multiple of {processes.count} processes")
-        data_set = open_data_set(data_folder)
-        config = plan(
-            data_set, network=network, measures=measures or {}, training=training, context_slices=context_slices
-        )
-        _check_output(output, config, resume)
+        data_set, measures = open_data_set(data_folder), dict(measures or {})
+        planned = partial(plan, data_set, network=network, context_slices=context_slices)
+        config = planned(measures=measures, training=training)
         split = split or make_split(data_set, seed=training.seed, validation_cases=validation_cases)
-        names, folder = sorted(split.train + split.validation), slices_folder or output / "cache"
-        slices = _prepare(data_set, names, config, folder, processes)
-        if training.recipe == "modern":
-            postprocessing = find_postprocessing(slices, split.train, data_set.labels)
+        course = _Course(data_set, split, device, processes, slices_folder)
+        stages = [(config, output, resume)]
+        if training.coarse_epochs:
+            half = measures | {"image_size": config.network.image_size // 2}
+            first = training.model_copy(update={"epochs": training.coarse_epochs, "coarse_epochs": 0})
+            coarse = planned(measures=half, training=first)
+            # Without a state it was killed at half the size; what is done there is done at once.
+            stages = [(coarse, output / COARSE, resume), (config, output, resume and (output / STATE).is_file())]
+        for stage in stages:
+            _check_output(*stage)
+        for stage in stages:
+            record = course.train(*stage)
+    return record if processes.leads else None
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What the trainings of one run have in common."""
+
+    data_set: DataSet
+    split: Split
+    device: str
+    processes: Processes
+    slices_folder: Path | None
+
+    def train(self, config: RunConfig, output: Path, resume: bool) -> TrainingRecord:
+        """Make one run folder, or what is left of it; as `train`."""
+        names, folder = sorted(self.split.train + self.split.validation), output / "cache"
+        if self.slices_folder is not None:
+            folder = self.slices_folder / str(config.preprocessing.image_size)
+        slices = _prepare(self.data_set, names, config, folder, self.processes)
+        if config.training.recipe == "modern":
+            postprocessing = find_postprocessing(slices, self.split.train, self.data_set.labels)
             config = config.model_copy(update={"postprocessing": postprocessing})
         record = TrainingRecord(
-            data_folder=str(data_folder.resolve()),
+            data_folder=str(self.data_set.folder.resolve()),
             data_fingerprint=slices.fingerprint,
-            split=split,
-            machine=describe_machine(device),
+            split=self.split,
+            machine=describe_machine(self.device),
             versions=versions(),
         )
-        trainer = Trainer(_fresh_network(config), config, record, slices, output, device=device, processes=processes)
+        network = _fresh_network(config, output)
+        trainer = Trainer(network, config, record, slices, output, device=self.device, processes=self.processes)
         if resume:
             _check_same_data(output, record)
             trainer.resume()
-        elif processes.leads:
+        elif self.processes.leads:
             describe_run(output, config, record)
         record = trainer.run()
-        processes.wait()
-        if processes.leads and slices_folder is None:
+        self.processes.wait()
+        if self.processes.leads and self.slices_folder is None:
             shutil.rmtree(folder, ignore_errors=True)
-    return record if processes.leads else None
+        return record
 
 
 def _prepare_processor(device: str, training: TrainingConfig, threads: int | None) -> None:
@@ -154,15 +186,16 @@ def _prepare_processor(device: str, training: TrainingConfig, threads: int | Non
         Console(stderr=True).print("this processor only emulates bf16, about ten times slower than --precision fp32")
 
 
-def _fresh_network(config: RunConfig) -> torch.nn.Module:
+def _fresh_network(config: RunConfig, output: Path) -> torch.nn.Module:
     torch.manual_seed(config.training.seed)
     network = build_network(config.network)
-    if config.training.init is not None:
-        initialise(network, config, config.training.init)
+    first_weights = output / COARSE if config.training.coarse_epochs else config.training.init
+    if first_weights is not None:
+        initialise(network, config, first_weights)
     return network
 
 
-def _check_output(output: Path, config: RunConfig, resume: bool) -> None:
+def _check_output(config: RunConfig, output: Path, resume: bool) -> None:
     if not resume:
         if any((output / name).exists() for name in (MODEL, STATE)):
             raise OutputError(
