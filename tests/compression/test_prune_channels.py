@@ -24,6 +24,7 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.models.channels import channel_groups, keep_channels
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.provenance import describe_machine
 from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
 from embedded_vit.training.loop import Trainer
@@ -112,7 +113,9 @@ def test_each_round_trains_what_it_pruned(product, pruned_folder):
         start, trained = weights(pruned_folder / name / "start"), weights(pruned_folder / name)
         assert {key: value.shape for key, value in start.items()} == {key: v.shape for key, v in trained.items()}
         assert any(not torch.equal(start[key], trained[key]) for key in start)
-        assert len(load_checkpoint(pruned_folder / name).record.epochs) == epochs
+        record = load_checkpoint(pruned_folder / name).record
+        assert len(record.epochs) == epochs
+        assert record.machine == describe_machine("cpu")
 
 
 def test_the_network_before_is_not_changed(product, run, whole):

@@ -19,6 +19,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.unlabelled import open_unlabelled
 from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.runtime.engine import Engine
 from embedded_vit.training.checkpoint import STATE, Checkpoint, load_checkpoint
 from embedded_vit.training.hooks import TrainingHook
@@ -141,7 +142,8 @@ class Workshop:
         config = config or checkpoint.config
         training = config.training.model_copy(update={"epochs": epochs, "learning_rate": learning_rate})
         config = config.model_copy(update={"training": training})
-        record = checkpoint.record.model_copy(update={"epochs": (), "selected_epoch": None})
+        here = {"machine": describe_machine(self.device), "versions": versions()}
+        record = checkpoint.record.model_copy(update={"epochs": (), "selected_epoch": None, **here})
         trainer = Trainer(
             copy.deepcopy(checkpoint.network), config, record, self.slices, folder, device=self.device, hooks=hooks
         )
