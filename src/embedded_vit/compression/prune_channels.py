@@ -39,6 +39,7 @@ BISECTIONS = 6  # of the operations, for a target in latency: to 1.6 % of the ne
 TARGET = "target.json"
 
 Importance = Mapping[str, NDArray[np.float64]]
+_known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary()
 
 
 class Target(NamedTuple):
@@ -46,9 +47,6 @@ class Target(NamedTuple):
 
     macs: int
     least: Mapping[str, int]
-
-
-_known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary()
 
 
 class PruneChannels(Step):
@@ -119,7 +117,8 @@ class PruneChannels(Step):
 
     def at_once(self, before: Checkpoint, workshop: Workshop, folder: Path) -> Checkpoint:
         """The network at the target without rounds and untrained, to be trained in another way; errors as `apply`."""
-        return self._pruned(before, self._target(before, workshop, folder, frozenset()), workshop, frozenset())
+        nothing = frozenset[str]()
+        return self._pruned(before, self._target(before, workshop, folder, nothing), workshop, nothing)
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """The groups that can lose channels, none where another run's widths are asked for; see `Step.units`."""
@@ -175,7 +174,7 @@ class PruneChannels(Step):
         else:
             fraction = self._bisect(before, workshop, folder, protected)
             write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)
-        return Target(int(fraction * _macs(before)), {})
+        return _fraction_of(before, fraction)
 
     def _bisect(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> float:
         """Export networks of more or fewer operations, untrained, until one is as fast as it should be."""
@@ -188,8 +187,7 @@ class PruneChannels(Step):
             for bisection in range(BISECTIONS):
                 fraction = (fast_enough + too_slow) / 2
                 try:
-                    target = Target(int(fraction * _macs(before)), {})
-                    pruned = self._pruned(before, target, workshop, protected)
+                    pruned = self._pruned(before, _fraction_of(before, fraction), workshop, protected)
                 except ConfigError:  # no network is that small
                     break
                 path = Path(temporary, f"{bisection}.onnx")
@@ -223,6 +221,11 @@ def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Che
     widths = before.config.network.kept_channels | {name: len(indices) for name, indices in kept.items()}
     described = before.config.network.model_copy(update={"kept_channels": widths})
     return Checkpoint(network, before.config.model_copy(update={"network": described}), before.record)
+
+
+def _fraction_of(before: Checkpoint, fraction: float) -> Target:
+    """So much of the operations, at any widths."""
+    return Target(int(fraction * _macs(before)), {})
 
 
 def _widths_of(folder: Path, before: Checkpoint) -> Target:
