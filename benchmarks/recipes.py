@@ -11,21 +11,17 @@ differ most. Strict protocol, last weights.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from experiments import evaluate_once, folds_of, train_once
 from machine import describe_machine
-from numpy.typing import NDArray
+from paired_patients import Dice, dice_by_patient, paired_table
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import EmbeddedVitError
-from embedded_vit.evaluation.evaluate import METRICS_FILE
-from embedded_vit.evaluation.statistics import summarise
 from embedded_vit.training.settings import TrainingConfig
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -56,11 +52,11 @@ def main() -> None:
     scores = {change: cross_validated(data_set, change, arguments) for change in arguments.changes}
     print(describe_machine())
     print(f"{arguments.network}, {arguments.folds} folds, {arguments.epochs} epochs, {arguments.precision}\n")
-    print("\n".join(table(scores, data_set.labels.names)))
+    print("\n".join(paired_table(scores, data_set.labels.names)))
 
 
-def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespace) -> dict[str, NDArray[np.float64]]:
-    """Train and test every fold; a patient's Dice by structure, NaN where a structure is in neither mask."""
+def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespace) -> Dice:
+    """Train and test every fold."""
     settings = {"recipe": "modern", "epochs": arguments.epochs, "precision": arguments.precision, "seed": SEED}
     asked: dict[str, Any] = {
         "network": arguments.network,
@@ -68,43 +64,15 @@ def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespac
         "training": TrainingConfig.for_recipe(**settings | CHANGES[change]),
         "context_slices": arguments.context_slices,
     }
-    found = {}
+    tested = []
     for number, split in enumerate(folds_of(data_set, count=arguments.folds, seed=SEED), start=1):
         print(f"{change}, fold {number}", file=sys.stderr, flush=True)
         folder = arguments.output / change / f"fold-{number}"
         slices = arguments.output / "slices" / f"{asked['training'].recipe}-{number}"  # each resizes in its own way
         train_once(data_set, folder / "run", split, asked, slices_folder=slices, threads=arguments.threads)
         evaluate_once(folder / "run", data_set, folder / "evaluation", threads=arguments.threads)
-        document = json.loads((folder / "evaluation" / METRICS_FILE).read_text())
-        for case, values in document["cases"].items():
-            dice = [values["organs"][organ]["dice"] for organ in data_set.labels.names]
-            found[case] = np.array(dice, dtype=np.float64)  # None becomes NaN
-    return found
-
-
-def table(scores: dict[str, dict[str, NDArray[np.float64]]], organs: tuple[str, ...]) -> list[str]:
-    """A row a change: Dice, and what it gains over the first change, in points."""
-    header = ("change", "Dice", "gain, points [95 %]", "patients better", *organs)
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    first = next(iter(scores.values()))
-    for change, by_case in scores.items():
-        values = np.stack([by_case[case] for case in first])  # (patients, structures)
-        gains = values - np.stack(list(first.values()))
-        gain = summarise(gains)
-        better = int((np.nanmean(gains, axis=1) > 0).sum())
-        cells = (
-            change,
-            f"{summarise(values).overall.mean:.3f}",
-            f"{_points(gain.overall.mean)} [{_points(gain.overall.low)}, {_points(gain.overall.high)}]",
-            f"{better} of {len(values)}",
-            *(_points(organ.mean) for organ in gain.organs),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f}"
+        tested.append(folder / "evaluation")
+    return dice_by_patient(tested, data_set.labels.names)
 
 
 if __name__ == "__main__":

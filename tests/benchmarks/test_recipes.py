@@ -39,14 +39,3 @@ def test_every_patient_is_tested_and_what_is_done_is_read(
     scores = recipes.cross_validated(data_set, "none", settings)
     assert sorted(scores) == [case.name for case in data_set.cases]
     assert all(len(values) == 8 and np.nanmax(values) <= 1 for values in scores.values())
-
-
-def test_gains_are_paired_by_patient(recipes: ModuleType) -> None:
-    base = {"a": np.array([0.5, 0.2]), "b": np.array([0.7, np.nan])}
-    better = {"b": np.array([0.8, np.nan]), "a": np.array([0.6, 0.1])}
-    header, _, first, second = recipes.table({"none": base, "other": better}, ("liver", "pancreas"))
-    assert header.count("|") == first.count("|") == second.count("|")
-    cells = [cell.strip() for cell in second.strip("|").split("|")]
-    assert cells[:2] == ["other", "0.400"]
-    assert cells[2].startswith("+0.0")  # the liver gains ten points, the pancreas loses ten
-    assert cells[3:] == ["1 of 2", "+10.0", "-10.0"]

@@ -1,0 +1,103 @@
+"""Compares evaluations patient by patient: what the second and every further one gains over the first.
+
+    python benchmarks/paired_patients.py --of before A/fold-*/evaluation --of after B/fold-*/evaluation
+
+Every `--of` is a name and the folders with the `metrics.json` of one cross-validation, or of one test; all of the same
+patients. A mean over structures of their means over patients, and a bootstrap over patients of the paired differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.errors import ConfigError, EmbeddedVitError
+from embedded_vit.evaluation.evaluate import METRICS_FILE
+from embedded_vit.evaluation.statistics import summarise
+
+__all__ = ["Dice", "dice_by_patient", "paired_table"]
+
+Dice = Mapping[str, NDArray[np.float64]]  # (structures,) a patient, NaN where a structure is in neither mask
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", nargs="+", action="append", required=True, metavar=("NAME", "FOLDER"))
+    arguments = parser.parse_args()
+    folders = {name: [Path(folder) for folder in given] for name, *given in arguments.of}
+    organs = structures_of(folder for given in folders.values() for folder in given)
+    print("\n".join(paired_table({name: dice_by_patient(given, organs) for name, given in folders.items()}, organs)))
+
+
+def structures_of(evaluations: Iterable[Path]) -> tuple[str, ...]:
+    """The structures that all evaluations score.
+
+    Raises:
+        ConfigError: They differ, or there is no evaluation.
+    """
+    found = {tuple(_read(folder)["organs"]) for folder in evaluations}
+    if len(found) != 1:
+        raise ConfigError("expected the folders of evaluations of the same structures")
+    return found.pop()
+
+
+def dice_by_patient(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
+    """The Dice of all patients of several evaluations, in this order of structures."""
+    found = {}
+    for folder in evaluations:
+        for patient, values in _read(folder)["cases"].items():
+            dice = [values["organs"][organ]["dice"] for organ in organs]
+            found[patient] = np.array(dice, dtype=np.float64)  # None becomes NaN
+    return found
+
+
+def paired_table(scores: Mapping[str, Dice], organs: Sequence[str]) -> list[str]:
+    """A row a name: Dice, and what it gains over the first name, in points.
+
+    Raises:
+        ConfigError: Their patients differ.
+    """
+    header = ("", "Dice", "gain, points [95 %]", "patients better", *organs)
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    first = next(iter(scores.values()))
+    for name, by_patient in scores.items():
+        if by_patient.keys() != first.keys():
+            raise ConfigError(f"{name}: was not tested on the same patients as the first")
+        values = np.stack([by_patient[patient] for patient in first])  # (patients, structures)
+        gains = values - np.stack(list(first.values()))
+        gain = summarise(gains)
+        better = int((np.nanmean(gains, axis=1) > 0).sum())
+        cells = (
+            name,
+            f"{summarise(values).overall.mean:.3f}",
+            f"{_points(gain.overall.mean)} [{_points(gain.overall.low)}, {_points(gain.overall.high)}]",
+            f"{better} of {len(values)}",
+            *(_points(organ.mean) for organ in gain.organs),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / METRICS_FILE).read_text()))
+    except OSError as error:
+        raise ConfigError(f"{folder}: holds no evaluation ({error})") from error
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EmbeddedVitError as error:
+        sys.exit(f"paired_patients.py: {error}")
