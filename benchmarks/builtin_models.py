@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from builtin_figures import pooled_figures
-from experiments import evaluate_once, folds_of, teach_once, train_once
+from experiments import at_image_size, evaluate_once, folds_of, teach_once, train_once
 
 from embedded_vit.artifact.export import export
 from embedded_vit.artifact.manifest import SpacingRange, read_artifact, sealed
 from embedded_vit.builtin import index
-from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts
+from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts, TrainingStage
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.prune_channels import PruneChannels
@@ -47,7 +47,7 @@ from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError
 from embedded_vit.evaluation.evaluate import METRICS_FILE
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.provenance import available_cores
-from embedded_vit.training.checkpoint import MODEL, load_checkpoint, read_record, read_run_config
+from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import TrainingConfig
 
 SPLIT, ALL = "split", "all"
@@ -104,6 +104,7 @@ class Model:
 
 MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
 ONWARDS = MODERN | {"learning_rate": 1e-3, "cutmix": 0.5}
+RECOVERY = ONWARDS | {"learning_rate": 1.5e-3}
 TEACHERS_WEIGHT = 0.8  # in the loss
 HALF = {"steps": [{"quantize": {"precision": "fp16"}}]}
 INTEGER = {
@@ -124,19 +125,39 @@ TRAININGS: dict[str, Training] = {
     ),
     "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 64}),
     "abdomen-64-pruned": abdomen(
-        ONWARDS | {"epochs": 50, "learning_rate": 1.5e-3},
+        RECOVERY | {"epochs": 50},
         measures=NARROW | {"image_size": 64},
         goes_on_from="abdomen-64",
         pruned={"target_macs": 0.45, "multiple": 16},
         taught_by="abdomen-64",
     ),
+    "abdomen-128-pruned": abdomen(
+        RECOVERY | {"epochs": 80},
+        measures=NARROW | {"image_size": 128},
+        goes_on_from="abdomen-64",
+        pruned={"target_macs": 0.58, "multiple": 16},
+        taught_by="abdomen-192",
+    ),
+    "abdomen-128-polished": abdomen(
+        MODERN | {"epochs": 30, "learning_rate": 1e-3, "cutmix": 0.0},
+        measures=NARROW | {"image_size": 128},
+        goes_on_from="abdomen-128-pruned",
+    ),
+    "abdomen-192-pruned": abdomen(
+        RECOVERY | {"epochs": 40},
+        measures=NARROW | {"image_size": 192},
+        goes_on_from="abdomen-192",
+        pruned={"target_macs": 0.75},
+        taught_by="abdomen-192",
+    ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
+ORGANS = "8 abdominal organs on CT"
 MODELS: dict[str, Model] = {
-    "abdomen-ct": Model("8 abdominal organs on CT", "abdomen-128", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-int8": Model("8 abdominal organs on CT, integers", "abdomen-128", INTEGER, limits=(ARTERIAL,)),
-    "abdomen-ct-large": Model("8 abdominal organs on CT, most accurate", "abdomen-192", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-fast": Model("8 abdominal organs on CT, fastest", "abdomen-64-pruned", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct": Model(ORGANS, "abdomen-128-polished", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model(f"{ORGANS}, integers", "abdomen-128-polished", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct-large": Model(f"{ORGANS}, most accurate", "abdomen-192-pruned", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model(f"{ORGANS}, fastest", "abdomen-64-pruned", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
 }
 
@@ -234,13 +255,27 @@ class Workplace:
         """
         for name in trainings_for(self.model.training):
             training, run = TRAININGS[name], self.run(experiment, name)
-            before = self.first_weights(experiment, name)
-            if training.taught_by and before:
-                step = lesson(training, self.run(experiment, training.taught_by))
-                teach_once(data_set, run, before, step, device=self.device, threads=self.threads)
+            if training.taught_by:
+                student, step = self.student(experiment, name)
+                teach_once(data_set, run, student, step, device=self.device, threads=self.threads)
             else:
-                asked = asked_of(training, split, before)
+                asked = asked_of(training, split, self.first_weights(experiment, name))
                 train_once(data_set, run, split, asked, device=self.device, threads=self.threads)
+
+    def student(self, experiment: str, training: str) -> tuple[Checkpoint, Distill]:
+        """What a training begins with that is taught, at its own image size, and the lesson.
+
+        Raises:
+            ConfigError: It goes on from nothing.
+        """
+        entry = TRAININGS[training]
+        before = self.first_weights(experiment, training)
+        if before is None or entry.taught_by is None:
+            raise ConfigError(f"{training}: only a training that goes on from another can be taught")
+        chosen = {name: entry.settings[name] for name in ("epochs", "learning_rate", "cutmix")}
+        teacher = self.run(experiment, entry.taught_by)
+        step = Distill(teacher=(teacher,), weight=TEACHERS_WEIGHT, **chosen)
+        return at_image_size(load_checkpoint(before), entry.measures["image_size"]), step
 
     def first_weights(self, experiment: str, training: str) -> Path | None:
         """The run folder whose weights a training goes on from, pruned if the table says so; None for none.
@@ -293,8 +328,7 @@ class Workplace:
 
     def facts(self, splits: Mapping[str, Split]) -> Facts:
         """All that NAME.json says, from the table and from what lies in the folders."""
-        *before, own = chain_of(self.model.training)
-        records = {name: read_record(self.run(ALL, name)) for name in trainings_for(own)}
+        records = {name: read_record(self.run(ALL, name)) for name in trainings_for(self.model.training)}
         seconds = sum(epoch.seconds for record in records.values() for epoch in record.epochs)
         if self.model.recipe is not None:
             seconds += sum(stage.seconds for stage in read_compression_record(self.compression(ALL)).stages)
@@ -306,14 +340,19 @@ class Workplace:
             figures=self.figures(splits),
             limits=self.model.limits,
             training=TrainingFacts(
-                epochs=len(records[own].epochs),
+                stages=tuple(
+                    TrainingStage(
+                        name=name,
+                        epochs=len(records[name].epochs),
+                        pruned_to=TRAININGS[name].pruned.get("target_macs"),
+                        taught_by=TRAININGS[name].taught_by,
+                    )
+                    for name in chain_of(self.model.training)
+                ),
                 seed=config.training.seed,
                 precision=config.training.precision,
                 minutes=round(seconds / 60, 1),
                 machine=" and ".join(dict.fromkeys(record.machine for record in records.values())),
-                went_on_from=tuple(f"{len(records[name].epochs)} epochs as {name}" for name in before),
-                pruned_to=self.training.pruned.get("target_macs"),
-                taught_by=self.training.taught_by,
             ),
             source=self.training.source,
         )
@@ -373,12 +412,6 @@ def asked_of(training: Training, split: Split, before: Path | None) -> dict[str,
         "training": TrainingConfig.for_recipe(**settings),
         "context_slices": training.context_slices,
     }
-
-
-def lesson(training: Training, teacher: Path) -> Distill:
-    """What a teacher's run does to a training that goes on from another."""
-    chosen = {name: training.settings[name] for name in ("epochs", "learning_rate", "cutmix")}
-    return Distill(teacher=(teacher,), weight=TEACHERS_WEIGHT, **chosen)
 
 
 def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from embedded_vit.compression.step import Workshop
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
 from embedded_vit.provenance import available_cores
-from embedded_vit.training.checkpoint import MODEL, STATE, Checkpoint, load_checkpoint, read_record, read_run_config
+from embedded_vit.training.checkpoint import MODEL, STATE, Checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.train import plan, train
 
-__all__ = ["evaluate_once", "folds_of", "is_done", "taught_config", "teach_once", "train_once"]
+__all__ = ["at_image_size", "evaluate_once", "folds_of", "is_done", "taught_config", "teach_once", "train_once"]
 
 
 def folds_of(data_set: DataSet, *, count: int, seed: int) -> list[Split]:
@@ -72,23 +73,30 @@ def train_once(
 
 
 def teach_once(
-    data_set: DataSet, run: Path, student: Path, step: Distill, *, device: str = "cpu", threads: int | None
+    data_set: DataSet, run: Path, student: Checkpoint, step: Distill, *, device: str = "cpu", threads: int | None
 ) -> None:
     """Train a run on with a teacher; what was killed goes on, what is done is left alone.
 
     Args:
         data_set: What both were trained on.
         run: The run folder to make.
-        student: The run folder whose weights are the first ones.
+        student: Its weights are the first ones.
         step: Teachers and settings.
         device, threads: As `train` takes them.
     """
-    before = load_checkpoint(student)
-    if is_done(run, taught_config(before, step), before.record.split):
+    if is_done(run, taught_config(student, step), student.record.split):
         return
-    workshop = Workshop(data_set.folder, before, run, device=device, threads=threads or available_cores())
-    step.apply(before, workshop, run, frozenset())
+    workshop = Workshop(data_set.folder, student, run, device=device, threads=threads or available_cores())
+    step.apply(student, workshop, run, frozenset())
     workshop.clear()
+
+
+def at_image_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
+    """The same weights as a network for larger or smaller images: none of them depends on the size."""
+    network = checkpoint.config.network.model_copy(update={"image_size": image_size})
+    preprocessing = checkpoint.config.preprocessing.model_copy(update={"image_size": image_size})
+    config = checkpoint.config.model_copy(update={"network": network, "preprocessing": preprocessing})
+    return replace(checkpoint, config=config)
 
 
 def taught_config(before: Checkpoint, step: Distill) -> RunConfig:

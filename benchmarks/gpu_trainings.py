@@ -22,7 +22,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import torch
-from builtin_models import MODELS, TRAININGS, Workplace, asked_of, experiments_of, lesson, trainings_for
+from builtin_models import MODELS, TRAININGS, Workplace, asked_of, experiments_of, trainings_for
 from experiments import is_done, taught_config
 from graph_trainer import GraphTrainer, Lesson
 
@@ -151,14 +151,13 @@ def train_one(job: Job, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Make one run; what was killed goes on, what is done is left alone."""
     workplace, entry = job.workplace, TRAININGS[job.training]
     data_set = open_data_set(workplace.data)
-    before = workplace.first_weights(job.experiment, job.training)
-    teacher = None
-    if entry.taught_by and before:
-        student = load_checkpoint(before)
-        step = lesson(entry, workplace.run(job.experiment, entry.taught_by))
+    teacher = before = None
+    if entry.taught_by:
+        student, step = workplace.student(job.experiment, job.training)
         network, config = student.network, taught_config(student, step)
         teacher = load_checkpoint(step.teacher[0])
     else:
+        before = workplace.first_weights(job.experiment, job.training)
         config = plan(data_set, **asked_of(entry, job.split, before))
     if is_done(job.run, config, job.split):
         return

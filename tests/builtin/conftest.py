@@ -10,7 +10,7 @@ import pytest
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.builtin import index
-from embedded_vit.builtin.index import DataSource, Facts, Failure, Figures, OrganFigures, TrainingFacts
+from embedded_vit.builtin.index import DataSource, Facts, Failure, Figures, OrganFigures, TrainingFacts, TrainingStage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "benchmarks"), str(REPOSITORY / "tests" / "benchmark")]  # scripts and made artifacts
@@ -41,7 +41,13 @@ def example_facts(graph_sha256: str) -> Facts:
         graph_sha256=graph_sha256,
         figures=(FIGURES,),
         limits=("Dark things are never found.",),
-        training=TrainingFacts(epochs=3, seed=7, precision="fp32", minutes=12.4, machine="an abacus"),
+        training=TrainingFacts(
+            stages=(TrainingStage(name="tiny", epochs=3),),
+            seed=7,
+            precision="fp32",
+            minutes=12.4,
+            machine="an abacus",
+        ),
         source=DataSource(
             name="nobody's data", licence="CC BY 4.0", licence_address="https://licence", attribution="Nobody, 2026"
         ),

@@ -21,7 +21,7 @@ import embedded_vit
 from embedded_vit.artifact.manifest import SpacingRange, hashed_names
 from embedded_vit.builtin import index
 from embedded_vit.builtin.card import card
-from embedded_vit.builtin.index import builtin_model
+from embedded_vit.builtin.index import TrainingStage, builtin_model
 from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.datasets import open_data_set
@@ -50,13 +50,19 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
         "tiny-ct-large": script.Model("8 phantom organs, more pixels", "tiny-32"),
         "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny-taught", script.HALF),
-        "tiny-ct-pruned": script.Model("8 phantom organs, fewer channels", "tiny-pruned", script.HALF),
+        "tiny-ct-pruned": script.Model("8 phantom organs, fewer channels", "tiny-polished", script.HALF),
     }
     larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
     lesson = TINY.settings | {"epochs": 1, "learning_rate": 1e-3, "cutmix": 0.5}
     taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
-    pruned = replace(taught, pruned={"target_macs": 0.7, "importance_slices": 4}, taught_by="tiny")
-    trainings = {"tiny": TINY, "tiny-32": larger, "tiny-taught": taught, "tiny-pruned": pruned}
+    pruned = {"target_macs": 0.7, "importance_slices": 4}
+    trainings = {
+        "tiny": TINY,
+        "tiny-32": larger,
+        "tiny-taught": taught,
+        "tiny-pruned": replace(taught, measures=larger.measures, pruned=pruned, taught_by="tiny"),
+        "tiny-polished": replace(larger, goes_on_from="tiny-pruned"),
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script, "TRAININGS", trainings)
         patch.setattr(script, "MODELS", models)
@@ -126,7 +132,7 @@ def test_one_command_trains_tests_and_installs(work: Path, decathlon_folder: Pat
     assert read_run_config(work / "tiny" / "split-1" / "run").training.seed == 4
     assert set(model.manifest.split["train"]) == set(hashed_names(EVERYONE))
     assert (model.manifest.name, model.manifest.spacing_range) == ("tiny-ct", TINY.spacing_range)
-    assert (model.facts.training.epochs, model.facts.training.seed) == (2, 3)
+    assert (model.facts.training.stages, model.facts.training.seed) == ((TrainingStage(name="tiny", epochs=2),), 3)
     assert not list(work.glob("**/cache"))
     scan = sorted((decathlon_folder / "imagesTr").iterdir())[0]
     assert embedded_vit.load("tiny-ct", threads=1).predict(scan).summary()["model"] == "tiny-ct"
@@ -170,8 +176,8 @@ def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_p
     assert read_run_config(tmp_path / "tiny-32" / "all" / "run").training.init == str(tmp_path / "tiny" / "all" / "run")
     model = builtin_model("tiny-ct-large")
     assert model.manifest.preprocessing.image_size == 32
-    assert model.facts.training.went_on_from == ("2 epochs as tiny",)
-    assert "recipe modern, 2 epochs as tiny, then 2 epochs," in card(model)
+    assert [stage.name for stage in model.facts.training.stages] == ["tiny", "tiny-32"]
+    assert "recipe modern, 2 epochs as tiny, then 2 epochs as tiny-32," in card(model)
 
 
 @pytest.mark.slow
@@ -195,8 +201,7 @@ def test_a_teacher_is_the_training_of_the_same_experiment(
     config = read_run_config(tmp_path / "tiny-taught" / "all" / "run")
     assert (config.training.epochs, config.training.learning_rate, config.training.cutmix) == (1, 1e-3, 0.5)
     model = builtin_model("tiny-ct-taught")
-    assert (model.facts.training.taught_by, model.facts.training.went_on_from) == ("tiny-32", ("2 epochs as tiny",))
-    assert "2 epochs as tiny, then 1 epochs taught by tiny-32," in card(model)
+    assert "2 epochs as tiny, then 1 epochs taught by tiny-32 as tiny-taught," in card(model)
     assert str(tmp_path) not in json.dumps(model.manifest.compression)
 
 
@@ -205,15 +210,29 @@ def test_all_experiments_prune_to_the_widths_that_the_split_found(
 ) -> None:
     shutil.copytree(work / "tiny", tmp_path / "tiny")
     script.Workplace("tiny-ct-pruned", synapse_folder, tmp_path, threads=1).make(["all", "split"])
-    runs = [tmp_path / "tiny-pruned" / experiment for experiment in ("split", "all")]
-    ours, theirs = (read_run_config(folder / "run").network.kept_channels for folder in runs)
+    parts = [tmp_path / "tiny-pruned" / experiment for experiment in ("split", "all")]
+    ours, theirs = (read_run_config(folder / "run").network.kept_channels for folder in parts)
     assert ours
     assert ours == theirs
-    starts = [load_checkpoint(folder / "start").network.state_dict() for folder in runs]
+    starts = [load_checkpoint(folder / "start").network.state_dict() for folder in parts]
     assert any(not torch.equal(starts[0][name], value) for name, value in starts[1].items())
     assert not list(tmp_path.glob("**/cache-*"))
-    assert "2 epochs as tiny, then pruned to 70 % of its operations, then 1 epochs taught by tiny," in card(
-        builtin_model("tiny-ct-pruned")
+
+
+def test_what_was_pruned_and_taught_at_another_size_is_trained_on(
+    work: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(work / "tiny", tmp_path / "tiny")
+    script.Workplace("tiny-ct-pruned", synapse_folder, tmp_path, threads=1).make(["split", "all"])
+    pruned, polished = (read_run_config(tmp_path / name / "all" / "run") for name in ("tiny-pruned", "tiny-polished"))
+    assert read_run_config(tmp_path / "tiny-pruned" / "all" / "start").network.image_size == 16
+    assert pruned.network == polished.network
+    assert (pruned.network.image_size, pruned.preprocessing.image_size) == (32, 32)
+    model = builtin_model("tiny-ct-pruned")
+    assert model.manifest.network["kept_channels"] == pruned.network.kept_channels
+    assert (
+        "2 epochs as tiny, then pruned to 70 % of its operations and 1 epochs taught by tiny as tiny-pruned, "
+        "then 2 epochs as tiny-polished," in card(model)
     )
 
 

@@ -142,7 +142,7 @@ def test_a_card_says_what_a_user_must_know(add_builtin: AddBuiltin, run: Callabl
         "CC BY 4.0 (https://licence)",
         "Nobody, 2026",
         "python benchmarks/builtin_models.py bright-ct --data DATA",
-        "3 epochs, fp32, seed 7; 12 minutes in all on an abacus",
+        "3 epochs as tiny, fp32, seed 7; 12 minutes in all on an abacus",
         "Research use only",
     ):
         assert words in card

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedded_vit.errors import CheckpointError, ConfigError, NetworkError, OutputError, TrainingError
+from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.registry import build_network
 from embedded_vit.training import islands, slices
 from embedded_vit.training.checkpoint import load_checkpoint, read_run_config, save_checkpoint
@@ -220,6 +222,19 @@ def test_training_begins_with_the_weights_of_another_run(run, synapse_folder, tm
     record = train(
         synapse_folder, tmp_path / "more", training=settings(epochs=1, init=str(run), learning_rate=1e-6), **TINY
     )
+    assert record.epochs[0].loss < 0.8 * load_checkpoint(run).record.epochs[0].loss
+
+
+def test_training_goes_on_with_the_channels_that_a_run_was_pruned_to(run, synapse_folder, tmp_path):
+    pruned = load_checkpoint(run)
+    keep_channels(pruned.network, "encoder.0.blocks.0.feed_forward1", range(8))
+    widths = {"encoder.0.blocks.0.feed_forward1": 8}
+    network = pruned.config.network.model_copy(update={"kept_channels": widths})
+    replace(pruned, config=pruned.config.model_copy(update={"network": network})).save(tmp_path / "pruned")
+    for resume in (False, True):
+        onwards = settings(epochs=1, init=str(tmp_path / "pruned"), learning_rate=1e-6)
+        record = train(synapse_folder, tmp_path / "more", training=onwards, resume=resume, **TINY)
+    assert read_run_config(tmp_path / "more").network.kept_channels == widths
     assert record.epochs[0].loss < 0.8 * load_checkpoint(run).record.epochs[0].loss
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from embedded_vit import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import Manifest
-from embedded_vit.builtin.index import BuiltinModel, Figures
+from embedded_vit.builtin.index import BuiltinModel, Figures, TrainingStage
 
 if TYPE_CHECKING:
     from embedded_vit.builtin.latency import LatencyHere
@@ -163,13 +163,16 @@ def _failures(model: BuiltinModel) -> str:
 def _training_line(model: BuiltinModel) -> str:
     training, manifest = model.facts.training, model.manifest
     compressed = "" if manifest.compression is None else ", then compressed by the recipe in its manifest"
-    taught = "" if training.taught_by is None else f" taught by {training.taught_by}"
-    before = "".join(f"{training}, then " for training in training.went_on_from)
-    if training.pruned_to is not None:
-        before += f"pruned to {training.pruned_to * 100:.0f} % of its operations, then "
+    stages = ", then ".join(map(_stage, training.stages))
     return (
-        f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {before}"
-        f"{training.epochs} epochs{taught}, {training.precision}, seed {training.seed}{compressed}; "
+        f"The shipped weights: {len(manifest.split['train'])} patients, recipe {manifest.recipe}, {stages}, "
+        f"{training.precision}, seed {training.seed}{compressed}; "
         f"{training.minutes:.0f} minutes in all on {training.machine}. "
         "The figures take one training more for each experiment or fold."
     )
+
+
+def _stage(stage: TrainingStage) -> str:
+    pruned = "" if stage.pruned_to is None else f"pruned to {stage.pruned_to * 100:.0f} % of its operations and "
+    taught = "" if stage.taught_by is None else f" taught by {stage.taught_by}"
+    return f"{pruned}{stage.epochs} epochs{taught} as {stage.name}"

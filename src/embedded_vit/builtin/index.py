@@ -26,6 +26,7 @@ __all__ = [
     "Figures",
     "OrganFigures",
     "TrainingFacts",
+    "TrainingStage",
     "artifact_path",
     "builtin_model",
     "builtin_models",
@@ -81,18 +82,22 @@ class Figures(Config):
         return worst, known[worst]
 
 
+class TrainingStage(Config):
+    """One training of the chain that led to the weights."""
+
+    name: str = Field(description="in the table of benchmarks/builtin_models.py")
+    epochs: int
+    pruned_to: float | None = Field(default=None, description="at most this fraction of the operations was left before")
+    taught_by: str | None = Field(default=None, description="the training whose network taught")
+
+
 class TrainingFacts(Config):
     """How long the shipped weights took, and what repeats them besides the manifest."""
 
-    epochs: int
+    stages: tuple[TrainingStage, ...] = Field(description="the first one first, each on the weights of the one before")
     seed: int
     precision: str = Field(description="of the multiplications in training")
     minutes: float = Field(description="of all trainings that led to them, and of the compression")
-    went_on_from: tuple[str, ...] = Field(default=(), description="trainings before it, the first one first")
-    pruned_to: float | None = Field(
-        default=None, description="the fraction of the operations that was left, at most, before the last epochs"
-    )
-    taught_by: str | None = Field(default=None, description="the training whose network taught in the last epochs")
     machine: str
 
 

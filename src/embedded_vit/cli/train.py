@@ -46,7 +46,7 @@ def command(
         cutmix: Part of the slices over which a rectangle of another is put; the recipe's own by default.
         precision: Of the multiplications; weights are always kept in fp32.
         validation_cases: Patients that select the weights; a tenth by default, 0 keeps the last weights.
-        init: Weights to begin with: an authors' .pth file or a run folder.
+        init: Weights to begin with: an authors' .pth file or a run folder, pruned or not.
         resume: Go on with the run in --output after its last epoch.
         seed: Of the split, the initial weights and the augmentation.
         device: cpu, cuda, cuda:1, ...

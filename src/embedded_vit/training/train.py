@@ -52,14 +52,17 @@ def plan(
         data_set: Says modality, channels and labels.
         network: A preset's name or None.
         measures: As `network_config` takes them.
-        training: The training settings.
+        training: The training settings. A run folder that it begins with hands on the channels that it was pruned to.
         context_slices: 1 or 3. One grey channel without context goes to the stem's three channels as copies.
 
     Raises:
         ConfigError, NetworkError: Something does not fit.
+        CheckpointError: The run folder that the training begins with cannot be read.
     """
     channels = len(data_set.channels) * context_slices
     own_class = measures.get("model") is not None
+    if training.init is not None and Path(training.init).is_dir():
+        measures = {**measures, "kept_channels": read_run_config(Path(training.init)).network.kept_channels}
     described = network_config(
         network,
         classes=data_set.labels.classes,
