@@ -164,3 +164,19 @@ def test_figures_of_other_weights_are_refused(
     assert "its figures are of other weights" in run("models")
     facts.unlink()
     assert "bright-ct.json: missing" in run("models")
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"name": "embedded-vit-64", "kept_channels": {}}, "network embedded-vit-64;"),
+        (
+            {"name": "custom", "widths": [8, 16], "convolution_widths": [4, 8], "kept_channels": {"encoder.0": 8}},
+            "network of widths 8 and 16 between convolutions of 4 and 8, pruned;",
+        ),
+        ({"name": "custom", "model": "somebody:Own"}, "network custom;"),
+    ],
+)
+def test_the_card_says_what_network_it_is(add_builtin: AddBuiltin, network: dict[str, object], words: str) -> None:
+    add_builtin("bright-ct", network=network)
+    assert words in run("models", "bright-ct")

@@ -125,9 +125,11 @@ def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_pa
     assert losses[0] == losses[1]
 
 
-def test_from_coarse_to_fine(synapse_folder, tmp_path):
+def test_from_coarse_to_fine(synapse_folder, tmp_path, capsys):
     options = {"validation_cases": 1, **TINY}
     train(synapse_folder, tmp_path / "run", training=settings(coarse_epochs=3), **options)
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("at", "epoch 1/"))]
+    assert [line.split(" ·")[0] for line in shown] == ["at 16 pixels:", "epoch 1/3", "at 32 pixels:", "epoch 1/2"]
     coarse = load_checkpoint(tmp_path / "run" / "coarse")
     assert (coarse.config.network.image_size, coarse.config.training.epochs, len(coarse.record.epochs)) == (16, 3, 3)
     by_hand = settings(init=str(tmp_path / "run" / "coarse"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from embedded_vit import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import Manifest
@@ -75,9 +75,19 @@ def _file_line(model: BuiltinModel, latency: LatencyHere | None) -> str:
     sees = "one slice at a time" if slices == 1 else f"{slices} neighbouring slices at a time"
     here = "" if latency is None else f" Here {latency.median_ms[model.name]:.2f} ms an image ({latency.where})."
     return (
-        f"{model.file_bytes / 1e6:.2f} MB, {manifest.precision}, network {manifest.network.get('name', 'custom')}; "
+        f"{model.file_bytes / 1e6:.2f} MB, {manifest.precision}, network {_network(manifest.network)}; "
         f"sees {sees}, {size} x {size} pixels.{here}"
     )
+
+
+def _network(described: Mapping[str, Any]) -> str:
+    """A preset's name, or what the network is made of, as far as the manifest tells."""
+    name = described.get("name", "custom")
+    if name == "custom" and described.get("widths"):
+        name = f"of widths {' and '.join(map(str, described['widths']))}"
+        if described.get("convolution_widths"):
+            name += f" between convolutions of {' and '.join(map(str, described['convolution_widths']))}"
+    return f"{name}, pruned" if described.get("kept_channels") else name
 
 
 def _contract(manifest: Manifest) -> str:

@@ -137,6 +137,8 @@ def train(
         for stage in stages:
             _check_output(*stage)
         for stage in stages:
+            if len(stages) > 1 and processes.leads:
+                Console(stderr=True).print(f"at {stage[0].network.image_size} pixels:", highlight=False)
             record = course.train(*stage)
     return record if processes.leads else None
 
