@@ -177,6 +177,8 @@ def test_figures_of_other_weights_are_refused(
         ({"name": "custom", "model": "somebody:Own"}, "network custom;"),
     ],
 )
-def test_the_card_says_what_network_it_is(add_builtin: AddBuiltin, network: dict[str, object], words: str) -> None:
+def test_the_card_says_what_network_it_is(
+    run: Callable[..., str], add_builtin: AddBuiltin, network: dict[str, object], words: str
+) -> None:
     add_builtin("bright-ct", network=network)
     assert words in run("models", "bright-ct")
