@@ -150,6 +150,15 @@ def test_an_engine_that_gives_other_labels_is_refused(monkeypatch: pytest.Monkey
     assert "another label than ONNX Runtime" in trial.try_here(artifact, "openvino").failure
 
 
+def test_only_decided_pixels_are_compared_where_there_are_any() -> None:
+    expected = np.array([[[[0.0, 0.0, 0.0, 0.2]], [[3.0, 2.0, 0.5, 0.0]]]], dtype=np.float32)  # (1, K, 1, 4)
+    undecided, decided = expected.copy(), expected.copy()
+    undecided[0, 0, 0, 2], decided[0, 0, 0, 1] = 1, 5
+    assert trial._disagreement(undecided, expected) == 0
+    assert trial._disagreement(decided, expected) == 1 / 2
+    assert trial._disagreement(-expected[..., 2:], expected[..., 2:]) == 1
+
+
 def test_an_unknown_engine_is_refused(artifact: Path) -> None:
     with pytest.raises(ConfigError, match="unknown engine 'tensorrt', expected one of onnxruntime, openvino"):
         load_engine(artifact, "tensorrt")

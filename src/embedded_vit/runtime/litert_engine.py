@@ -58,7 +58,7 @@ class LiteRtEngine:
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise FileFormatError(f"{source}: LiteRT cannot run it ({first_line(error)}); use ONNX Runtime") from error
+            raise FileFormatError(f"{source}: LiteRT cannot run it: {first_line(error)}") from error
         [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs, self.outputs = [_tensor(self._input)], [_tensor(self._output)]
         self._one_at_a_time = threading.Lock()

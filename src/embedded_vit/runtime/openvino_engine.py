@@ -62,9 +62,7 @@ class OpenVinoEngine:
         try:
             compiled = core.compile_model(core.read_model(graph), "CPU", settings)
         except RuntimeError as error:
-            raise FileFormatError(
-                f"{source}: OpenVINO cannot compile it ({_last_line(error)}); use ONNX Runtime"
-            ) from error
+            raise FileFormatError(f"{source}: OpenVINO cannot compile it: {_last_line(error)}") from error
         self.inputs, self.outputs = ([_tensor(each) for each in ports] for ports in (compiled.inputs, compiled.outputs))
         self._request = compiled.create_infer_request()
         self._one_at_a_time = threading.Lock()  # a request that is busy refuses a second caller

@@ -25,7 +25,8 @@ __all__ = ["MAXIMUM_DISAGREEMENT", "Trial", "example_images", "tried", "try_here
 
 TRIALS = "engine-trials"  # the file of the cache
 SECONDS_LIMIT = 300
-MAXIMUM_DISAGREEMENT = 5e-3  # of all pixels: roundings differ, and an integer network answers in steps
+MAXIMUM_DISAGREEMENT = 5e-3  # of the decided pixels: roundings differ, and an integer network answers in steps
+DECIDED = 1.0  # how far the largest logit leads in a decided pixel
 EXAMPLES = 3
 COARSE = 8  # pixels of the noise that example images are enlarged from
 
@@ -71,28 +72,43 @@ def try_here(path: Path, engine: EngineName) -> Trial:
     content, manifest = read_artifact(path)
     images = example_images(manifest.preprocessing)
 
-    def labels(name: EngineName, *, low_precision_transforms: bool = True) -> list[NDArray[np.int64]]:
+    def logits(name: EngineName, *, low_precision_transforms: bool = True) -> list[NDArray[np.float32]]:
+        """(1, K, S, S) of every image; none where a second call gives other labels."""
         graph = make_graph_engine(
             content, manifest, name, threads=1, low_precision_transforms=low_precision_transforms, source=str(path)
         )
-        first, second = ([graph.run(image).argmax(axis=1) for image in images] for _ in range(2))
-        return first if all(map(np.array_equal, first, second)) else []
+        first, second = ([graph.run(image) for image in images] for _ in range(2))
+        same = all(np.array_equal(a.argmax(axis=1), b.argmax(axis=1)) for a, b in zip(first, second, strict=True))
+        return first if same else []
 
-    expected = labels("onnxruntime")
+    expected = logits("onnxruntime")
     failure = ""
     for transforms in (True, False) if manifest.in_integers else (True,):
         try:
-            found = labels(engine, low_precision_transforms=transforms)
+            found = logits(engine, low_precision_transforms=transforms)
         except FileFormatError as error:
-            return Trial(failure=f"cannot run it ({error})")
+            reason = str(error).removeprefix(f"{path}: ")
+            return Trial(failure=f"cannot run it ({reason})")
         if not found:
             failure = "gives other labels at a second call"
             continue
-        disagreement = float(np.mean([np.mean(a != b) for a, b in zip(found, expected, strict=True)]))
+        disagreement = float(np.mean([_disagreement(*pair) for pair in zip(found, expected, strict=True)]))
         if disagreement <= MAXIMUM_DISAGREEMENT:
             return Trial(low_precision_transforms=transforms)
-        failure = f"gives {disagreement:.1%} of the pixels another label than ONNX Runtime"
+        failure = f"gives {disagreement:.1%} of the decided pixels another label than ONNX Runtime"
     return Trial(failure=failure)
+
+
+def _disagreement(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The part of the decided pixels that have another label; of all pixels where none is decided.
+
+    On noise a network is undecided far more often than on a scan. OpenVINO's integers give other labels than ONNX
+    Runtime's to 0.05 % of the pixels of real slices, and to 1.5 % of those of noise, nearly all of them undecided.
+    """
+    *_, second, largest = np.sort(expected, axis=1).swapaxes(0, 1)  # (1, S, S) each
+    decided = largest - second >= DECIDED
+    different = found.argmax(axis=1) != expected.argmax(axis=1)
+    return float(different[decided].mean() if decided.any() else different.mean())
 
 
 def example_images(preprocessing: Preprocessing) -> list[NDArray[np.float32]]:
