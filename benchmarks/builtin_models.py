@@ -83,7 +83,7 @@ class Training:
     network: str | None = None  # a preset's name, or
     measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
     goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
-    pruned: Mapping[str, Any] = field(default_factory=dict)  # as `PruneChannels` takes it, first; only where taught
+    pruned: Mapping[str, Any] = field(default_factory=dict)  # as `PruneChannels` takes it: what is done first
     taught_by: str | None = None  # the training whose network teaches; only where it goes on from another
     context_slices: int = 3
     seeds: int = 1  # with which the split is trained
