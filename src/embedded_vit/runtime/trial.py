@@ -47,7 +47,8 @@ def tried(path: Path, sha256: str, engine: EngineName) -> Trial:
     """
     if engine not in installed_engines():
         raise ConfigError(f"{engine} is not installed; pip install 'embedded-vit[{engine}]'")
-    key = f"{sha256} {engine} {engine_version(engine)} embedded-vit {__version__} {processor_name()}"
+    rule = f"{MAXIMUM_DISAGREEMENT} beyond {DECIDED}"  # a failure by another one says nothing
+    key = f"{sha256} {engine} {engine_version(engine)} embedded-vit {__version__} {rule} {processor_name()}"
     known = recall(TRIALS, key)
     trial = Trial.parse(known, source=TRIALS) if isinstance(known, dict) else _try_apart(path, engine)
     if known is None:
