@@ -78,6 +78,15 @@ def work(package: Path, synapse_folder: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.fixture(scope="module")
+def pruned_work(work: Path, synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tiny-ct-pruned was made, `all` asked for before the split whose widths it takes."""
+    folder = tmp_path_factory.mktemp("pruned")
+    shutil.copytree(work / "tiny", folder / "tiny")
+    script.Workplace("tiny-ct-pruned", synapse_folder, folder, threads=1).make(["all", "split"])
+    return folder
+
+
 def test_every_patient_tests_in_one_fold_and_all_train_what_is_shipped(synapse_folder: Path) -> None:
     splits = script.experiments_of(open_data_set(synapse_folder), replace(TINY, folds=4))
     assert list(splits) == ["split", "split-1", "fold-1", "fold-2", "fold-3", "fold-4", "all"]
@@ -205,27 +214,21 @@ def test_a_teacher_is_the_training_of_the_same_experiment(
     assert str(tmp_path) not in json.dumps(model.manifest.compression)
 
 
-def test_all_experiments_prune_to_the_widths_that_the_split_found(
-    work: Path, synapse_folder: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(work / "tiny", tmp_path / "tiny")
-    script.Workplace("tiny-ct-pruned", synapse_folder, tmp_path, threads=1).make(["all", "split"])
-    parts = [tmp_path / "tiny-pruned" / experiment for experiment in ("split", "all")]
+def test_all_experiments_prune_to_the_widths_that_the_split_found(pruned_work: Path) -> None:
+    parts = [pruned_work / "tiny-pruned" / experiment for experiment in ("split", "all")]
     ours, theirs = (read_run_config(folder / "run").network.kept_channels for folder in parts)
     assert ours
     assert ours == theirs
     starts = [load_checkpoint(folder / "start").network.state_dict() for folder in parts]
     assert any(not torch.equal(starts[0][name], value) for name, value in starts[1].items())
-    assert not list(tmp_path.glob("**/cache-*"))
+    assert not list(pruned_work.glob("**/cache-*"))
 
 
-def test_what_was_pruned_and_taught_at_another_size_is_trained_on(
-    work: Path, synapse_folder: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(work / "tiny", tmp_path / "tiny")
-    script.Workplace("tiny-ct-pruned", synapse_folder, tmp_path, threads=1).make(["split", "all"])
-    pruned, polished = (read_run_config(tmp_path / name / "all" / "run") for name in ("tiny-pruned", "tiny-polished"))
-    assert read_run_config(tmp_path / "tiny-pruned" / "all" / "start").network.image_size == 16
+def test_what_was_pruned_and_taught_at_another_size_is_trained_on(pruned_work: Path) -> None:
+    pruned, polished = (
+        read_run_config(pruned_work / name / "all" / "run") for name in ("tiny-pruned", "tiny-polished")
+    )
+    assert read_run_config(pruned_work / "tiny-pruned" / "all" / "start").network.image_size == 16
     assert pruned.network == polished.network
     assert (pruned.network.image_size, pruned.preprocessing.image_size) == (32, 32)
     model = builtin_model("tiny-ct-pruned")
