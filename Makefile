@@ -34,7 +34,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/training.py
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/whole_slice.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/whole_slice.py
 	$(BIN)/python benchmarks/footprint.py
 
 arm64: setup

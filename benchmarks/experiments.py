@@ -101,10 +101,7 @@ def at_image_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
 
 def taught_config(before: Checkpoint, step: Distill) -> RunConfig:
     """The configuration of a run that a distillation makes."""
-    changes = {"epochs": step.epochs, "learning_rate": step.learning_rate}
-    if step.cutmix is not None:
-        changes["cutmix"] = step.cutmix
-    return before.config.model_copy(update={"training": before.config.training.model_copy(update=changes)})
+    return before.config.with_training(epochs=step.epochs, learning_rate=step.learning_rate, cutmix=step.cutmix)
 
 
 def is_done(run: Path, planned: RunConfig, split: Split) -> bool:

@@ -186,7 +186,7 @@ def train_once(contestant: Contestant, course: Course) -> tuple[Path, Schedule]:
     postprocessing = find_postprocessing(slices, course.split.train, config.labels)
     config = config.model_copy(update={"postprocessing": postprocessing})
     schedule = schedule_once(run, config, slices, course)
-    config = with_epochs(config, schedule.epochs)
+    config = config.with_training(epochs=schedule.epochs)
     begun = (run / STATE).is_file()
     if (run / RECORD).is_file():
         check_same(run, config, slices)
@@ -218,11 +218,6 @@ def planned(contestant: Contestant, course: Course) -> RunConfig:
         context_slices=course.context_slices,
     )
     return config.model_copy(update={"network": config.network.model_copy(update={"name": network})})
-
-
-def with_epochs(config: RunConfig, epochs: int) -> RunConfig:
-    """The same configuration with so many epochs."""
-    return config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
 
 
 def check_same(run: Path, config: RunConfig, slices: SliceSet) -> None:
@@ -337,9 +332,9 @@ class Stopwatch(TrainingHook):
 
 def seconds_a_step(config: RunConfig, slices: SliceSet, course: Course) -> float:
     """How long a network's training step takes here and now: some are made and thrown away."""
-    stopwatch = Stopwatch()
+    stopwatch, config = Stopwatch(), config.with_training(epochs=1)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughTimed):
-        trainer_for(Path(folder), with_epochs(config, 1), slices, course, steps=MANY_STEPS, hooks=[stopwatch]).run()
+        trainer_for(Path(folder), config, slices, course, steps=MANY_STEPS, hooks=[stopwatch]).run()
     return stopwatch.seconds_a_step
 
 

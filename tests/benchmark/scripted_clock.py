@@ -10,13 +10,16 @@ from embedded_vit.benchmark import single_stream
 
 
 class Clock:
-    """Stands still until a query moves it."""
+    """Stands still until a query or a sleep moves it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def perf_counter(self) -> float:
         return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
 
     def query(self, name: str, calls: list[str], *milliseconds: float) -> Callable[[], None]:
         """A query that takes the milliseconds it is told to, one after another, and says that it was called."""

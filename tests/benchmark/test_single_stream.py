@@ -22,6 +22,12 @@ def test_models_take_turns_and_the_warm_up_does_not_count(clock: scripted_clock.
     assert (stream.ended_by, stream.seconds) == ("queries", pytest.approx(0.066))
 
 
+def test_a_rest_before_each_query_is_no_part_of_its_latency(clock: scripted_clock.Clock) -> None:
+    stream = single_stream([clock.query("A", [], 5)], rounds=2, warmup=1, rest_seconds=0.02)
+    np.testing.assert_allclose(stream.latencies_ms, 5)
+    assert stream.seconds == pytest.approx(0.05)
+
+
 def test_1024_queries_end_it_unless_the_time_is_over_before(clock: scripted_clock.Clock) -> None:
     quick = single_stream([clock.query("A", [], 1)])
     assert (len(quick.latencies_ms), quick.ended_by) == (ROUNDS, "queries")

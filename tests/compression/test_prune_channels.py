@@ -32,7 +32,7 @@ from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 
 NOTHING: frozenset[str] = frozenset()
-STEP = PruneChannels(target_macs=0.5, rounds=2, epochs=3, importance_slices=4)
+STEP = PruneChannels(target_macs=0.5, rounds=2, epochs=3, importance_slices=4, cutmix=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,10 @@ def test_each_round_trains_what_it_pruned(product, pruned_folder):
         record = load_checkpoint(pruned_folder / name).record
         assert len(record.epochs) == epochs
         assert record.machine == describe_machine("cpu")
+
+
+def test_slices_are_mixed_as_the_step_says(product, whole):
+    assert (whole.config.training.cutmix, product.checkpoint.config.training.cutmix) == (0.5, 0.25)
 
 
 def test_the_network_before_is_not_changed(product, run, whole):

@@ -27,6 +27,8 @@ SLP_AFFINE = np.array([[0, -0.8, 0, 0], [0, 0, -0.8, 0], [3.0, 0, 0, 0], [0, 0, 
 class IntensityEngine:
     """Reads the label off the intensity: [-1, 1] in equal steps from background to the last structure."""
 
+    streams = 1
+
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         levels = np.linspace(-1, 1, LABELS.classes, dtype=np.float32)[:, None, None]
         return -((image_bchw[:, :1] - levels) ** 2)

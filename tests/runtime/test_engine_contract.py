@@ -86,6 +86,21 @@ def test_several_callers_at_once_get_their_own_logits(engine: ArtifactEngine) ->
             np.testing.assert_array_equal(logits, own)
 
 
+def test_streams_answer_as_one_does(name: EngineName, engine: ArtifactEngine, artifact: Path) -> None:
+    images = example_images(engine.manifest.preprocessing) * 20
+    two = load_engine(artifact, name, threads=2, streams=2)
+    assert (engine.streams, two.streams) == (1, 2)
+    with ThreadPoolExecutor(4) as callers:
+        for logits, image in zip(callers.map(two.run, images), images, strict=True):
+            np.testing.assert_array_equal(logits, engine.run(image))
+
+
+@pytest.mark.parametrize("streams", [0, 3])
+def test_streams_that_have_no_thread_are_refused(artifact: Path, streams: int) -> None:
+    with pytest.raises(ConfigError, match=f"streams must be 1 to the number of threads, got {streams}"):
+        load_engine(artifact, threads=2, streams=streams)
+
+
 def test_it_says_what_it_is(engine: ArtifactEngine, name: EngineName) -> None:
     assert engine.name == name
     assert engine.version[0].isdigit()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import permutations, product
+from threading import Barrier
 
 import nibabel
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedded_vit.errors import NetworkError
 from embedded_vit.preprocessing import Grid, Preprocessing
 from embedded_vit.runtime.labelling import label_slice
-from embedded_vit.runtime.segmentation import segment
+from embedded_vit.runtime.segmentation import map_ahead, segment
 from embedded_vit.volume import Volume, spacing_of
 
 ORIENTATIONS = [
@@ -22,6 +25,8 @@ ORIENTATIONS = [
 
 class ThresholdEngine:
     """Stands in for a network: class 1 where the slice is brighter than the middle of the window."""
+
+    streams = 1
 
     def run(self, image_bchw: np.ndarray) -> np.ndarray:
         middle = image_bchw[:, image_bchw.shape[1] // 2]  # the slice itself, not its context
@@ -36,6 +41,30 @@ class RecordingEngine(ThresholdEngine):
 
     def run(self, image_bchw: np.ndarray) -> np.ndarray:
         self.inputs.append(image_bchw.copy())
+        return super().run(image_bchw)
+
+
+class PatientEngine(ThresholdEngine):
+    """Two streams, of which neither answers before both were asked."""
+
+    streams = 2
+
+    def __init__(self) -> None:
+        self.asked = Barrier(2, timeout=10)
+
+    def run(self, image_bchw: np.ndarray) -> np.ndarray:
+        self.asked.wait()
+        return super().run(image_bchw)
+
+
+class RefusingEngine(ThresholdEngine):
+    """Two streams that refuse slices as dark as air."""
+
+    streams = 2
+
+    def run(self, image_bchw: np.ndarray) -> np.ndarray:
+        if image_bchw.max() <= -1:
+            raise NetworkError("air")
         return super().run(image_bchw)
 
 
@@ -93,6 +122,35 @@ def test_progress_is_told_once_a_slice() -> None:
         volume, Preprocessing.for_modality("CT", image_size=32), ThresholdEngine(), on_slice=lambda: ticks.append(1)
     )
     assert len(ticks) == 12
+
+
+def test_every_stream_has_a_slice_at_a_time_and_the_mask_is_the_same() -> None:
+    volume = scan_of_a_box("SLP")[0]
+    volume.array[:] = np.maximum(volume.array, np.arange(12)[:, None, None] * 50 - 100)  # every slice another
+    preprocessing = Preprocessing.for_modality("CT", image_size=32, context_slices=3)
+    expected = segment(volume, preprocessing, ThresholdEngine())
+    found = segment(volume, preprocessing, PatientEngine())
+    np.testing.assert_array_equal(found.array, expected.array)
+    assert len({slice_.tobytes() for slice_ in expected.array}) > 1
+
+
+def test_what_a_stream_refuses_is_refused() -> None:
+    with pytest.raises(NetworkError, match="air"):
+        segment(scan_of_a_box("SLP")[0], Preprocessing.for_modality("CT", image_size=32), RefusingEngine())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_items_are_taken_as_far_ahead_as_keeps_the_workers_busy(workers: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10):
+            taken.append(number)
+            yield number
+
+    for number, result in enumerate(map_ahead(lambda item: -item, items(), workers=workers)):
+        assert result == -number
+        assert len(taken) <= number + workers + 1
 
 
 @settings(max_examples=60, deadline=None)

@@ -64,7 +64,7 @@ def report_first_slice(began: float) -> None:
     """
     imported = time.perf_counter()
     [_, path, threads, engine_name] = sys.argv
-    engine = load_engine(path, engine_name, threads=int(threads))  # type: ignore[arg-type]
+    engine = load_engine(path, engine_name, threads=int(threads), streams=int(threads))  # type: ignore[arg-type]
     loaded = time.perf_counter()
     volume = _one_slice(engine.manifest.preprocessing)
     ready = time.perf_counter()

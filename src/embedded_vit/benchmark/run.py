@@ -85,7 +85,10 @@ def benchmark(
     for number in threads:
         on_stage(f"cold start and memory, threads: {number}")
         names = [fastest_engine(path, threads=number).engine if engine == "auto" else engine for path in models]
-        engines = [load_engine(path, name, threads=number) for path, name in zip(models, names, strict=True)]
+        streams = number if scope == "volume" else 1  # as prediction does, and the soonest for one image
+        engines = [
+            load_engine(path, name, threads=number, streams=streams) for path, name in zip(models, names, strict=True)
+        ]
         processes = [_fresh_process(path, name, number) for path, name in zip(models, names, strict=True)]
         on_stage(f"latency, threads: {number}, at most {seconds:g} s")
         measurements.append(

@@ -46,7 +46,12 @@ class Stream:
 
 
 def single_stream(
-    queries: Sequence[Query], *, rounds: int = ROUNDS, seconds_limit: float = 60.0, warmup: int = LEAST_ROUNDS
+    queries: Sequence[Query],
+    *,
+    rounds: int = ROUNDS,
+    seconds_limit: float = 60.0,
+    warmup: int = LEAST_ROUNDS,
+    rest_seconds: float = 0.0,
 ) -> Stream:
     """Measure queries in turns: A, B, A, B, ...
 
@@ -55,6 +60,7 @@ def single_stream(
         rounds: Rounds to measure.
         seconds_limit: No new round begins after so many seconds of measuring, once `LEAST_ROUNDS` are there.
         warmup: Rounds before them that do not count.
+        rest_seconds: Before each query, for libraries whose idle threads spin for a while and would slow down the next.
     """
     for _ in range(warmup):
         for query in queries:
@@ -63,12 +69,14 @@ def single_stream(
     begin = time.perf_counter()
     elapsed = 0.0
     while len(latencies_ms) < rounds and (len(latencies_ms) < LEAST_ROUNDS or elapsed < seconds_limit):
-        latencies_ms.append([_latency_ms(query) for query in queries])
+        latencies_ms.append([_latency_ms(query, rest_seconds) for query in queries])
         elapsed = time.perf_counter() - begin
     return Stream(np.array(latencies_ms), "queries" if len(latencies_ms) == rounds else "seconds", elapsed)
 
 
-def _latency_ms(query: Query) -> float:
+def _latency_ms(query: Query, rest_seconds: float) -> float:
+    if rest_seconds:
+        time.sleep(rest_seconds)
     begin = time.perf_counter()
     query()
     return 1000 * (time.perf_counter() - begin)

@@ -48,8 +48,7 @@ def command(
     if memory is not None:
         memory_bytes = parse_bytes(memory)
         spare_address_space()
-    if threads is not None:
-        limit_matrix_threads(threads)
+    limit_matrix_threads(1)  # threads work on a slice each
     # From here on numpy may be imported.
 
     from embedded_vit.builtin.resolve import model_path
@@ -60,7 +59,7 @@ def command(
     if engine == "auto":
         from embedded_vit.benchmark.fastest_engine import fastest_engine
 
-        choice = fastest_engine(artifact, threads=threads)
+        choice = fastest_engine(artifact, threads=1)  # for one slice; every thread has its own
         print(f"engine: {choice.engine} ({choice})", file=sys.stderr)
         engine = choice.engine
     predictor = Predictor.load(artifact, engine, threads=threads)

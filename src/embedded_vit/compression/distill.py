@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.compression.step import CutMix, Product, Step, Workshop
 from embedded_vit.errors import ConfigError
 from embedded_vit.training.augmentation import augment, draw
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
@@ -156,12 +156,7 @@ class Distill(Step):
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight: float = Field(default=0.5, gt=0, le=1, description="of the teachers in the loss")
-    cutmix: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="part of the slices over which a rectangle of another is put; None: as it was trained",
-    )
+    cutmix: CutMix = None
     unlabelled: Path | None = Field(default=None, description="a folder of volumes without labels to learn from too")
 
     @field_validator("teacher", mode="before")
@@ -179,10 +174,7 @@ class Distill(Step):
         if self.unlabelled is not None:
             unlabelled = workshop.unlabelled_slices(self.unlabelled, before.config.preprocessing)
         teachers = [self._teacher(path, before, workshop) for path in self.teacher]
-        config = before.config
-        if self.cutmix is not None:
-            training = config.training.model_copy(update={"cutmix": self.cutmix})
-            config = config.model_copy(update={"training": training})
+        config = before.config.with_training(cutmix=self.cutmix)
         hook = Distillation(teachers, self.weight, unlabelled=unlabelled, config=config)
         after = workshop.train(
             before, folder, epochs=self.epochs, learning_rate=self.learning_rate, hooks=[hook], config=config

@@ -52,6 +52,8 @@ class Fold(Step):
 class _Published:
     """The published form of a network as an engine."""
 
+    streams = 1
+
     def __init__(self, network: nn.Module, *, stages: int) -> None:
         self._form = PublishedForm(to_reference(network, stages=stages))
 

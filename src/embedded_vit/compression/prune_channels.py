@@ -23,7 +23,7 @@ from embedded_vit.benchmark.macs_by_shape import macs_by_shape
 from embedded_vit.compression.channel_choice import choose_channels, next_width
 from embedded_vit.compression.channel_importance import channel_importance
 from embedded_vit.compression.distill import Distillation, Teacher
-from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.compression.step import CutMix, Product, Step, Workshop
 from embedded_vit.errors import ConfigError
 from embedded_vit.io.atomic import write_text
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
@@ -71,6 +71,7 @@ class PruneChannels(Step):
     multiple: int = Field(default=8, ge=1, description="of which the widths that are left are multiples")
     importance_slices: int = Field(default=64, ge=1)
     teacher_weight: float = Field(default=0.5, ge=0, le=1, description="of the whole network in the loss")
+    cutmix: CutMix = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -100,12 +101,14 @@ class PruneChannels(Step):
             epochs = self.epochs // self.rounds
             if round_index == self.rounds - 1:
                 epochs += self.epochs % self.rounds
+            start = load_checkpoint(start_folder)
             current = workshop.train(
-                load_checkpoint(start_folder),
+                start,
                 round_folder,
                 epochs=epochs,
                 learning_rate=self.learning_rate,
                 hooks=hooks,
+                config=start.config.with_training(cutmix=self.cutmix),
             )
             macs_by_round.append(_macs(current))
         facts: dict[str, Any] = {

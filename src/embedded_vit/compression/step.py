@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from embedded_vit.artifact.manifest import GraphPrecision
 from embedded_vit.config import Config
@@ -27,9 +28,18 @@ from embedded_vit.training.loop import Trainer, dice_by_case
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
-__all__ = ["Product", "Step", "Workshop"]
+__all__ = ["CutMix", "Product", "Step", "Workshop"]
 
 PROBE_BATCH = 8
+
+CutMix = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=1,
+        description="part of the slices over which a rectangle of another is put; None: as it was trained",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +147,9 @@ class Workshop:
             folder: The training's run folder.
             epochs, learning_rate: In place of the original's; everything else is the original's.
             hooks: What the step adds.
-            config: In place of the checkpoint's, where the network has another form.
+            config: In place of the checkpoint's, where the network has another form or is trained in another way.
         """
-        config = config or checkpoint.config
-        training = config.training.model_copy(update={"epochs": epochs, "learning_rate": learning_rate})
-        config = config.model_copy(update={"training": training})
+        config = (config or checkpoint.config).with_training(epochs=epochs, learning_rate=learning_rate)
         here = {"machine": describe_machine(self.device), "versions": versions()}
         record = checkpoint.record.model_copy(update={"epochs": (), "selected_epoch": None, **here})
         trainer = Trainer(

@@ -147,7 +147,7 @@ def open_subject(
         raise CheckpointError(f"{path}: no such run folder or artifact")
     if precision != "fp32":
         raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
-    loaded = load_engine(path, engine, threads=threads)
+    loaded = load_engine(path, engine, threads=threads, streams=threads)
     manifest = loaded.manifest
     return Subject(
         path,

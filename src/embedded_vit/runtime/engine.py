@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.errors import FileFormatError, NetworkError
+from embedded_vit.provenance import available_cores
 
-__all__ = ["ArtifactEngine", "Engine", "GraphEngine", "Tensor", "first_line"]
+__all__ = ["ArtifactEngine", "Engine", "GraphEngine", "Tensor", "borrowed", "first_line", "threads_each"]
+
+Lent = TypeVar("Lent")
 
 
 class Engine(Protocol):
     """Anything that computes logits: an artifact on the device, or a network under training."""
+
+    @property
+    def streams(self) -> int:
+        """How many calls of `run` compute at the same time; further ones wait."""
+        ...
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits.
@@ -70,6 +81,11 @@ class ArtifactEngine:
         self.manifest, self.name, self.version = manifest, name, graph.version
         self._graph, self._source = graph, source
 
+    @property
+    def streams(self) -> int:
+        """Calls that compute at the same time."""
+        return self._graph.streams
+
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits; see `Engine.run`.
 
@@ -83,6 +99,21 @@ class ArtifactEngine:
                 f"{self._source}: input of shape {image_bchw.shape}, expected (batch, {channels}, {size}, {size})"
             )
         return self._graph.run(image_bchw)
+
+
+def threads_each(threads: int | None, streams: int) -> int:
+    """What a stream has of an engine's threads, which are all that this process may use where None is given."""
+    return max(1, (threads or available_cores()) // streams)
+
+
+@contextmanager
+def borrowed(idle: SimpleQueue[Lent]) -> Iterator[Lent]:
+    """One of those that nobody uses, for as long as the block lasts; waits for it."""
+    one = idle.get()
+    try:
+        yield one
+    finally:
+        idle.put(one)
 
 
 def _check(tensors: list[Tensor], role: str, expected: tuple[int, int, int], source: str) -> None:

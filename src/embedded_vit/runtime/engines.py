@@ -20,21 +20,28 @@ from embedded_vit.runtime.trial import tried
 __all__ = ["EngineName", "load_engine"]
 
 
-def load_engine(path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> ArtifactEngine:
+def load_engine(
+    path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None, streams: int = 1
+) -> ArtifactEngine:
     """Load an artifact.
 
     Args:
         path: A `.onnx` file made by `embedded-vit export`.
         engine: What computes.
         threads: Cores to compute on; by default all that this process may use.
+        streams: Images that are computed at the same time, each on its share of the threads. A scan is done soonest
+            with a thread a slice, a single image with all threads in one stream.
 
     Raises:
         FileFormatError: The file is no artifact, is damaged, its graph is not what its manifest says, or the engine
             cannot run it.
-        ConfigError: `threads` is less than 1, or the engine is unknown or not installed.
+        ConfigError: `threads` or `streams` is less than 1, there are more streams than threads, or the engine is
+            unknown or not installed.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
+    if not 1 <= streams <= (threads or streams):
+        raise ConfigError(f"streams must be 1 to the number of threads, got {streams}")
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
     content, manifest = read_artifact(path)
@@ -42,6 +49,12 @@ def load_engine(path: str | Path, engine: EngineName = "onnxruntime", *, threads
     if engine != "onnxruntime":
         transforms = tried(Path(path), hashlib.sha256(content).hexdigest(), engine).low_precision_transforms
     graph = make_graph_engine(
-        content, manifest, engine, threads=threads, low_precision_transforms=transforms, source=str(path)
+        content,
+        manifest,
+        engine,
+        threads=threads,
+        streams=streams,
+        low_precision_transforms=transforms,
+        source=str(path),
     )
     return ArtifactEngine(graph, manifest, name=engine, source=str(path))

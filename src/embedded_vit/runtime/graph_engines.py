@@ -34,15 +34,21 @@ def make_graph_engine(
     engine: EngineName,
     *,
     threads: int | None,
+    streams: int = 1,
     low_precision_transforms: bool,
     source: str,
 ) -> GraphEngine:
     """Give an artifact's content to an engine, untried; arguments and errors as those of the engines."""
     bf16 = manifest.in_bfloat16
     if engine == "onnxruntime":
-        return OnnxRuntimeEngine(content, threads=threads, bf16=bf16, source=source)
+        return OnnxRuntimeEngine(content, threads=threads, streams=streams, bf16=bf16, source=source)
     if engine == "litert":
-        return LiteRtEngine(content, threads=threads, source=source)
+        return LiteRtEngine(content, threads=threads, streams=streams, source=source)
     return OpenVinoEngine(
-        content, threads=threads, bf16=bf16, low_precision_transforms=low_precision_transforms, source=source
+        content,
+        threads=threads,
+        streams=streams,
+        bf16=bf16,
+        low_precision_transforms=low_precision_transforms,
+        source=source,
     )

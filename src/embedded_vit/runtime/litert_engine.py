@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.artifact.onnx_graph import read_graph
 from embedded_vit.errors import ConfigError, FileFormatError
-from embedded_vit.provenance import available_cores
-from embedded_vit.runtime.engine import Tensor, first_line
+from embedded_vit.runtime.engine import Tensor, borrowed, first_line, threads_each
 
 __all__ = ["LITERT_PACKAGE", "LiteRtEngine", "litert_is_installed"]
 
@@ -35,6 +34,7 @@ class LiteRtEngine:
     Args:
         graph: A serialized ONNX model with one input and one output.
         threads: Cores to compute on; by default all that this process may use.
+        streams: Calls that compute at the same time, each on its share of the threads.
         source: What the graph is called in messages.
 
     Raises:
@@ -42,7 +42,7 @@ class LiteRtEngine:
         FileFormatError: The graph computes in integers, takes several images at a time, or cannot be translated.
     """
 
-    def __init__(self, graph: bytes, *, threads: int | None = None, source: str = "graph") -> None:
+    def __init__(self, graph: bytes, *, threads: int | None = None, streams: int = 1, source: str = "graph") -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
 
@@ -50,18 +50,20 @@ class LiteRtEngine:
         except ImportError as error:
             raise ConfigError("LiteRT is not installed; pip install 'embedded-vit[litert]'") from error
         self.version = version(LITERT_PACKAGE)
+        self.streams = streams
         self._source = source
+        self._interpreters: SimpleQueue[Any] = SimpleQueue()  # that are idle
         try:
+            model = litert_model(read_graph(graph))
             with _silent_stderr():  # it announces its choice of kernels there
-                self._interpreter = Interpreter(
-                    model_content=litert_model(read_graph(graph)), num_threads=threads or available_cores()
-                )
-                self._interpreter.allocate_tensors()
+                for _ in range(streams):
+                    interpreter = Interpreter(model_content=model, num_threads=threads_each(threads, streams))
+                    interpreter.allocate_tensors()
+                    self._interpreters.put(interpreter)
         except (ValueError, RuntimeError) as error:
             raise FileFormatError(f"{source}: LiteRT cannot run it: {first_line(error)}") from error
-        [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        [self._input], [self._output] = interpreter.get_input_details(), interpreter.get_output_details()
         self.inputs, self.outputs = [_tensor(self._input)], [_tensor(self._output)]
-        self._one_at_a_time = threading.Lock()
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits, image by image; see `Engine.run`.
@@ -70,16 +72,16 @@ class LiteRtEngine:
             FileFormatError: LiteRT cannot run the graph.
         """
         try:
-            with self._one_at_a_time:
-                logits = [self._run(image[None]) for image in image_bchw]
+            with borrowed(self._interpreters) as interpreter:
+                logits = [self._run(interpreter, image[None]) for image in image_bchw]
         except (ValueError, RuntimeError) as error:
             raise FileFormatError(f"{self._source}: LiteRT cannot run it: {first_line(error)}") from error
         return np.concatenate(logits)
 
-    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        self._interpreter.set_tensor(self._input["index"], image.astype(np.float32, copy=False))
-        self._interpreter.invoke()
-        logits: NDArray[np.float32] = self._interpreter.get_tensor(self._output["index"])
+    def _run(self, interpreter: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        interpreter.set_tensor(self._input["index"], image.astype(np.float32, copy=False))
+        interpreter.invoke()
+        logits: NDArray[np.float32] = interpreter.get_tensor(self._output["index"])
         return logits
 
 

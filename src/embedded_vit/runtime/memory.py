@@ -63,10 +63,9 @@ def room_below(memory_bytes: int) -> float:
 def spare_address_space() -> None:
     """Map little more memory than is used, for a process whose address space is limited (`ulimit -v`).
 
-    Call it before numpy is imported: its OpenBLAS maps 40 MB for each of its threads, and glibc an arena of 64 MB for
-    each thread that allocates.
+    Call it, and `limit_matrix_threads`, before numpy is imported: glibc maps an arena of 64 MB for each thread that
+    allocates, and numpy's OpenBLAS 40 MB for each of its own.
     """
-    limit_matrix_threads(1)
     if sys.platform == "linux":
         with suppress(AttributeError):  # musl has no arenas
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)

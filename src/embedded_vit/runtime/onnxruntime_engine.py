@@ -7,8 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.provenance import available_cores
-from embedded_vit.runtime.engine import Tensor, first_line
+from embedded_vit.runtime.engine import Tensor, first_line, threads_each
 
 __all__ = ["OnnxRuntimeEngine"]
 
@@ -19,6 +18,7 @@ class OnnxRuntimeEngine:
     Args:
         graph: A serialized ONNX model with one input and one output.
         threads: Cores to compute on; by default all that this process may use.
+        streams: Calls that compute at the same time, each on its share of the threads.
         bf16: Whether to multiply in bfloat16 where the processor can; only some ARM processors heed it.
         source: What the graph is called in messages.
 
@@ -28,12 +28,21 @@ class OnnxRuntimeEngine:
 
     version = onnxruntime.__version__
 
-    def __init__(self, graph: bytes, *, threads: int | None = None, bf16: bool = False, source: str = "graph") -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        *,
+        threads: int | None = None,
+        streams: int = 1,
+        bf16: bool = False,
+        source: str = "graph",
+    ) -> None:
+        self.streams = streams
         self._source = source
         try:
             self._session = onnxruntime.InferenceSession(
                 graph,
-                sess_options=_session_options(threads, bf16),
+                sess_options=_session_options(threads_each(threads, streams), bf16),
                 providers=["CPUExecutionProvider"],
                 enable_fallback=0,  # to the same provider, with a notice on the standard output
             )
@@ -64,9 +73,9 @@ class OnnxRuntimeEngine:
         return logits
 
 
-def _session_options(threads: int | None, bf16: bool) -> onnxruntime.SessionOptions:
+def _session_options(threads: int, bf16: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
+    options.intra_op_num_threads = threads  # one: the caller's own
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Idle threads sleep: between two slices the core belongs to resizing, and on a shared computer to others.

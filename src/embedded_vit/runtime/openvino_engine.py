@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.provenance import available_cores
-from embedded_vit.runtime.engine import Tensor
+from embedded_vit.runtime.engine import Tensor, borrowed
 
 __all__ = ["OpenVinoEngine", "openvino_is_installed"]
 
@@ -27,6 +27,7 @@ class OpenVinoEngine:
     Args:
         graph: A serialized ONNX model with one input and one output.
         threads: Cores to compute on; by default all that this process may use.
+        streams: Calls that compute at the same time, each on its share of the threads.
         bf16: Whether to compute in bfloat16 where the processor can; OpenVINO would otherwise decide that by itself.
         low_precision_transforms: Whether quantised graphs are computed in integers; otherwise in float32, with the
             same roundings.
@@ -42,6 +43,7 @@ class OpenVinoEngine:
         graph: bytes,
         *,
         threads: int | None = None,
+        streams: int = 1,
         bf16: bool = False,
         low_precision_transforms: bool = True,
         source: str = "graph",
@@ -52,11 +54,13 @@ class OpenVinoEngine:
             raise ConfigError("OpenVINO is not installed; pip install 'embedded-vit[openvino]'") from error
         settings = {
             "INFERENCE_NUM_THREADS": threads or available_cores(),
+            "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "LP_TRANSFORMS_MODE": low_precision_transforms,
         }
         self.version: str = openvino.__version__
+        self.streams = streams
         self._source = source
         core = openvino.Core()
         try:
@@ -64,8 +68,9 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise FileFormatError(f"{source}: OpenVINO cannot compile it: {_last_line(error)}") from error
         self.inputs, self.outputs = ([_tensor(each) for each in ports] for ports in (compiled.inputs, compiled.outputs))
-        self._request = compiled.create_infer_request()
-        self._one_at_a_time = threading.Lock()  # a request that is busy refuses a second caller
+        self._requests: SimpleQueue[Any] = SimpleQueue()  # that are idle: a busy one refuses a second caller
+        for _ in range(streams):
+            self._requests.put(compiled.create_infer_request())
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits, image by image; see `Engine.run`.
@@ -75,8 +80,8 @@ class OpenVinoEngine:
         """
         images = [np.ascontiguousarray(image[None], np.float32) for image in image_bchw]
         try:
-            with self._one_at_a_time:
-                logits = [self._request.infer([image])[0].copy() for image in images]
+            with borrowed(self._requests) as request:
+                logits = [request.infer([image])[0].copy() for image in images]
         except RuntimeError as error:
             raise FileFormatError(f"{self._source}: OpenVINO cannot run it: {_last_line(error)}") from error
         result: NDArray[np.float32] = np.concatenate(logits)

@@ -29,11 +29,12 @@ from embedded_vit.io.nifti import (
 )
 from embedded_vit.io.transunet import announced_h5_bytes, is_h5_volume, read_h5_volume, spool_h5_volume
 from embedded_vit.labels import LabelSet
+from embedded_vit.provenance import available_cores
 from embedded_vit.runtime.contract import check_channels, violations
 from embedded_vit.runtime.engine import ArtifactEngine
 from embedded_vit.runtime.engines import EngineName, load_engine
 from embedded_vit.runtime.memory import free_bytes, room_below
-from embedded_vit.runtime.segmentation import fill_mask
+from embedded_vit.runtime.segmentation import fill_mask, map_ahead
 from embedded_vit.volume import Mask, Scan, Volume
 
 __all__ = ["Prediction", "Predictor", "is_scan", "read_scan", "structure_volumes", "summary_path"]
@@ -119,8 +120,9 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Self:
-        """Load and verify an artifact; arguments and errors as `load_engine`."""
-        return cls(load_engine(path, engine, threads=threads), sha256_of(path))
+        """Load and verify an artifact; arguments and errors as `load_engine`. Every thread gets slices of its own."""
+        threads = available_cores() if threads is None else threads
+        return cls(load_engine(path, engine, threads=threads, streams=threads), sha256_of(path))
 
     @property
     def manifest(self) -> Manifest:
@@ -219,7 +221,8 @@ class Predictor:
         if memory_bytes is None:
             return free_bytes() / 2
         size, channels = self.manifest.preprocessing.image_size, self.manifest.preprocessing.input_channels
-        self._engine.run(np.zeros((1, channels, size, size), np.float32))  # what it takes shows when it has run
+        blank, streams = np.zeros((1, channels, size, size), np.float32), self._engine.streams
+        list(map_ahead(self._engine.run, [blank] * streams, workers=streams))  # what they take shows when they have run
         return room_below(memory_bytes)
 
     def _segment(self, volume: Scan, on_progress: Progress | None) -> Mask:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,10 @@ from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 if TYPE_CHECKING:
     from embedded_vit.runtime.engine import Engine
 
-__all__ = ["fill_mask", "label_slices", "segment"]
+__all__ = ["fill_mask", "label_slices", "map_ahead", "segment"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def segment(
@@ -91,9 +96,29 @@ def label_slices(
 
     Args:
         upright: The scan.
-        preprocessing, engine: As `segment` takes them.
+        preprocessing, engine: As `segment` takes them; an engine of several streams gets as many slices at a time,
+            while the next one is read.
         intensities, grid: The scan's, where they are there already.
     """
     grid = grid or Grid.of(upright, preprocessing)
-    for image in network_inputs(upright, preprocessing, intensities=intensities, grid=grid):
-        yield label_slice(engine.run(image[None])[0], grid)
+
+    def labels_of(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return label_slice(engine.run(image[None])[0], grid)
+
+    images = network_inputs(upright, preprocessing, intensities=intensities, grid=grid)
+    yield from map(labels_of, images) if engine.streams == 1 else map_ahead(labels_of, images, workers=engine.streams)
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+    """`map` with so many calls at the same time; no more items are taken ahead than keep the workers busy."""
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also where a call failed, or nobody wants the rest
+        pool.shutdown(cancel_futures=True)

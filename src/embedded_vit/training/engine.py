@@ -14,6 +14,8 @@ __all__ = ["TorchEngine"]
 class TorchEngine:
     """A PyTorch network as an `embedded_vit.runtime.engine.Engine`, on the CPU."""
 
+    streams = 1  # PyTorch's threads are the whole process's
+
     def __init__(
         self,
         network: torch.nn.Module,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
+from typing_extensions import Self
 
 from embedded_vit.config import Config
 from embedded_vit.labels import LabelSet
@@ -75,3 +76,8 @@ class RunConfig(Config):
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="found in the training masks")
     labels: LabelSet
     training: TrainingConfig
+
+    def with_training(self, **changes: Any) -> Self:
+        """The same, trained in another way; None counts as unchanged."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return self.model_copy(update={"training": self.training.model_copy(update=given)})
