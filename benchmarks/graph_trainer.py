@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedded_vit.compression.distill import distillation_loss, softened
-from embedded_vit.errors import TrainingError
+from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.training.augmentation import Distortion
 from embedded_vit.training.checkpoint import EpochMetrics, TrainingRecord
 from embedded_vit.training.journal import Journal
@@ -73,6 +73,8 @@ class GraphTrainer(Trainer):
         lesson: Lesson | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
+        if config.training.supervision != "finest":
+            raise ConfigError(f"supervision {config.training.supervision}: the recorded steps see the finest answer only")
         super().__init__(network, config, record, slices, folder, device=device)
         self.on_ready, self.on_gpu = on_ready, device != "cpu"
         batch = self.training.batch_size

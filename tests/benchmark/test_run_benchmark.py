@@ -13,6 +13,7 @@ from artifact_fixtures import threshold_graph
 
 from embedded_vit.benchmark import run
 from embedded_vit.benchmark.fresh_process import FreshProcess
+from embedded_vit.benchmark.queries import Scope
 from embedded_vit.benchmark.result_file import read_result
 from embedded_vit.benchmark.single_stream import Query, Stream
 from embedded_vit.datasets import open_data_set
@@ -86,19 +87,20 @@ def test_more_threads_than_cores_are_refused(make_artifact: Callable[..., Path])
 
 
 @pytest.mark.usefixtures("quiet_machine")
+@pytest.mark.parametrize(("scope", "streams"), [("network", 1), ("volume", 2)])
 def test_threads_and_engine_reach_what_is_measured(
-    make_artifact: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    scope: Scope, streams: int, make_artifact: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, int]] = []
+    asked: list[tuple[str, int, int]] = []
 
-    def load(path: Path, engine: str, *, threads: int) -> ArtifactEngine:
-        asked.append((engine, threads))
-        return load_engine(path, threads=threads)
+    def load(path: Path, engine: str, *, threads: int, streams: int) -> ArtifactEngine:
+        asked.append((engine, threads, streams))
+        return load_engine(path, threads=threads, streams=streams)
 
     load_engine = run.load_engine
     monkeypatch.setattr(run, "load_engine", load)
-    run.benchmark([make_artifact()], threads=[1, 2], engine="openvino")
-    assert asked == [("openvino", 1), ("openvino", 2)]
+    run.benchmark([make_artifact()], threads=[1, 2], engine="openvino", scope=scope, seconds=0.05)
+    assert asked == [("openvino", 1, 1), ("openvino", 2, streams)]
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,13 @@ class EmbeddedViT(nn.Module):
         for part in (self.expand, self.decoder, self.head):
             part.apply(_xavier)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, coarse: list[Tensor] | None = None) -> Tensor:
         """Segment images.
 
         Args:
             image: (B, in_channels or 1, S, S), intensities in [-1, 1].
+            coarse: Gets the features on the way up that lie below the image's resolution, coarsest first: (B, C, S / 8,
+                S / 8), and so on. Training may supervise them too.
 
         Returns:
             Logits (B, K, S, S).
@@ -103,23 +105,32 @@ class EmbeddedViT(nn.Module):
         for stage in self.down:
             image = stage(image)
             details.append(image)
-        image = self._transformed(image)
+        coarse = [] if coarse is None else coarse
+        image = self._transformed(image, coarse)
         for stage in self.up:
+            coarse.append(image)
             image = stage(image, details.pop())
         return self.head(image) if self.up else image
 
-    def _transformed(self, image: Tensor) -> Tensor:
-        """The stages of tokens: logits (B, K, S, S), or features of the finest tokens where convolutions follow."""
+    def _transformed(self, image: Tensor, coarse: list[Tensor]) -> Tensor:
+        """The stages of tokens: logits (B, K, S, S), or features of the finest tokens where convolutions follow.
+
+        All features before that are added to `coarse`.
+        """
         skips = []
         for stage in self.encoder:
             tokens, size = stage(image)
             skips.append((tokens, size))
             image = tokens_to_image(tokens, size)
+        coarse.append(image)
         tokens, size = self.expand(*skips.pop())
         for stage in self.decoder:
             skip, size = skips.pop()
             tokens, size = stage(tokens, skip, size, head=None if skips or self.up else self.head)
-        return tokens_to_image(tokens, size)
+            image = tokens_to_image(tokens, size)
+            if skips:
+                coarse.append(image)
+        return image
 
 
 class EncoderStage(nn.Module):

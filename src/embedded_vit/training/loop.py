@@ -32,12 +32,12 @@ from embedded_vit.training.checkpoint import (
 )
 from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.journal import Journal
-from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.processes import Processes
 from embedded_vit.training.progress import TrainingProgress
 from embedded_vit.training.schedule import learning_rate, make_optimizer, update_average
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
+from embedded_vit.training.supervision import make_supervision
 
 __all__ = ["Trainer", "dice_by_case"]
 
@@ -78,7 +78,9 @@ class Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         if self.processes.count > 1:
             share_batch_norms(self.network)
-        self.optimizer = make_optimizer(self.network, self.training)
+        self.supervision = make_supervision(self.network, config).to(self.device)
+        self.learning = nn.ModuleList([self.network, self.supervision])
+        self.optimizer = make_optimizer(self.learning, self.training)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
         self.train_indices = slices.indices_of(record.split.train)
         self.has_structure = slices.labels[self.train_indices].any(axis=(1, 2))
@@ -118,6 +120,7 @@ class Trainer:
         tensors, metadata = load_state(self.folder)
         self.network.load_state_dict(_under(tensors, "network."))
         self.average.load_state_dict(_under(tensors, "average."))
+        self.supervision.load_state_dict(_under(tensors, "supervision."))
         self._load_optimizer(_under(tensors, "optimizer."))
         self.scaler.load_state_dict(metadata["scaler"])
         self.history = [EpochMetrics.parse(row, source=str(self.folder)) for row in metadata["history"]]
@@ -195,17 +198,15 @@ class Trainer:
 
     def _step(self, batch: Batch) -> float:
         """One step of the optimizer; returns the loss."""
-        with self._autocast():
-            logits = self.network(batch.images)
-        loss = segmentation_loss(logits, batch.labels)
+        logits, loss = self.supervision(self.network, batch)
         for hook in self.hooks:
             loss = hook.loss(loss, logits, batch, self.network)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.processes.average_gradients(self.network.parameters())
+        self.processes.average_gradients(self.learning.parameters())
         self.scaler.unscale_(self.optimizer)
         if self.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.training.gradient_clip)
+            nn.utils.clip_grad_norm_(self.learning.parameters(), self.training.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.training.ema_decay is not None:
@@ -264,6 +265,7 @@ class Trainer:
                 self.selected_epoch = epoch
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        tensors |= {f"supervision.{name}": tensor for name, tensor in self.supervision.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {
                 f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in values.items() if value is not None
