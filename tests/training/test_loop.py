@@ -216,8 +216,8 @@ def test_supervision_changes_the_training_and_leaves_nothing_in_the_weights(syna
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--convolution-widths", "4", "8", "--supervision", "mixtures"]],
-    ids=["tokens", "batch norms, mixtures"],
+    [[], ["--convolution-widths", "4", "8", "--supervision", "scales"]],
+    ids=["tokens", "batch norms, scales"],
 )
 def test_two_processes_equal_one_at_the_same_global_batch(options, synapse_folder, tmp_path):
     arguments = ["--epochs", "2", "--recipe", "paper", *options]
