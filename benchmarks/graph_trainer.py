@@ -73,8 +73,8 @@ class GraphTrainer(Trainer):
         lesson: Lesson | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
-        if config.training.supervision != "finest":
-            raise ConfigError(f"supervision {config.training.supervision}: recorded steps see the finest answer only")
+        if config.training.deep_supervision:
+            raise ConfigError("deep supervision: recorded steps see the finest answer only")
         super().__init__(network, config, record, slices, folder, device=device)
         self.on_ready, self.on_gpu = on_ready, device != "cpu"
         batch = self.training.batch_size

@@ -1,8 +1,6 @@
-"""Which features answer, and what their answers and mixtures weigh."""
+"""Which features answer, and what their answers weigh."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,17 +15,17 @@ from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.hooks import Batch
 from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.settings import RunConfig, TrainingConfig
-from embedded_vit.training.supervision import DRAWN, MixtureSupervision, ScaleSupervision, make_supervision
+from embedded_vit.training.supervision import ScaleSupervision, make_supervision
 
 CLASSES, SIZE = SYNAPSE_LABELS.classes, 32
 
 
-def run_of(supervision: str = "mixtures", **network: object) -> RunConfig:
+def run_of(**network: object) -> RunConfig:
     return RunConfig(
-        network=NetworkConfig(image_size=SIZE, classes=CLASSES, **(network or {"widths": (8, 16)})),
+        network=NetworkConfig(image_size=SIZE, classes=CLASSES, **network),
         preprocessing=Preprocessing.for_modality("CT", image_size=SIZE),
         labels=SYNAPSE_LABELS,
-        training=TrainingConfig.for_recipe("modern", supervision=supervision),
+        training=TrainingConfig.for_recipe("modern", deep_supervision=True),
     )
 
 
@@ -56,7 +54,7 @@ def answers_of(*sizes: int) -> list[Tensor]:
 def test_every_coarser_scale_on_the_way_up_has_a_head(
     network: dict[str, object], features: list[tuple[int, int]], batch: Batch
 ) -> None:
-    config = run_of("scales", **network)
+    config = run_of(**network)
     built, coarse = made_network(config.network), list[Tensor]()
     supervision = make_supervision(built, config)
     logits, _ = supervision(built, batch)
@@ -65,50 +63,15 @@ def test_every_coarser_scale_on_the_way_up_has_a_head(
     assert [head.in_channels for head in supervision.heads] == [channels for channels, _ in features]
 
 
-@pytest.mark.parametrize("kind", ["scales", "mixtures"])
-def test_coarser_features_of_a_users_own_network_are_refused(kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"--supervision {kind}: coarser features are known of this package"):
-        make_supervision(nn.Conv2d(3, CLASSES, 1), run_of(kind))
+def test_coarser_features_of_a_users_own_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--deep-supervision: coarser features are known of this package"):
+        make_supervision(nn.Conv2d(3, CLASSES, 1), run_of(widths=(8, 16)))
 
 
 def test_half_as_fine_counts_half_and_sees_the_labels_at_its_pixels(batch: Batch) -> None:
-    config = run_of("scales")
+    config = run_of(widths=(8, 16))
     supervision = ScaleSupervision(made_network(config.network), config)
     coarse, fine = answers_of(8, SIZE)
     of_fine, of_coarse = segmentation_loss(fine, batch.labels), segmentation_loss(coarse, batch.labels[:, 2::4, 2::4])
     torch.testing.assert_close(supervision.loss([coarse, fine], batch), (of_fine + of_coarse / 4) / 1.25)
     torch.testing.assert_close(supervision.loss([fine], batch), of_fine)
-
-
-def test_mixtures_are_sums_products_joins_and_gates_of_two_or_more(batch: Batch) -> None:
-    config = run_of()
-    supervision = MixtureSupervision(made_network(config.network), config)
-    assert supervision.subsets == [(0, 1)]
-    first, second = parts = answers_of(SIZE, SIZE)
-    added, multiplied, joined, gated = (mixer(parts, 0) for mixer in supervision._mixers)
-    torch.testing.assert_close(added, first + second)
-    torch.testing.assert_close(multiplied, first * second)
-    assert joined.shape == first.shape
-    share = (gated - second) / (first - second)  # the same for all classes of a pixel
-    torch.testing.assert_close(share, share[:, :1].expand_as(share), rtol=1e-2, atol=1e-2)
-    losses = torch.stack([segmentation_loss(each, batch.labels) for each in (first, added, multiplied, joined, gated)])
-    expected = segmentation_loss(second, batch.labels) + torch.log(torch.tensor(2.0)) * losses.sum()
-    torch.testing.assert_close(supervision.loss(parts, batch), expected)
-
-
-def test_every_step_draws_other_mixtures_and_always_the_same(batch: Batch) -> None:
-    config = run_of("mixtures", widths=(8, 16), convolution_widths=(4, 8))
-    supervision = MixtureSupervision(made_network(config.network), config)
-    assert len(supervision.subsets) * len(supervision._mixers) == 44 > DRAWN
-    answers = answers_of(4, 8, 16, SIZE)
-    first, again, other = (supervision.loss(answers, replace(batch, step=step)) for step in (0, 0, 1))
-    assert first == again != other
-
-
-def test_all_weights_learn(batch: Batch) -> None:
-    config = run_of()
-    network = made_network(config.network).train()
-    supervision = MixtureSupervision(network, config)
-    _, loss = supervision(network, batch)
-    loss.backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in supervision.parameters())

@@ -23,7 +23,7 @@ def command(
     batch_size: int = 24,
     learning_rate: float | None = None,
     cutmix: float | None = None,
-    supervision: Literal["finest", "scales", "mixtures"] = "finest",
+    deep_supervision: Annotated[bool, Parameter(negative="")] = False,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     validation_cases: int | None = None,
     init: Path | None = None,
@@ -45,8 +45,7 @@ def command(
         batch_size: Slices a step, over all processes together.
         learning_rate: Peak learning rate; the recipe's own by default.
         cutmix: Part of the slices over which a rectangle of another is put; the recipe's own by default.
-        supervision: Which answers the loss sees: the network's own, those of its coarser features too, or mixtures of
-            them all, which segments better and trains half as fast.
+        deep_supervision: Let the network's coarser features answer too while it is trained.
         precision: Of the multiplications; weights are always kept in fp32.
         validation_cases: Patients that select the weights; a tenth by default, 0 keeps the last weights.
         init: Weights to begin with: an authors' .pth file or a run folder, pruned or not.
@@ -71,7 +70,7 @@ def command(
             batch_size=batch_size,
             learning_rate=learning_rate,
             cutmix=cutmix,
-            supervision=supervision,
+            deep_supervision=deep_supervision,
             precision=precision,
             seed=seed,
             init=str(init) if init else None,

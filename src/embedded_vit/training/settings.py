@@ -13,11 +13,10 @@ from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 
-__all__ = ["Precision", "RecipeName", "RunConfig", "SupervisionName", "TrainingConfig"]
+__all__ = ["Precision", "RecipeName", "RunConfig", "TrainingConfig"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 RecipeName = Literal["paper", "modern"]
-SupervisionName = Literal["finest", "scales", "mixtures"]
 
 
 class TrainingConfig(Config):
@@ -37,7 +36,7 @@ class TrainingConfig(Config):
     cutmix: float = Field(
         default=0.0, ge=0, le=1, description="part of the slices over which a rectangle of another is put"
     )
-    supervision: SupervisionName = Field(default="finest", description="which answers of the network the loss sees")
+    deep_supervision: bool = Field(default=False, description="whether coarser features have to answer too")
     precision: Precision = "fp32"
     seed: int = Field(default=0, ge=0)
     init: str | None = Field(default=None, description="checkpoint whose weights the training began with")

@@ -1,18 +1,14 @@
-"""What the loss looks at: the network's answer alone, those of its coarser features too, or mixtures of them all.
+"""What the loss looks at: the network's answer alone, or those of its coarser features too.
 
-Heads on coarser features and what mixes them are trained beside the network and thrown away with the training.
+Heads on coarser features are trained beside the network and thrown away with the training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import reduce
-from itertools import combinations
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.embedded_vit import EmbeddedViT
@@ -20,11 +16,7 @@ from embedded_vit.training.hooks import Batch
 from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.settings import RunConfig
 
-__all__ = ["MixtureSupervision", "ScaleSupervision", "Supervision", "make_supervision"]
-
-DRAWN = 8  # mixtures a step
-
-Mixer = Callable[[list[Tensor], int], Tensor]  # logits of some scales, and which subset of all they are
+__all__ = ["ScaleSupervision", "Supervision", "make_supervision"]
 
 
 def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
@@ -33,12 +25,11 @@ def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
     Raises:
         ConfigError: Coarser features of a user's own network, which nobody has described.
     """
-    kind = config.training.supervision
-    if kind == "finest":
+    if not config.training.deep_supervision:
         return Supervision()
     if not isinstance(network, EmbeddedViT):
-        raise ConfigError(f"--supervision {kind}: coarser features are known of this package's networks only")
-    return {"scales": ScaleSupervision, "mixtures": MixtureSupervision}[kind](network, config)
+        raise ConfigError("--deep-supervision: coarser features are known of this package's networks only")
+    return ScaleSupervision(network, config)
 
 
 class Supervision(nn.Module):
@@ -84,59 +75,3 @@ class ScaleSupervision(Supervision):
             labels = batch.labels[:, step // 2 :: step, step // 2 :: step]
             total, weights = total + segmentation_loss(answer, labels) / step, weights + 1 / step
         return total / weights
-
-
-class MixtureSupervision(ScaleSupervision):
-    """The losses of all answers, enlarged, and of mixtures of two or more: sums, products, joined and gated ones.
-
-    The network's own answer has the weight 1; every other one has a weight of its own that is learned. Some of the
-    mixtures are drawn in each step and stand for all.
-
-    Source: Rahman and Marculescu, "LoMix", 2510.22995, which computes all mixtures in every step.
-    """
-
-    def __init__(self, network: EmbeddedViT, config: RunConfig) -> None:
-        super().__init__(network, config)
-        classes, scales = config.labels.classes, range(len(self.heads) + 1)
-        self.seed = config.training.seed
-        self.subsets = [subset for count in scales[1:] for subset in combinations(scales, count + 1)]
-        self.joins = nn.ModuleList(nn.Conv2d(classes * len(subset), classes, 1) for subset in self.subsets)
-        self.gates = nn.ModuleList(nn.Conv2d(classes * len(subset), len(subset), 1) for subset in self.subsets)
-        self.coarse_weights = nn.Parameter(torch.zeros(len(self.heads)))
-        self.mixture_weights = nn.Parameter(torch.zeros(len(self.subsets), len(self._mixers)))
-
-    def loss(self, answers: Sequence[Tensor], batch: Batch) -> Tensor:
-        """Answers (B, K, T, T), T from coarse to S -> a scalar."""
-        size = batch.labels.shape[-1]
-        answers = [functional.interpolate(answer.float(), size=(size, size), mode="bilinear") for answer in answers]
-        total = segmentation_loss(answers[-1], batch.labels)
-        for weight, answer in zip(functional.softplus(self.coarse_weights), answers, strict=False):
-            total = total + weight * segmentation_loss(answer, batch.labels)
-        weights = functional.softplus(self.mixture_weights)  # (subsets, mixers)
-        drawn = min(DRAWN, weights.numel())
-        for index in np.random.default_rng((self.seed, batch.step)).choice(weights.numel(), drawn, replace=False):
-            place, mixer = divmod(int(index), len(self._mixers))
-            mixture = self._mixers[mixer]([answers[scale] for scale in self.subsets[place]], place)
-            share = len(self._mixers) / drawn  # the mean over all subsets of each mixer
-            total = total + share * weights[place, mixer] * segmentation_loss(mixture, batch.labels)
-        return total
-
-    @property
-    def _mixers(self) -> tuple[Mixer, ...]:
-        return (_sum, _product, self._joined, self._gated)
-
-    def _joined(self, parts: list[Tensor], place: int) -> Tensor:
-        return self.joins[place](torch.cat(parts, dim=1))
-
-    def _gated(self, parts: list[Tensor], place: int) -> Tensor:
-        """Every pixel takes of each part what a gate lets through."""
-        gates = self.gates[place](torch.cat(parts, dim=1)).softmax(dim=1)  # (B, parts, S, S)
-        return _sum([gate[:, None] * part for gate, part in zip(gates.unbind(1), parts, strict=True)])
-
-
-def _sum(parts: list[Tensor], place: int = 0) -> Tensor:
-    return reduce(torch.add, parts)
-
-
-def _product(parts: list[Tensor], place: int) -> Tensor:
-    return reduce(torch.mul, parts)
