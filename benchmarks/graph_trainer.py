@@ -59,6 +59,9 @@ class GraphTrainer(Trainer):
         device: "cuda"; on "cpu" nothing is compiled or recorded, which a test can do.
         lesson: A teacher, or None.
         on_ready: Called when the graph is recorded.
+
+    Raises:
+        ConfigError: The training asks for deep supervision.
     """
 
     def __init__(

@@ -84,8 +84,10 @@ def benchmark(
     measurements = []
     for number in threads:
         on_stage(f"cold start and memory, threads: {number}")
-        names = [fastest_engine(path, threads=number).engine if engine == "auto" else engine for path in models]
         streams = number if scope == "volume" else 1  # as prediction does, and the soonest for one image
+        names = [
+            fastest_engine(path, threads=number // streams).engine if engine == "auto" else engine for path in models
+        ]
         engines = [
             load_engine(path, name, threads=number, streams=streams) for path, name in zip(models, names, strict=True)
         ]
