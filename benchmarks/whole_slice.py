@@ -1,12 +1,12 @@
 """A slice from stored intensities to labels on its own grid: the published pipeline beside ours, in turns.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/whole_slice.py [MODEL ...] [--threads 2] [--rounds 30]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/whole_slice.py [MODEL ...] [--threads 2] [--streams 2] [--rounds 30]
 
 The published pipeline is timed from its description: scipy's cubic zoom to S x S, the naive network of the model's
 input size, or of the next larger one that was published, in PyTorch eager mode, argmax, scipy's nearest zoom back. Its
-weights are random, which costs the same. Ours segments a stack of slices as `embedded-vit predict` does, a slice on
-each thread, in every engine that is installed; its time is divided by the slices. Take trained models, as enlarging
-costs more where classes mix; without any, the built-in models are taken.
+weights are random, which costs the same. Ours segments a scan as `embedded-vit predict` does, a slice on each thread,
+or so many `--streams` at a time, in every engine that is installed; its time is divided by the slices. Take trained
+models, as enlarging costs more where classes mix; without any, the built-in models are taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from machine import describe_machine
 from scipy.ndimage import zoom
 
-from embedded_vit.benchmark.queries import generated_scan, make_workload, middle_slices
+from embedded_vit.benchmark.queries import generated_scan, make_workload
 from embedded_vit.benchmark.single_stream import single_stream
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.builtin.resolve import model_path
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=model_path, nargs="*", metavar="MODEL", default=builtin_paths())
     parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--streams", type=int, help="slices at a time; by default one on each thread")
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -51,24 +52,24 @@ def main() -> None:
     print("| model | published, ms a slice | ours, ms a slice | engine | times as fast |")
     print("|---|---|---|---|---|")
     for model in arguments.models:
-        compare(model, arguments.threads, arguments.rounds)
+        compare(model, arguments.threads, arguments.streams or arguments.threads, arguments.rounds)
 
 
-def compare(model: Path, threads: int, rounds: int) -> None:
+def compare(model: Path, threads: int, streams: int, rounds: int) -> None:
     """Print a row for each engine, or why there is none."""
     engines = []
     for name in installed_engines():
         try:
-            engines.append(load_engine(model, name, threads=threads, streams=threads))
+            engines.append(load_engine(model, name, threads=threads, streams=streams))
         except FileFormatError as error:
             print(f"| {model} | | | {name} | refused: {error} |")
     preprocessing = engines[0].manifest.preprocessing
-    stack = middle_slices(generated_scan(engines[0].manifest)[0].reoriented(preprocessing.orientation))
-    slices, _, _ = stack.shape
-    workloads = [make_workload("volume", engine, stack) for engine in engines]
-    queries = [published_pipeline(preprocessing, stack), *(workload.query for workload in workloads)]
-    stream = single_stream(queries, rounds=rounds, seconds_limit=120, rest_seconds=REST_SECONDS)
-    latencies_ms = stream.latencies_ms / [PUBLISHED_SLICES, *[slices] * len(engines)]  # a slice
+    scan = generated_scan(engines[0].manifest)[0].reoriented(preprocessing.orientation)
+    slices, _, _ = scan.shape
+    workloads = [make_workload("volume", engine, scan) for engine in engines]
+    queries = [published_pipeline(preprocessing, scan), *(workload.query for workload in workloads)]
+    timed = single_stream(queries, rounds=rounds, seconds_limit=120, rest_seconds=REST_SECONDS)
+    latencies_ms = timed.latencies_ms / [PUBLISHED_SLICES, *[slices] * len(engines)]  # a slice
     published_ms, *ours_ms = (statistics.median(column) for column in latencies_ms.T)
     for place, engine in enumerate(engines):
         ratio = statistics.median(latencies_ms[:, 0] / latencies_ms[:, place + 1])
@@ -77,7 +78,7 @@ def compare(model: Path, threads: int, rounds: int) -> None:
 
 
 def published_pipeline(preprocessing: Preprocessing, upright: Volume) -> Callable[[], None]:
-    """A function that segments the first slices, one by one; windowed before, as the published data are."""
+    """A function that segments some slices, one by one; windowed before, as the published data are."""
     size = min(size for size in PUBLISHED_SIZES if size >= preprocessing.image_size)
     _, rows, columns = upright.shape
     intensities = Intensities.of(upright, preprocessing)

@@ -25,7 +25,6 @@ __all__ = [
     "Workload",
     "generated_scan",
     "make_workload",
-    "middle_slices",
     "scan_of_data_set",
 ]
 
@@ -64,13 +63,13 @@ def make_workload(scope: Scope, engine: ArtifactEngine, scan: Volume | None) -> 
         return Workload(partial(engine.run, example_image(engine.manifest.preprocessing)), samples=1, warmup=10)
     if scope == "volume":
         return Workload(partial(segment, scan, engine.manifest.preprocessing, engine), samples=1, warmup=1)
-    middle = middle_slices(scan.reoriented(engine.manifest.preprocessing.orientation))
+    middle = _middle_slices(scan.reoriented(engine.manifest.preprocessing.orientation))
     labelled = _labelled_slices(middle, engine)
     slices, _, _ = middle.shape
     return Workload(partial(next, labelled), samples=slices, warmup=slices)
 
 
-def middle_slices(upright: Volume) -> Volume:
+def _middle_slices(upright: Volume) -> Volume:
     """The slices around the middle of a scan in training orientation, as far as there are `STREAMED_SLICES`."""
     first = max(0, upright.shape[0] - STREAMED_SLICES) // 2
     return replace(upright, array=np.ascontiguousarray(upright.array[:, first : first + STREAMED_SLICES]))

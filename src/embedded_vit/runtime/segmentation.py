@@ -97,7 +97,7 @@ def label_slices(
     Args:
         upright: The scan.
         preprocessing, engine: As `segment` takes them; an engine of several streams gets as many slices at a time,
-            while the next one is read.
+            while the next ones are read.
         intensities, grid: The scan's, where they are there already.
     """
     grid = grid or Grid.of(upright, preprocessing)
@@ -110,13 +110,13 @@ def label_slices(
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
-    """`map` with so many calls at the same time; no more items are taken ahead than keep the workers busy."""
+    """`map` with so many calls at the same time; one item a worker waits, so that none has to wait for an item."""
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
             pending.append(pool.submit(function, item))
-            if len(pending) > workers:
+            if len(pending) > 2 * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
