@@ -15,7 +15,7 @@ from embedded_vit.models.embedded_vit import check_image_size
 from embedded_vit.runtime.graph_engines import EngineName
 from embedded_vit.training.settings import Precision, TrainingConfig
 
-__all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchSettings", "first_candidate", "suggest"]
+__all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchSettings", "first_candidates", "suggest"]
 
 Choice = TypeVar("Choice")
 BudgetName = Literal["latency_ms", "macs", "parameters"]
@@ -125,14 +125,15 @@ def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
     )
 
 
-def first_candidate() -> dict[str, int]:
-    """What the first trial tries: the paper's smallest network at the smallest size, within almost any budget."""
-    return {
+def first_candidates() -> list[dict[str, int]]:
+    """What the first trials try, at the smallest size: the paper's network of 64 pixels, and our family's."""
+    published = {
         "image_size_place": 0,
         "fine_width_place": FINE_WIDTHS.index(32),
         "coarse_width_place": COARSE_WIDTHS.index(80),
         "depth_place": DEPTHS.index(1),
         "hidden_ratio_place": HIDDEN_RATIOS.index(4),
         "context_slices_place": 0,
-        "convolution_widths_place": 0,
+        "convolution_widths_place": CONVOLUTION_WIDTHS.index(()),
     }
+    return [published, {**published, "convolution_widths_place": CONVOLUTION_WIDTHS.index((12, 24))}]

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.errors import ConfigError, FileFormatError, OutputError
 from embedded_vit.provenance import case_digest
-from embedded_vit.search.space import SearchSettings, first_candidate
+from embedded_vit.search.space import SearchSettings, first_candidates
 
 __all__ = ["JOURNAL", "data_identity", "open_study", "taken_trials", "trial_lock", "try_again_what_died"]
 
@@ -60,7 +60,8 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
     asked = {"data": data, **settings.model_dump(mode="json"), "budget": str(settings.budget)}
     if "asked" not in study.user_attrs:
         study.set_user_attr("asked", asked)
-        study.enqueue_trial(first_candidate(), skip_if_exists=True)
+        for known in first_candidates():
+            study.enqueue_trial(known, skip_if_exists=True)
     _refuse_another(folder, study.user_attrs["asked"], asked)
     return study
 
