@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from unittest import mock
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from embedded_vit.compression.rounded_training import RoundedTraining, rounded_input, rounded_weight
+from embedded_vit.layers.feed_forward import MixFeedForward
 
 
 def test_weights_lie_on_129_levels_of_their_own_channel():
@@ -31,12 +35,34 @@ def test_gradients_pass_as_if_nothing_were_rounded():
     assert torch.equal(values.grad, torch.ones(10))
 
 
-def test_only_the_named_linear_layers_are_rounded():
+@pytest.mark.parametrize("make", [lambda: nn.Linear(8, 8), lambda: nn.Conv2d(8, 8, 3, groups=2)])
+def test_only_the_named_layers_are_rounded(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
-    plain, average, values = copy.deepcopy(network), copy.deepcopy(network), torch.randn(4, 8)
+    network = nn.ModuleList([make(), make()])
+    plain, average, values = copy.deepcopy(network), copy.deepcopy(network), torch.randn(4, 8, 8, 8)
     RoundedTraining(["0", "missing"]).begin(network, average, steps=1, first_step=0)
     assert network.state_dict().keys() == plain.state_dict().keys()
     assert not torch.equal(network[0](values), plain[0](values))
     assert torch.equal(network[0](values), average[0](values))
     assert torch.equal(network[1](values), plain[1](values))
+
+
+def test_a_folded_batch_norm_rounds_as_the_convolution_before_it() -> None:
+    torch.manual_seed(0)
+    weight, scale = torch.randn(8, 4, 3, 3), torch.rand(8, 1, 1, 1) + 0.5
+    torch.testing.assert_close(rounded_weight(weight * scale), rounded_weight(weight) * scale)
+
+
+def test_a_mix_feed_forward_layer_rounds_the_kernel_with_its_skip() -> None:
+    torch.manual_seed(0)
+    layer = MixFeedForward(8, 16)
+    values = torch.randn(2, 16, 8)
+    kernels: list[Tensor] = []
+    RoundedTraining(["convolution"]).begin(layer, layer, steps=1, first_step=0)
+    with mock.patch.object(
+        nn.functional, "conv2d", side_effect=lambda image, kernel, *_: kernels.append(kernel) or image
+    ):
+        layer(values, (4, 4))
+    [kernel] = kernels
+    torch.testing.assert_close(kernel, rounded_weight(layer.convolution.weight + layer.centre))
+    assert not torch.equal(kernel, layer.convolution.weight + layer.centre)

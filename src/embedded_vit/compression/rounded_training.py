@@ -1,8 +1,8 @@
-"""Quantisation-aware fine-tuning: linear layers learn with the roundings that integers will bring."""
+"""Quantisation-aware fine-tuning: linear layers and convolutions learn with the roundings that integers will bring."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 
 import torch
@@ -12,12 +12,17 @@ from embedded_vit.training.hooks import TrainingHook
 
 __all__ = ["RoundedTraining", "rounded_input", "rounded_weight"]
 
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of values and weights, and a bias
+
 
 class RoundedTraining(TrainingHook):
-    """Rounds inputs and weights of linear layers as the integer graph does; gradients pass as if it did not.
+    """Rounds inputs and weights of layers as the integer graph does; gradients pass as if it did not.
+
+    Batch norms are folded into convolutions before the graph's weights are rounded; as each channel has a scale of its
+    own there, that rounds the same.
 
     Args:
-        layers: Names of the network's linear layers; names of other modules are left alone.
+        layers: Names of the network's linear layers and convolutions; names of other modules are left alone.
 
     Source: straight-through estimator, Bengio et al., 1308.3432; Jacob et al., 1712.05877, section 3.
     """
@@ -28,13 +33,18 @@ class RoundedTraining(TrainingHook):
     def begin(self, network: nn.Module, average: nn.Module, *, steps: int, first_step: int) -> None:
         for module in (network, average):
             for name, layer in module.named_modules():
-                if isinstance(layer, nn.Linear) and name in self.layers:
+                if name not in self.layers:
+                    continue
+                if isinstance(layer, nn.Linear):
                     layer.forward = partial(_rounded_linear, layer)  # type: ignore[method-assign]
+                elif isinstance(layer, nn.Conv2d):  # below `forward`, as mix feed-forward layers give it their kernel
+                    layer._conv_forward = partial(_rounded, layer._conv_forward)  # type: ignore[method-assign]
 
 
 def rounded_weight(weight: Tensor) -> Tensor:
-    """(out, in) weights on 129 levels around zero, one scale an output channel."""
-    scale = weight.detach().abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 64  # (out, 1)
+    """(out, ...) weights on 129 levels around zero, one scale an output channel."""
+    largest = weight.detach().flatten(1).abs().amax(dim=1).clamp(min=1e-12)  # (out,)
+    scale = largest.reshape(-1, *[1] * (weight.ndim - 1)) / 64
     return _straight_through(weight, (weight / scale).round() * scale)
 
 
@@ -47,7 +57,11 @@ def rounded_input(values: Tensor) -> Tensor:
 
 
 def _rounded_linear(layer: nn.Linear, values: Tensor) -> Tensor:
-    return nn.functional.linear(rounded_input(values), rounded_weight(layer.weight), layer.bias)
+    return _rounded(nn.functional.linear, values, layer.weight, layer.bias)
+
+
+def _rounded(multiply: Product, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return multiply(rounded_input(values), rounded_weight(weight), bias)
 
 
 def _straight_through(values: Tensor, rounded: Tensor) -> Tensor:

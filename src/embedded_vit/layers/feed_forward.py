@@ -54,5 +54,5 @@ class MixFeedForward(nn.Module):
             mixed = convolution(hidden) + hidden
         else:
             kernel = convolution.weight + self.centre
-            mixed = nn.functional.conv2d(hidden, kernel, convolution.bias, padding=1, groups=convolution.groups)
+            mixed = convolution._conv_forward(hidden, kernel, convolution.bias)  # its own, which may round
         return self.fc2(nn.functional.gelu(self.norm(image_to_tokens(mixed))))
