@@ -12,7 +12,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from installed_size import print_installed_size
@@ -50,27 +49,22 @@ def main() -> None:
             f"\n| model | MB | import, ms | load, ms | first slice, ms | peak memory, MiB | of {SLICES} slices, MiB "
             f"| with --memory {MEMORY} |\n|---|---|---|---|---|---|---|---|"
         )
+        threads = ("--threads", str(arguments.threads))
         for model in arguments.models:
             found = in_fresh_process(model, threads=arguments.threads)
-            predict = [
-                f"{folder}/bin/embedded-vit",
-                "predict",
-                str(model),
-                str(scan),
-                "--threads",
-                str(arguments.threads),
-            ]
+            peak = peak_mib(Path(folder), model, scan, *threads)
+            peak_within = peak_mib(Path(folder), model, scan, *threads, "--memory", MEMORY)
             print(
                 f"| {model.name} | {model.stat().st_size / 1e6:.2f} | {found.import_ms:.0f} | {found.load_ms:.0f} "
-                f"| {found.first_slice_ms:.0f} | {found.peak_memory_mib:.0f} | {peak_mib(predict):.0f} "
-                f"| {peak_mib([*predict, '--memory', MEMORY]):.0f} |"
+                f"| {found.first_slice_ms:.0f} | {found.peak_memory_mib:.0f} | {peak:.0f} | {peak_within:.0f} |"
             )
 
 
-def peak_mib(predict: Sequence[str]) -> float:
+def peak_mib(environment: Path, model: Path, scan: Path, *options: str) -> float:
     """The memory that a prediction has at most; whether the network was made for the scan does not matter."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", PEAK, *predict, "--force", "--output", f"{folder}/mask.nii.gz"]
+        predict = [environment / "bin/embedded-vit", "predict", model, scan, "--output", f"{folder}/mask.nii.gz"]
+        command = [sys.executable, "-c", PEAK, *map(str, predict), "--force", *options]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
 
 

@@ -58,7 +58,7 @@ def test_a_mix_feed_forward_layer_rounds_the_kernel_with_its_skip() -> None:
     layer = MixFeedForward(8, 16)
     values = torch.randn(2, 16, 8)
     kernels: list[Tensor] = []
-    RoundedTraining(["convolution"]).begin(layer, layer, steps=1, first_step=0)
+    RoundedTraining(["convolution"]).begin(layer, copy.deepcopy(layer), steps=1, first_step=0)
     with mock.patch.object(
         nn.functional, "conv2d", side_effect=lambda image, kernel, *_: kernels.append(kernel) or image
     ):
