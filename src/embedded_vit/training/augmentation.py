@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -239,14 +240,28 @@ def _stack_changed(
 
 
 def _sampling_grid(distortions: Sequence[Distortion], size: int, device: torch.device) -> Tensor:
-    """(B, S, S, 2): where each output pixel is taken from, (column, row) in [-1, 1]."""
-    matrix = torch.from_numpy(_stack(distortions, "matrix")).to(device)
-    grid = functional.affine_grid(matrix, [len(distortions), 1, size, size], align_corners=False)
-    moved, displacement = _stack_changed(distortions, "displacement", device)
-    if moved:
-        smooth = functional.interpolate(displacement, (size, size), mode="bicubic", align_corners=True)
-        grid[moved] += smooth.movedim(1, -1)
-    return grid
+    """(B, S, S, 2): where each output pixel is taken from, (column, row) in [-1, 1].
+
+    Affine maps and smooth displacements are both sums of products of a function of the row and one of the column.
+    """
+    matrix, displacement = (torch.from_numpy(_stack(distortions, name)) for name in ("matrix", "displacement"))
+    weights = torch.zeros(len(distortions), 2, 2 + CONTROL_POINTS, 2 + CONTROL_POINTS)
+    weights[:, :, 0, 0] = matrix[:, :, 2]
+    weights[:, :, 0, 1] = matrix[:, :, 0]
+    weights[:, :, 1, 0] = matrix[:, :, 1]
+    weights[:, :, 2:, 2:] = displacement
+    functions = _functions_of_place(size).to(device)
+    grid = functions @ weights.to(device) @ functions.mT  # (B, 2, S, S)
+    return grid.movedim(1, -1)
+
+
+@cache
+def _functions_of_place(size: int) -> Tensor:
+    """(S, 6): for every pixel of a side 1, its centre in [-1, 1], and the bicubic weights of the control points."""
+    centres = (torch.arange(size) + 0.5) * 2 / size - 1
+    points = torch.eye(CONTROL_POINTS)[None]  # (1, point, place)
+    bicubic = functional.interpolate(points[:, None], (CONTROL_POINTS, size), mode="bicubic", align_corners=True)
+    return torch.cat([torch.ones(size, 1), centres[:, None], bicubic[0, 0].mT], dim=1)
 
 
 def _change_intensities(images: Tensor, distortions: Sequence[Distortion]) -> Tensor:
@@ -261,9 +276,11 @@ def _change_intensities(images: Tensor, distortions: Sequence[Distortion]) -> Te
     changed, curve = _stack_changed(distortions, "curve", device)
     if changed:
         original = images[changed]
+        curved = original.clone()
         for term in range(1, CURVE_TERMS + 1):
             amplitude = curve[:, term - 1, None, None, None] / (term * math.pi)
-            images[changed] += amplitude * torch.sin(term * math.pi * original)
+            curved += amplitude * torch.sin(term * math.pi * original)
+        images[changed] = curved
     changed, gamma = _stack_changed(distortions, "gamma", device, neutral=1.0)
     if changed:
         images[changed] = images[changed].clamp(min=0) ** gamma[:, None, None, None]
