@@ -2,9 +2,10 @@
 
 python benchmarks/training.py --sizes 64 128 --rounds 5
 
-Each contestant is a process of its own, because the allocator's settings hold for a whole process, and computes only
-while the others wait: a round is an epoch of `--steps` batches by each of them in turn. The naive form is the oracle of
-the tests, trained by the same loop, once with glibc's default allocator and once with the loop's own settings.
+Each contestant has a process of its own, because the allocator's settings hold for a whole process, and computes only
+while the others wait: a round is an epoch of `--steps` batches by each of them in turn. One has a process for every
+thread, as `torchrun` would start them, which share its batches. The naive form is the oracle of the tests, trained by
+the same loop, once with glibc's default allocator and once with the loop's own settings.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import os
 import statistics
 import tempfile
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
 import torch
 from machine import describe_machine
 from torch import Tensor, nn
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -33,7 +37,7 @@ from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import available_cores
 from embedded_vit.training.checkpoint import TrainingRecord
 from embedded_vit.training.loop import Trainer
-from embedded_vit.training.processes import keep_freed_memory
+from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.progress import TrainingProgress
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet
@@ -58,15 +62,17 @@ class NaiveModule(nn.Module):
 
 @dataclass(frozen=True)
 class Contestant:
-    """What one process trains, and how."""
+    """What trains, and how."""
 
     naive: bool
     precision: Precision
-    own_allocator: bool
+    own_allocator: bool = True
+    processes: int = 1
 
     def __str__(self) -> str:
         form = "naive" if self.naive else "embedded-vit"
-        return f"{form} {self.precision}" + ("" if self.own_allocator else ", default allocator")
+        processes = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{form} {self.precision}{processes}" + ("" if self.own_allocator else ", default allocator")
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def synthetic_slices(course: Course) -> SliceSet:
     return SliceSet(images, labels, (CASE,), np.zeros(count, np.int64), "synthetic")
 
 
-def make_trainer(contestant: Contestant, course: Course, folder: Path) -> Trainer:
+def make_trainer(contestant: Contestant, course: Course, folder: Path, processes: Processes | None = None) -> Trainer:
     """The loop as `embedded-vit train` sets it up, on synthetic slices."""
     torch.manual_seed(0)
     described = network_config(f"embedded-vit-{course.image_size}", classes=SYNAPSE_LABELS.classes)
@@ -107,16 +113,21 @@ def make_trainer(contestant: Contestant, course: Course, folder: Path) -> Traine
     if contestant.naive:
         assert isinstance(network, EmbeddedViT)
         network = NaiveModule(network)
-    return Trainer(network, config, record, synthetic_slices(course), folder)
+    return Trainer(network, config, record, synthetic_slices(course), folder, processes=processes)
 
 
-def compete(connection: Connection, contestant: Contestant, course: Course) -> None:
+def compete(connection: Connection, contestant: Contestant, course: Course, environment: dict[str, str]) -> None:
     """Train an epoch for each number received; answer with images a second and the fraction of time spent loading."""
-    torch.set_num_threads(course.threads)
+    os.environ.update(environment)
+    torch.set_num_threads(course.threads // contestant.processes)
     if contestant.own_allocator:
         keep_freed_memory()
-    with tempfile.TemporaryDirectory() as folder, TrainingProgress(1, done=0, silent=True) as progress:
-        trainer = make_trainer(contestant, course, Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TrainingProgress(1, done=0, silent=True) as progress,
+        joined_processes("cpu") as processes,
+    ):
+        trainer = make_trainer(contestant, course, Path(folder), processes)
         while (epoch := connection.recv()) != STOP:
             row = trainer._train_epoch(epoch, progress)  # `run` would also write files and draw previews
             connection.send((row.images_per_second, row.loading_fraction))
@@ -124,23 +135,35 @@ def compete(connection: Connection, contestant: Contestant, course: Course) -> N
 
 def race(contestants: list[Contestant], course: Course, rounds: int) -> dict[Contestant, list[tuple[float, float]]]:
     """Rounds of all contestants in turn, after a warm-up round that does not count."""
-    context = multiprocessing.get_context("spawn")
-    processes, connections = [], {}
-    for contestant in contestants:
-        connections[contestant], theirs = context.Pipe()
-        processes.append(context.Process(target=compete, args=(theirs, contestant, course), daemon=True))
-        processes[-1].start()
-        theirs.close()  # so that waiting for a process that died ends
+    started = {contestant: start(contestant, course) for contestant in contestants}
     results: dict[Contestant, list[tuple[float, float]]] = {contestant: [] for contestant in contestants}
     for epoch in range(1, rounds + 2):
-        for contestant, connection in connections.items():
-            connection.send(epoch)
-            results[contestant].append(connection.recv())
-    for connection in connections.values():
+        for contestant, members in started.items():
+            for _, connection in members:
+                connection.send(epoch)
+            answers = [connection.recv() for _, connection in members]
+            results[contestant].append(min(answers))  # the slowest, should they not agree
+    members = list(chain(*started.values()))
+    for _, connection in members:
         connection.send(STOP)
-    for process in processes:
+    for process, _ in members:
         process.join()
     return {contestant: values[1:] for contestant, values in results.items()}
+
+
+def start(contestant: Contestant, course: Course) -> list[tuple[SpawnProcess, Connection]]:
+    """Its processes, and a connection to each; what torchrun would tell them is in their environments."""
+    context = multiprocessing.get_context("spawn")
+    joined = {"WORLD_SIZE": str(contestant.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
+    members = []
+    for rank in range(contestant.processes):
+        ours, theirs = context.Pipe()
+        environment = joined | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        process = context.Process(target=compete, args=(theirs, contestant, course, environment), daemon=True)
+        process.start()
+        theirs.close()  # so that waiting for a process that died ends
+        members.append((process, ours))
+    return members
 
 
 def print_race(results: dict[Contestant, list[tuple[float, float]]], course: Course) -> None:
@@ -157,7 +180,7 @@ def print_race(results: dict[Contestant, list[tuple[float, float]]], course: Cou
         ratios = f"{median / naive[False]:5.2f} x naive default, {median / naive[True]:5.2f} x naive"
         rounds = ", ".join(f"{value:.1f}" for value in speeds[contestant])
         print(
-            f"  {contestant!s:<30} {median:7.1f} images/s  {1000 / median:6.1f} ms/image  "
+            f"  {contestant!s:<33} {median:7.1f} images/s  {1000 / median:6.1f} ms/image  "
             f"loading {loading:5.1%}  {ratios}  ({rounds})"
         )
 
@@ -179,10 +202,15 @@ def main() -> None:
         print("this machine is busy: figures are too low, and with several threads meaningless")
     if not has_bf16:
         print("this processor has no bf16 instructions; asked for, bf16 is emulated")
-    contestants = [Contestant(naive=False, precision=precision, own_allocator=True) for precision in precisions]
-    contestants += [Contestant(naive=True, precision="fp32", own_allocator=own) for own in (True, False)]
     for image_size in arguments.sizes:
         for threads in arguments.threads:
+            contestants = [
+                Contestant(naive=False, precision=precision, processes=processes)
+                for precision in precisions
+                for processes in sorted({1, threads})
+                if arguments.batch_size % processes == 0
+            ]
+            contestants += [Contestant(naive=True, precision="fp32", own_allocator=own) for own in (True, False)]
             course = Course(image_size, arguments.batch_size, arguments.steps, threads)
             print_race(race(contestants, course, arguments.rounds), course)
     print(f"median of {arguments.rounds} rounds; load average now {os.getloadavg()[0]:.2f}")

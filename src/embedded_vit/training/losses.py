@@ -46,7 +46,7 @@ def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor
     flat_labels = labels.flatten()
     overlap = torch.zeros(classes, device=labels.device).index_add(0, flat_labels, chosen.exp().flatten())
     count = torch.bincount(flat_labels, minlength=classes).to(logarithms.dtype)
-    squares = (2 * logarithms).exp().sum(dim=(0, 2, 3))
+    squares = (2 * logarithms).exp_().sum(dim=(0, 2, 3))
     sums = torch.stack([overlap, count, squares])  # (3, K)
     overlap, count, squares = sum_over_processes(sums)
     return 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()

@@ -43,9 +43,10 @@ class Processes:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
-        flat /= self.count
-        for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
+        means = (flat / self.count).split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(
+            gradients, [mean.view_as(gradient) for gradient, mean in zip(gradients, means, strict=True)]
+        )
 
     def mean(self, value: float) -> float:
         """The mean of a number over the processes."""
