@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import permutations, product
 
 import nibabel.orientations as orientations
@@ -61,3 +63,43 @@ def test_border_is_the_mask_less_its_erosion():
     mask = np.random.default_rng(0).random((7, 9, 8)) > 0.2
     np.testing.assert_array_equal(border(mask), mask & ~binary_erosion(mask))
     np.testing.assert_array_equal(border(mask[3]), mask[3] & ~binary_erosion(mask[3]))
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_an_empty_mask_lies_in_memory_as_its_scan(codes):
+    upright = Volume(np.zeros((2, 5, 6, 7), np.int16).transpose(0, 3, 1, 2), affine("RAS")).reoriented(codes)
+    mask = upright.empty_mask()
+    assert mask.shape == upright.shape
+    assert not mask.array.any()
+    for one, other in permutations(range(3), 2):
+        nearer = abs(upright.array.strides[1 + one]) < abs(upright.array.strides[1 + other])
+        assert (mask.array.strides[one] < mask.array.strides[other]) == nearer
+
+
+def test_a_slice_put_over_another_leaves_nothing_of_it():
+    mask = LabelMap(np.zeros((2, 6, 7), np.uint8), affine("RAS"))
+    large, small, none = np.full((6, 7), 3, np.uint8), np.zeros((6, 7), np.uint8), np.zeros((6, 7), np.uint8)
+    small[2:4, 5] = 1, 2
+    for labels in (small, large, small, none, large):
+        mask.put(1, labels)
+        np.testing.assert_array_equal(mask.get(1), labels)
+    assert not mask.get(0).any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_background_takes_no_memory():
+    program = (
+        "import numpy as np\n"
+        "from embedded_vit.runtime.memory import resident_bytes\n"
+        "from embedded_vit.volume import Volume\n"
+        "scan = Volume(np.zeros((1, 512, 512, 200), np.int16, order='F'), np.eye(4))\n"
+        "before = resident_bytes()\n"
+        "mask = scan.empty_mask().reoriented('SLP')\n"
+        "labels = np.zeros((512, 512), np.uint8)\n"
+        "labels[:, 100:164] = 1\n"  # an eighth of the columns, which lie one after the other
+        "for index in range(200):\n"
+        "    mask.put(index, labels)\n"
+        "print((resident_bytes() - before) / mask.array.size)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 0.1 < float(done.stdout) < 0.25

@@ -106,18 +106,15 @@ def _connected(runs: Runs, counts: Sequence[int]) -> NDArray[np.int64]:
     line = slices * rows_apart + row  # so far apart that the last row of a slice does not touch the next slice's first
     begins, ends = line * columns_apart + begin, line * columns_apart + end
     parent = np.arange(len(runs))
-    pairs = [
-        _touching(runs, begins, ends, lines_on * columns_apart)
-        for lines_on in (1, rows_apart - 1, rows_apart, rows_apart + 1)  # the next row; three rows of the next slice
-    ]
-    first, second = np.concatenate(pairs, axis=1)
-    while len(first):
-        roots = parent[first], parent[second]
-        np.minimum.at(parent, np.maximum(*roots), np.minimum(*roots))
-        while (parent != parent[parent]).any():
-            parent = parent[parent]
-        apart = parent[first] != parent[second]
-        first, second = first[apart], second[apart]
+    for lines_on in (1, rows_apart - 1, rows_apart, rows_apart + 1):  # the next row; three rows of the next slice
+        first, second = _touching(runs, begins, ends, lines_on * columns_apart)
+        while len(first):
+            roots = parent[first], parent[second]
+            np.minimum.at(parent, np.maximum(*roots), np.minimum(*roots))
+            while (parent != parent[parent]).any():
+                parent = parent[parent]
+            apart = parent[first] != parent[second]
+            first, second = first[apart], second[apart]
     return np.unique(parent, return_inverse=True)[1]
 
 
