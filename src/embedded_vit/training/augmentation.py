@@ -190,16 +190,16 @@ def augment(read: Reader, indices: NDArray[np.int64], distortions: Sequence[Dist
     Returns:
         Images and labels as `distort` returns them.
     """
-    images, labels = distort(*read(indices), distortions)
     patches = {place: distortion.patch for place, distortion in enumerate(distortions) if distortion.patch}
-    if patches:
-        others = np.array([patch.index for patch in patches.values()])
-        others_distorted = distort(*read(others), [patch.distortion for patch in patches.values()])
-        for (place, patch), image, label in zip(patches.items(), *others_distorted, strict=True):
-            rows, columns = (_pixels(part, images.shape[-1]) for part in (patch.rows, patch.columns))
-            images[place, :, rows, columns] = image[:, rows, columns]
-            labels[place, rows, columns] = label[rows, columns]
-    return images, labels
+    others = np.array([patch.index for patch in patches.values()], indices.dtype)
+    everything = [*distortions, *(patch.distortion for patch in patches.values())]
+    images, labels = distort(*read(np.concatenate([indices, others])), everything)
+    count = len(indices)
+    for source, (place, patch) in enumerate(patches.items(), start=count):
+        rows, columns = (_pixels(part, images.shape[-1]) for part in (patch.rows, patch.columns))
+        images[place, :, rows, columns] = images[source, :, rows, columns]
+        labels[place, rows, columns] = labels[source, rows, columns]
+    return images[:count], labels[:count]
 
 
 def _pixels(part: tuple[float, float], size: int) -> slice:
