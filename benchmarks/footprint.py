@@ -44,7 +44,8 @@ def main() -> None:
         subprocess.run([f"{folder}/bin/pip", "install", "-qq", str(checkout)], check=True)
         print_installed_size(Path(folder))
         scan = Path(folder, "scan.nii.gz")
-        write_volume(scan, make_phantom(0, settings=PhantomSettings(size=512, slices=SLICES))[0])
+        volume, _ = make_phantom(0, settings=PhantomSettings(size=512, slices=SLICES))
+        write_volume(scan, volume.reoriented("RAS"))  # slice after slice, as converters write
         print(
             f"\n| model | MB | import, ms | load, ms | first slice, ms | peak memory, MiB | of {SLICES} slices, MiB "
             f"| with --memory {MEMORY} |\n|---|---|---|---|---|---|---|---|"
