@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -18,6 +19,38 @@ def test_an_artifact_gives_the_logits_of_onnx_runtime(make_artifact):
     path = make_artifact()
     image = np.random.default_rng(0).uniform(-1, 1, (2, 1, 32, 32)).astype(np.float32)
     np.testing.assert_allclose(load_engine(path, "openvino", threads=1).run(image), load_engine(path).run(image))
+
+
+FIRST_RUN_IN_TWO_THREADS = """
+import sys, threading
+import numpy as np
+from embedded_vit.runtime.engines import load_engine
+
+sys.setswitchinterval(1e-6)
+engine = load_engine(sys.argv[1], "openvino", threads=2, streams=2)
+together = threading.Barrier(2)
+done = []
+
+def run():
+    together.wait()
+    done.append(engine.run(np.zeros((1, 1, 32, 32), np.float32)))
+
+threads = [threading.Thread(target=run) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(done))
+"""
+
+
+def test_the_first_slices_may_come_in_two_threads_at_once(make_artifact):
+    pytest.importorskip("openvino")
+    path = make_artifact()
+    for _ in range(3):  # without the engine's care two of three waited for ever
+        command = [sys.executable, "-c", FIRST_RUN_IN_TWO_THREADS, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.strip() == "2"
 
 
 def test_what_is_no_graph_is_refused_in_one_line():

@@ -59,6 +59,8 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "LP_TRANSFORMS_MODE": low_precision_transforms,
         }
+        # Makes its access to numpy ready, for which two threads at once would wait for ever (seen in 2026.4).
+        openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         self.version: str = openvino.__version__
         self.streams = streams
         self._source = source
