@@ -43,10 +43,9 @@ class Processes:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
-        means = (flat / self.count).split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(
-            gradients, [mean.view_as(gradient) for gradient, mean in zip(gradients, means, strict=True)]
-        )
+        flat /= self.count
+        means = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [mean.view_as(each) for mean, each in zip(means, gradients, strict=True)])
 
     def mean(self, value: float) -> float:
         """The mean of a number over the processes."""
