@@ -164,7 +164,7 @@ class GraphTrainer(Trainer):
         with torch.no_grad():
             images, labels = self._augmented(self.source)
             opinion = None if self.lesson is None else self._opinion()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.parameters.forget_gradients()
         with self._autocast():
             logits = self.compiled_network(images)
         loss = self.compiled_loss(logits, labels)
@@ -172,10 +172,9 @@ class GraphTrainer(Trainer):
             distance = self.compiled_distance(logits, opinion)
             loss = (1 - self.lesson.weight) * loss + self.lesson.weight * distance
         loss.backward()
-        parameters: list[Tensor] = list(self.network.parameters())
-        averages: list[Tensor] = list(self.average.parameters())
+        self.parameters.gather_gradients()
         if self.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(parameters, self.training.gradient_clip)
+            nn.utils.clip_grad_norm_([self.parameters.matrices, self.parameters.vectors], self.training.gradient_clip)
         for group in self.optimizer.param_groups:
             if self.on_gpu:
                 group["lr"].copy_(self.rates[0])
@@ -183,9 +182,8 @@ class GraphTrainer(Trainer):
                 group["lr"] = float(self.rates[0])
         self.optimizer.step()
         with torch.no_grad():
-            torch._foreach_mul_(averages, self.rates[1])
-            torch._foreach_add_(averages, list(torch._foreach_mul(parameters, 1 - self.rates[1])))
-            for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            self.averaged_parameters.vector.lerp_(self.parameters.vector, 1 - self.rates[1])
+            for kept, current in zip(self.averaged_parameters.buffers, self.parameters.buffers, strict=True):
                 kept.copy_(current)
             self.loss_sum.add_(loss.detach())
 
@@ -221,7 +219,7 @@ class GraphTrainer(Trainer):
             for _ in range(WARM_UP_STEPS):
                 step()
         torch.cuda.current_stream().wait_stream(side)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.parameters.forget_gradients()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step()

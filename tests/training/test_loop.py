@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from embedded_vit.errors import CheckpointError, ConfigError, NetworkError, Outp
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.registry import build_network
 from embedded_vit.training import islands, slices
-from embedded_vit.training.checkpoint import load_checkpoint, read_run_config, save_checkpoint
+from embedded_vit.training.checkpoint import load_checkpoint, load_state, read_run_config, save_checkpoint, save_state
 from embedded_vit.training.loop import Trainer, dice_by_case
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.train import train
@@ -288,6 +289,21 @@ def test_a_run_is_never_written_over(run, synapse_folder):
 def test_nothing_to_resume_is_said(synapse_folder, tmp_path):
     with pytest.raises(CheckpointError, match="nothing to resume"):
         train(synapse_folder, tmp_path / "none", training=settings(), resume=True, **TINY)
+
+
+def test_the_state_of_another_version_is_refused(run, synapse_folder, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    tensors, metadata = load_state(run)
+    save_state(tmp_path / "run", {**tensors, "optimizer.2.exp_avg": torch.zeros(3)}, metadata)
+    with pytest.raises(CheckpointError, match="not of this version"):
+        train(
+            synapse_folder,
+            tmp_path / "run",
+            training=settings(epochs=EPOCHS, learning_rate=5e-3),
+            validation_cases=1,
+            resume=True,
+            **TINY,
+        )
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from embedded_vit.errors import ConfigError
+from embedded_vit.training.flat_parameters import FlatParameters
 from embedded_vit.training.schedule import learning_rate, make_optimizer, update_average
 from embedded_vit.training.settings import TrainingConfig
 
@@ -29,13 +30,13 @@ def test_modern_warms_up_and_ends_near_zero():
 
 
 def test_optimizers_are_the_recipes():
-    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
-    paper = make_optimizer(network, TrainingConfig.for_recipe("paper"))
+    parameters = FlatParameters(torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3)))
+    paper = make_optimizer(parameters, TrainingConfig.for_recipe("paper"))
     assert isinstance(paper, torch.optim.SGD)
     assert (paper.defaults["momentum"], paper.defaults["weight_decay"]) == (0.9, 1e-4)
-    modern = make_optimizer(network, TrainingConfig.for_recipe("modern"))
-    decays = {parameter.ndim: group["weight_decay"] for group in modern.param_groups for parameter in group["params"]}
-    assert decays[1] == 0.0 < decays[2]
+    modern = make_optimizer(parameters, TrainingConfig.for_recipe("modern"))
+    decays = {id(each): group["weight_decay"] for group in modern.param_groups for each in group["params"]}
+    assert decays[id(parameters.vectors)] == 0.0 < decays[id(parameters.matrices)]
 
 
 def constant_network(value: float) -> torch.nn.Module:
@@ -47,15 +48,16 @@ def constant_network(value: float) -> torch.nn.Module:
 
 def test_average_follows_slowly_and_more_quickly_at_first():
     average = constant_network(0)
-    update_average(average, constant_network(1), decay=0.99, step=0)
+    averaged, one, zero = (FlatParameters(each) for each in (average, constant_network(1), constant_network(0)))
+    update_average(averaged, one, decay=0.99, step=0)
     assert average.weight[0].item() == pytest.approx(0.9)
-    update_average(average, constant_network(0), decay=0.5, step=10_000)
+    update_average(averaged, zero, decay=0.5, step=10_000)
     assert average.weight[0].item() == pytest.approx(0.45)
 
 
 def test_statistics_of_a_batch_norm_are_copied():
     average = constant_network(0)
-    update_average(average, constant_network(1), decay=0.99, step=5)
+    update_average(FlatParameters(average), FlatParameters(constant_network(1)), decay=0.99, step=5)
     assert average.running_mean.tolist() == [1, 1]
 
 

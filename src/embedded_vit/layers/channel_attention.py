@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from embedded_vit.layers.inner_products import gram_matrix
 
 __all__ = ["ChannelAttention"]
 
@@ -39,7 +39,7 @@ class ChannelAttention(nn.Module):
 
     def _by_covariance(self, tokens: Tensor) -> Tensor:
         scaled = tokens * tokens.shape[1] ** -0.5  # cancels in the normalisation; without it half precision overflows
-        gram = _gram(scaled).float()  # (B, C, C)
+        gram = gram_matrix(scaled).float()  # (B, C, C)
         with torch.autocast(tokens.device.type, enabled=False):
             query, key, value = self.qkv.weight.float().unflatten(0, (3, -1))  # each (C, C)
             query_gram = query @ gram  # (B, C, C)
@@ -66,22 +66,3 @@ class ChannelAttention(nn.Module):
 def _length(square: Tensor) -> Tensor:
     """The root of a squared length, clamped before the root: a constant image would give a gradient of 0 / 0."""
     return square.clamp(min=1e-24).sqrt()
-
-
-def _gram(tokens: Tensor) -> Tensor:
-    """(B, N, C) -> inner products of the channels (B, C, C)."""
-    return tokens.mT @ tokens if torch.onnx.is_in_onnx_export() else _Gram.apply(tokens)
-
-
-class _Gram(torch.autograd.Function):
-    """The gradient of xᵀx is x (g + gᵀ): one product over the tokens, where that of a product of two takes two."""
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor) -> Tensor:
-        ctx.save_for_backward(tokens)
-        return tokens.mT @ tokens
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (tokens,) = ctx.saved_tensors
-        return tokens @ (gradient + gradient.mT).to(tokens.dtype)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from embedded_vit.layers.efficient_attention import gather
 from embedded_vit.layers.feed_forward import MixFeedForward, Mixing
+from embedded_vit.layers.inner_products import inner_products
 
 __all__ = ["CrossAttention"]
 
@@ -45,7 +46,7 @@ class CrossAttention(nn.Module):
             (B, N, 2 C).
         """
         values, source = self.norm_inputs(upsampled), self.norm_inputs(skip)
-        context = source.softmax(dim=1).mT @ values  # (B, C, C), keys normalised over tokens
+        context = inner_products(source.softmax(dim=1), values)  # (B, C, C), keys normalised over tokens
         queries = source.softmax(dim=2)  # (B, N, C), over channels
         if skip.shape[1] > skip.shape[2]:
             attended = gather(queries, self.reprojection(context))  # (B, N, 2 C)

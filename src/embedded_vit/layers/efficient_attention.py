@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from embedded_vit.layers.inner_products import inner_products
+
 __all__ = ["EfficientAttention", "gather"]
 
 
@@ -33,9 +35,9 @@ class EfficientAttention(nn.Module):
         keys = self.keys(tokens).softmax(dim=1)  # (B, N, C), each channel sums to one over the tokens
         queries = self.queries(tokens).softmax(dim=2)  # (B, N, C), each token sums to one over the channels
         if tokens.shape[1] > tokens.shape[2]:
-            context = self.values(keys.mT @ tokens)  # (B, C, C)
+            context = self.values(inner_products(keys, tokens))  # (B, C, C)
             return gather(queries, self.reprojection(context))
-        context = keys.mT @ self.values(tokens)  # (B, C, C)
+        context = inner_products(keys, self.values(tokens))  # (B, C, C)
         return self.reprojection(gather(queries, context))
 
 

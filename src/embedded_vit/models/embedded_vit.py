@@ -101,6 +101,8 @@ class EmbeddedViT(nn.Module):
             raise NetworkError(f"image has {channels} channels; this network takes 1 or {self.in_channels}")
         if self.down:  # convolutions of so few channels train faster in the order that tokens have anyway
             image = image.contiguous(memory_format=torch.channels_last)
+        else:  # a copy, because a single channel passes for either order and its features would come out as planes
+            image = image.clone(memory_format=torch.channels_last)
         details = []
         for stage in self.down:
             image = stage(image)

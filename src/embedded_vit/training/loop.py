@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from embedded_vit.errors import TrainingError
+from embedded_vit.errors import CheckpointError, TrainingError
 from embedded_vit.training.augmentation import Distortion, augment, draw
 from embedded_vit.training.batch_norm import share_batch_norms
 from embedded_vit.training.checkpoint import (
@@ -30,6 +30,7 @@ from embedded_vit.training.checkpoint import (
     save_record,
     save_state,
 )
+from embedded_vit.training.flat_parameters import FlatParameters
 from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.journal import Journal
 from embedded_vit.training.processes import Processes
@@ -75,12 +76,15 @@ class Trainer:
         self.slices, self.folder, self.device = slices, folder, torch.device(device)
         self.processes, self.hooks = processes or Processes(), hooks
         self.network = network.to(self.device)
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.supervision = make_supervision(self.network, config).to(self.device)
+        learning = nn.ModuleList([self.network, self.supervision])
+        averages = copy.deepcopy(learning)
+        self.average = averages[0]
+        self.parameters, self.averaged_parameters = FlatParameters(learning), FlatParameters(averages)
+        averages.requires_grad_(False)
         if self.processes.count > 1:
             share_batch_norms(self.network)
-        self.supervision = make_supervision(self.network, config).to(self.device)
-        self.learning = nn.ModuleList([self.network, self.supervision])
-        self.optimizer = make_optimizer(self.learning, self.training)
+        self.optimizer = make_optimizer(self.parameters, self.training)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
         self.train_indices = slices.indices_of(record.split.train)
         self.has_structure = slices.labels[self.train_indices].any(axis=(1, 2))
@@ -116,7 +120,11 @@ class Trainer:
         return self._current_record()
 
     def resume(self) -> None:
-        """Take up the state of the last whole epoch."""
+        """Take up the state of the last whole epoch.
+
+        Raises:
+            CheckpointError: It is damaged, or another version wrote it.
+        """
         tensors, metadata = load_state(self.folder)
         self.network.load_state_dict(_under(tensors, "network."))
         self.average.load_state_dict(_under(tensors, "average."))
@@ -136,22 +144,19 @@ class Trainer:
         losses, rate = [], 0.0
         self.loading_seconds = 0.0
         self.network.train()
-        for step in range(steps):
-            total_step = (epoch - 1) * steps + step
-            rate = learning_rate(total_step, self.training.epochs * steps, self.training)
-            for hook in self.hooks:
-                rate = hook.learning_rate(rate, total_step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            positions = np.arange(step * batch_size, (step + 1) * batch_size)[
-                self.processes.rank :: self.processes.count
-            ]
-            distortions = self._distortions(epoch, positions, order)
-            images, labels = augment(self._read, order[positions], distortions)
-            losses.append(self._step(Batch(images, labels, order[positions], distortions, total_step, self._autocast)))
+        batches = self._batches(epoch, order)
+        batch: Batch | None = next(batches)
+        while batch is not None:
+            rate = self._learning_rate(batch.step)
+            loss, gradients_are_there = self._begin_step(batch)
+            following = next(batches, None)  # while gradients are on their way between the processes
+            gradients_are_there()
+            self._end_step(batch.step, rate)
+            losses.append(loss.item())
             if not math.isfinite(losses[-1]):
-                raise TrainingError(self._not_finite(epoch, losses[-1], order[positions]))
+                raise TrainingError(self._not_finite(epoch, losses[-1], batch.indices))
             progress.batch_done(1 / steps)
+            batch = following
         seconds = time.perf_counter() - started
         return EpochMetrics(
             epoch=epoch,
@@ -176,6 +181,23 @@ class Trainer:
     def _steps_per_epoch(self) -> int:
         return len(self._epoch_order(1)) // self.training.batch_size
 
+    def _learning_rate(self, step: int) -> float:
+        rate = learning_rate(step, self.training.epochs * self._steps_per_epoch, self.training)
+        for hook in self.hooks:
+            rate = hook.learning_rate(rate, step)
+        return rate
+
+    def _batches(self, epoch: int, order: NDArray[np.int64]) -> Iterator[Batch]:
+        """This process's part of every batch of an epoch, distorted."""
+        batch_size = self.training.batch_size
+        for step in range(len(order) // batch_size):
+            positions = np.arange(step * batch_size, (step + 1) * batch_size)
+            positions = positions[self.processes.rank :: self.processes.count]
+            indices, distortions = order[positions], self._distortions(epoch, positions, order)
+            images, labels = augment(self._read, indices, distortions)
+            total_step = (epoch - 1) * self._steps_per_epoch + step
+            yield Batch(images, labels, indices, distortions, total_step, self._autocast)
+
     def _distortions(self, epoch: int, positions: NDArray[np.int64], order: NDArray[np.int64]) -> list[Distortion]:
         return [
             draw(
@@ -196,24 +218,29 @@ class Trainer:
         self.loading_seconds += time.perf_counter() - started
         return batch
 
-    def _step(self, batch: Batch) -> float:
-        """One step of the optimizer; returns the loss."""
+    def _begin_step(self, batch: Batch) -> tuple[Tensor, Callable[[], object]]:
+        """The loss, and what to call before its gradients are used."""
         logits, loss = self.supervision(self.network, batch)
         for hook in self.hooks:
             loss = hook.loss(loss, logits, batch, self.network)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.parameters.forget_gradients()
         self.scaler.scale(loss).backward()
-        self.processes.average_gradients(self.learning.parameters())
+        self.parameters.gather_gradients()
+        return loss.detach(), self.processes.begin_mean(self.parameters.gradient)
+
+    def _end_step(self, step: int, rate: float) -> None:
+        """Change the weights and their average."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
         if self.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.learning.parameters(), self.training.gradient_clip)
+            nn.utils.clip_grad_norm_([self.parameters.matrices, self.parameters.vectors], self.training.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.training.ema_decay is not None:
-            update_average(self.average, self.network, decay=self.training.ema_decay, step=batch.step)
+            update_average(self.averaged_parameters, self.parameters, decay=self.training.ema_decay, step=step)
         for hook in self.hooks:
-            hook.after_step(batch.step)
-        return loss.item()
+            hook.after_step(step)
 
     def _autocast(self) -> torch.autocast:
         dtype = AUTOCAST_TYPES[self.training.precision]
@@ -290,6 +317,10 @@ class Trainer:
         for name, tensor in tensors.items():
             index, key = name.split(".")
             state.setdefault(int(index), {})[key] = tensor
+        if state.keys() != {0, 1}:  # matrices and vectors
+            raise CheckpointError(
+                f"{self.folder}: the optimizer's state is not of this version; train anew, from its weights with --init"
+            )
         groups: Any = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -48,5 +48,5 @@ def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor
     count = torch.bincount(flat_labels, minlength=classes).to(logarithms.dtype)
     squares = (2 * logarithms).exp_().sum(dim=(0, 2, 3))
     sums = torch.stack([overlap, count, squares])  # (3, K)
-    overlap, count, squares = sum_over_processes(sums)
+    overlap, count, squares = sum_over_processes(sums, used_alike=True)
     return 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()

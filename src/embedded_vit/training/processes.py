@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,16 +36,12 @@ class Processes:
         if self.count > 1:
             distributed.barrier()
 
-    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the processes, in one exchange."""
+    def begin_mean(self, tensor: torch.Tensor) -> Callable[[], object]:
+        """Begin to replace a tensor by its mean over the processes; it is there when a call of the result returns."""
         if self.count == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
-        flat /= self.count
-        means = flat.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(gradients, [mean.view_as(each) for mean, each in zip(means, gradients, strict=True)])
+            return lambda: None
+        tensor /= self.count
+        return distributed.all_reduce(tensor, async_op=True).wait
 
     def mean(self, value: float) -> float:
         """The mean of a number over the processes."""
@@ -71,11 +67,16 @@ def joined_processes(device: str) -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
-def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Add a tensor over all processes, gradients too; alone, nothing happens."""
+def sum_over_processes(tensor: torch.Tensor, *, used_alike: bool = False) -> torch.Tensor:
+    """Add a tensor over all processes, gradients too; alone, nothing happens.
+
+    Args:
+        tensor: Of one shape in all processes.
+        used_alike: Whether every process makes the same of the sum; gradients are then known without an exchange.
+    """
     if not (distributed.is_available() and distributed.is_initialized()):
         return tensor
-    total: torch.Tensor = _SumOverProcesses.apply(tensor)
+    total: torch.Tensor = _SumOverProcesses.apply(tensor, used_alike)
     return total
 
 
@@ -83,16 +84,19 @@ class _SumOverProcesses(torch.autograd.Function):
     """The sum depends on every process's tensor, and every process's result on it: both ways are one addition."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, tensor: torch.Tensor, used_alike: bool) -> torch.Tensor:
+        ctx.used_alike = used_alike
         total = tensor.clone()
         distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        if ctx.used_alike:
+            return gradient * distributed.get_world_size(), None
         total = gradient.clone()
         distributed.all_reduce(total)
-        return total
+        return total, None
 
 
 def keep_freed_memory() -> None:

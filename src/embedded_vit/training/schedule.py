@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
+from embedded_vit.training.flat_parameters import FlatParameters
 from embedded_vit.training.settings import TrainingConfig
 
 __all__ = ["learning_rate", "make_optimizer", "update_average"]
 
 
-def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimizer(parameters: FlatParameters, config: TrainingConfig) -> torch.optim.Optimizer:
     """SGD with momentum for `paper`, AdamW for `modern`, which spares vectors (biases, norms) from weight decay."""
+    matrices, vectors = parameters.matrices, parameters.vectors
     if config.recipe == "paper":
         return torch.optim.SGD(
-            network.parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
+            [matrices, vectors], lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
         )
-    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": [matrices], "weight_decay": config.weight_decay},
+        {"params": [vectors], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
 
 
@@ -38,15 +40,15 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+def update_average(average: FlatParameters, current: FlatParameters, *, decay: float, step: int) -> None:
     """Move averaged weights towards the current ones, faster in the first steps, and copy the network's buffers.
 
     Args:
-        average, network: Two networks of one form; the first is changed.
+        average, current: Of two networks of one form; the first is changed.
         decay: What the average keeps of itself in a step.
         step: From 0.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(current)  # a batch norm's statistics are averages already
+    average.vector.lerp_(current.vector, 1 - decay)
+    for kept, buffer in zip(average.buffers, current.buffers, strict=True):
+        kept.copy_(buffer)  # a batch norm's statistics are averages already
