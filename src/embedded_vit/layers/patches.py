@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from embedded_vit.layers.convolutions import convolved
+from embedded_vit.layers.token_logits import token_logits
 
 __all__ = ["PatchEmbedding", "PatchExpanding", "image_to_tokens", "tokens_to_image"]
 
@@ -58,6 +59,9 @@ class PatchExpanding(nn.Module):
         out_channels: Channels after expanding; normalised by LayerNorm.
         scale: Factor in height and in width.
 
+    Attributes:
+        as_one: Whether training takes the last of all layers as one function; not where one of them is changed.
+
     Source: Swin-Unet, 2105.05537, section 3.4.
     """
 
@@ -66,9 +70,10 @@ class PatchExpanding(nn.Module):
         self.scale = scale
         self.expand = nn.Linear(in_channels, scale * scale * out_channels, bias=False)
         self.norm = nn.LayerNorm(out_channels)
+        self.as_one = True
 
     def forward(
-        self, tokens: Tensor, size: tuple[int, int], head: nn.Module | None = None
+        self, tokens: Tensor, size: tuple[int, int], head: nn.Linear | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
         """Expand tokens.
 
@@ -76,12 +81,15 @@ class PatchExpanding(nn.Module):
             tokens: (B, N, C).
             size: (H, W) with H x W = N.
             head: A layer for every expanded token, out_channels -> D. It comes before the tokens change places,
-                because so many more channels would have to move.
+                because so many more channels would have to move; in training, before they are expanded.
 
         Returns:
             Tokens (B, scale² N, out_channels or D) and their size (scale H, scale W).
         """
         scale, (height, width) = self.scale, size
+        if head is not None and self.training and self.as_one:
+            image = token_logits(tokens, size, scale, self.expand, self.norm, head)
+            return image_to_tokens(image), (scale * height, scale * width)
         batch = tokens.shape[0]
         expanded = self.expand(tokens)  # (B, N, row * column * channel)
         tokens = self.norm(expanded.unflatten(2, (scale * scale, -1)))  # (B, N, row * column, channel)

@@ -167,7 +167,7 @@ class DecoderStage(nn.Module):
         self.expand = PatchExpanding(width, width if scale == 4 else width // 2, scale=scale) if scale > 1 else None
 
     def forward(
-        self, below: Tensor, skip: Tensor, size: tuple[int, int], head: nn.Module | None = None
+        self, below: Tensor, skip: Tensor, size: tuple[int, int], head: nn.Linear | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
         """Tokens from below (B, N, below), the skip (B, N, width), (H, W) -> expanded tokens and their size.
 
