@@ -24,6 +24,8 @@ def gram_matrix(tokens: Tensor) -> Tensor:
 
 
 class _InnerProducts(torch.autograd.Function):
+    """The gradients of leftᵀ right are right gᵀ and left g."""
+
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(left, right)

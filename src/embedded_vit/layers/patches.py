@@ -60,7 +60,8 @@ class PatchExpanding(nn.Module):
         scale: Factor in height and in width.
 
     Attributes:
-        as_one: Whether training takes the last of all layers as one function; not where one of them is changed.
+        as_one: Whether, with a head, training takes both layers and the head as one function. Who changes what one of
+            them does sets it to False; they are then called one after another.
 
     Source: Swin-Unet, 2105.05537, section 3.4.
     """
