@@ -174,7 +174,7 @@ class GraphTrainer(Trainer):
         loss.backward()
         self.parameters.gather_gradients()
         if self.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_([self.parameters.matrices, self.parameters.vectors], self.training.gradient_clip)
+            self.parameters.clip_gradients(self.training.gradient_clip)
         for group in self.optimizer.param_groups:
             if self.on_gpu:
                 group["lr"].copy_(self.rates[0])

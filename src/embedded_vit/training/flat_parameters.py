@@ -45,3 +45,7 @@ class FlatParameters:
         """Collect the gradients of the module's parameters in `gradient`; a parameter without one counts as zero."""
         gradients = [each.new_zeros(each.shape) if each.grad is None else each.grad for each in self._parameters]
         torch.cat([gradient.flatten() for gradient in gradients], out=self.gradient)
+
+    def clip_gradients(self, largest: float) -> None:
+        """Shorten `gradient` where its norm is above `largest`."""
+        nn.utils.clip_grad_norm_([self.matrices, self.vectors], largest)

@@ -138,13 +138,11 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, progress: TrainingProgress) -> EpochMetrics:
         started = time.perf_counter()
-        batch_size = self.training.batch_size
-        order = self._epoch_order(epoch)
-        steps = len(order) // batch_size
+        steps = self._steps_per_epoch
         losses, rate = [], 0.0
         self.loading_seconds = 0.0
         self.network.train()
-        batches = self._batches(epoch, order)
+        batches = self._batches(epoch)
         batch: Batch | None = next(batches)
         while batch is not None:
             rate = self._learning_rate(batch.step)
@@ -163,7 +161,7 @@ class Trainer:
             loss=self.processes.mean(float(np.mean(losses))),
             validation_dice=self._validate() if self.processes.leads else None,
             learning_rate=rate,
-            images_per_second=steps * batch_size / seconds,
+            images_per_second=steps * self.training.batch_size / seconds,
             loading_fraction=self.loading_seconds / seconds,
             seconds=time.perf_counter() - started,
         )
@@ -187,10 +185,10 @@ class Trainer:
             rate = hook.learning_rate(rate, step)
         return rate
 
-    def _batches(self, epoch: int, order: NDArray[np.int64]) -> Iterator[Batch]:
+    def _batches(self, epoch: int) -> Iterator[Batch]:
         """This process's part of every batch of an epoch, distorted."""
-        batch_size = self.training.batch_size
-        for step in range(len(order) // batch_size):
+        order, batch_size = self._epoch_order(epoch), self.training.batch_size
+        for step in range(self._steps_per_epoch):
             positions = np.arange(step * batch_size, (step + 1) * batch_size)
             positions = positions[self.processes.rank :: self.processes.count]
             indices, distortions = order[positions], self._distortions(epoch, positions, order)
@@ -234,7 +232,7 @@ class Trainer:
             group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
         if self.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_([self.parameters.matrices, self.parameters.vectors], self.training.gradient_clip)
+            self.parameters.clip_gradients(self.training.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.training.ema_decay is not None:
