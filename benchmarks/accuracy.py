@@ -15,11 +15,11 @@ from pathlib import Path
 
 from machine import describe_machine
 
-from embedded_vit.artifact.export import export
-from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.evaluation.evaluate import evaluate
 from embedded_vit.evaluation.results import Evaluation
+from embedded_vit.export.export import export
 from embedded_vit.training.checkpoint import load_checkpoint
 
 HEADER = (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import embedded_vit
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.io.nifti import read_labels
-from embedded_vit.runtime.predictor import Prediction
+from embedded_vit.predict.predictor import Prediction
 
 
 def main() -> None:

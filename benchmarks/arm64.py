@@ -23,7 +23,7 @@ from machine import describe_machine
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.errors import EmbeddedVitError, InputError
 from embedded_vit.io.nifti import read_labels, write_volume
-from embedded_vit.runtime.predictor import Predictor
+from embedded_vit.predict.predictor import Predictor
 
 SUITE, PYTHON = "bookworm", "3.11"  # Debian's, and its Python
 MIRROR = "http://deb.debian.org/debian"

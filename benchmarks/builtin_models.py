@@ -30,14 +30,13 @@ from typing import Any
 from builtin_figures import pooled_figures
 from experiments import at_image_size, evaluate_once, folds_of, teach_once, train_once
 
-from embedded_vit.artifact.export import export
 from embedded_vit.artifact.manifest import SpacingRange, read_artifact, sealed
 from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts, TrainingStage
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.distill import Distill
+from embedded_vit.compression.plan import Recipe
 from embedded_vit.compression.prune_channels import PruneChannels
-from embedded_vit.compression.recipe import Recipe
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import Workshop
 from embedded_vit.config import nearest_name
@@ -45,6 +44,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError
 from embedded_vit.evaluation.evaluate import METRICS_FILE
+from embedded_vit.export.export import export
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.provenance import available_cores
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint, read_record, read_run_config

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from machine import describe_machine
 
-from embedded_vit.benchmark.latency import paired_latency
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.measure import LATENCY_THREADS
-from embedded_vit.compression.recipe import read_recipe
+from embedded_vit.compression.plan import read_recipe
 from embedded_vit.compression.record import (
     CompressionRecord,
     Measurements,
@@ -27,6 +26,7 @@ from embedded_vit.compression.record import (
     read_compression_record,
     summary_line,
 )
+from embedded_vit.costs.latency import paired_latency
 from embedded_vit.errors import EmbeddedVitError, GateError
 
 HEADER = (

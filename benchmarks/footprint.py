@@ -17,9 +17,9 @@ from pathlib import Path
 from installed_size import print_installed_size
 from machine import describe_machine
 
-from embedded_vit.benchmark.fresh_process import in_fresh_process
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.builtin.resolve import model_path
+from embedded_vit.costs.fresh_process import in_fresh_process
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.io.nifti import write_volume
 

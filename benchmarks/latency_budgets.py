@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from machine import describe_machine
 
-from embedded_vit.artifact.export import onnx_graph
 from embedded_vit.artifact.manifest import read_artifact
-from embedded_vit.benchmark.latency import example_image
-from embedded_vit.benchmark.single_stream import single_stream
 from embedded_vit.builtin.resolve import model_path
+from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines.openvino_engine import OpenVinoEngine
+from embedded_vit.engines.single_stream import single_stream
+from embedded_vit.export.export import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 
 BUDGETS = {64: (64, 1.0), 128: (128, 1.0), 192: (128, 4.5 / 2.2)}  # input size -> the yardstick's, times its latency
 BUILT_IN = ("abdomen-ct-fast", "abdomen-ct", "abdomen-ct-large")

@@ -24,13 +24,13 @@ from embedded_vit.builtin.card import card
 from embedded_vit.builtin.index import builtin_model, builtin_models
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.engines.load import load_engine
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.evaluation.evaluate import METRICS_FILE
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.overlay import overlay
+from embedded_vit.predict.segmentation import segment
 from embedded_vit.preprocessing import Intensities
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.segmentation import segment
 from embedded_vit.volume import LabelMap, Volume
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -14,16 +14,20 @@ from pathlib import Path
 
 from machine import describe_machine
 
-from embedded_vit import RESEARCH_USE_ONLY
-from embedded_vit.artifact.export import export
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import read_artifact
-from embedded_vit.benchmark.latency import Latency, example_image, paired_latency_of
-from embedded_vit.benchmark.machine_state import CoreTimes, load_average, processor_flags
-from embedded_vit.benchmark.noise import MAXIMUM_SPREAD, busy_reasons
 from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
 from embedded_vit.compression.record import Measurements
+from embedded_vit.costs.latency import Latency, paired_latency_of
+from embedded_vit.costs.machine_state import CoreTimes, load_average, processor_flags
+from embedded_vit.costs.noise import MAXIMUM_SPREAD, busy_reasons
 from embedded_vit.datasets.data_set import DataSet, Split
+from embedded_vit.engines.engine import Engine
+from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_installed
 from embedded_vit.errors import FileFormatError
+from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, versions
 from embedded_vit.report.page import PageFacts, plots_of, render_page
@@ -31,9 +35,6 @@ from embedded_vit.report.panel import slice_panel
 from embedded_vit.report.pareto_plot import Plot, pareto_front
 from embedded_vit.report.rows import ReportRow
 from embedded_vit.report.tables import Column, columns_for, markdown_table
-from embedded_vit.runtime.engine import Engine
-from embedded_vit.runtime.engines import EngineName, load_engine
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
 from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
 
 __all__ = ["Result", "measure_latency", "measure_once", "write_results"]

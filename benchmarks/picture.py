@@ -18,8 +18,8 @@ from matplotlib.patches import Patch
 from embedded_vit.datasets import open_data_set
 from embedded_vit.evaluation.pictures import slice_dice
 from embedded_vit.overlay import overlay
+from embedded_vit.predict.predictor import Predictor
 from embedded_vit.preprocessing import Intensities
-from embedded_vit.runtime.predictor import Predictor
 
 
 def main() -> None:

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from machine import describe_machine
 
-from embedded_vit.artifact.export import onnx_graph
-from embedded_vit.benchmark.latency import example_image
-from embedded_vit.benchmark.single_stream import single_stream
 from embedded_vit.compression.integer_graph import FloatGraph
+from embedded_vit.engines.engine import GraphEngine
+from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines.litert.engine import LiteRtEngine, litert_is_installed
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_installed
+from embedded_vit.engines.single_stream import single_stream
+from embedded_vit.export.export import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import GraphEngine
-from embedded_vit.runtime.litert_engine import LiteRtEngine, litert_is_installed
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
 
 CALIBRATION_IMAGES = 4
 

@@ -21,9 +21,11 @@ from machine import describe_machine
 from scipy.ndimage import zoom
 
 from embedded_vit.benchmark.queries import generated_scan, make_workload
-from embedded_vit.benchmark.single_stream import single_stream
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.builtin.resolve import model_path
+from embedded_vit.engines.load import load_engine
+from embedded_vit.engines.registry import installed_engines
+from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.errors import FileFormatError
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.published_form import PublishedForm
@@ -31,8 +33,6 @@ from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Intensities, Preprocessing
 from embedded_vit.provenance import available_cores
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.graph_engines import installed_engines
 from embedded_vit.volume import Volume
 
 PUBLISHED_SIZES = (64, 128, 224)

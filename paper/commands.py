@@ -16,7 +16,6 @@ from published import (
     say,
 )
 
-from embedded_vit.artifact.export import export
 from embedded_vit.compression.prune_weights import prunable_weights
 from embedded_vit.compression.sparseml import read_sparseml
 from embedded_vit.compression.step import Workshop
@@ -25,8 +24,9 @@ from embedded_vit.datasets.data_set import Split
 from embedded_vit.datasets.synapse import TEST_FOLDER
 from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.evaluation.evaluate import METRICS_FILE, REPORT_FILE, OnCase, evaluate
-from embedded_vit.evaluation.subject import Precision
+from embedded_vit.evaluation.evaluated_model import Precision
 from embedded_vit.evaluation.table import text_table
+from embedded_vit.export.export import export
 from embedded_vit.io.nifti import write_labels, write_volume
 from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file, reference_name
 from embedded_vit.models.registry import NETWORKS as PRESETS

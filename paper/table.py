@@ -14,13 +14,13 @@ import json
 import sys
 from pathlib import Path
 
-from embedded_vit import RESEARCH_USE_ONLY
-from embedded_vit.artifact.export import export
-from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.compression.measure import measure_artifact
 from embedded_vit.compression.record import COMPRESSION_FILE, Measurements
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.models.registry import NETWORKS

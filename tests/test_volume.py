@@ -90,7 +90,7 @@ def test_a_slice_put_over_another_leaves_nothing_of_it():
 def test_background_takes_no_memory():
     program = (
         "import numpy as np\n"
-        "from embedded_vit.runtime.memory import resident_bytes\n"
+        "from embedded_vit.predict.memory import resident_bytes\n"
         "from embedded_vit.volume import Volume\n"
         "scan = Volume(np.zeros((1, 512, 512, 200), np.int16, order='F'), np.eye(4))\n"
         "before = resident_bytes()\n"

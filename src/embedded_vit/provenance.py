@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedded_vit import __version__
+from embedded_vit.about import __version__
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["available_cores", "case_digest", "describe_machine", "processor_name", "versions"]

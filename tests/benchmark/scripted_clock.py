@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from embedded_vit.benchmark import single_stream
+from embedded_vit.engines import single_stream
 
 
 class Clock:

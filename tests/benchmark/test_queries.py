@@ -10,10 +10,10 @@ from accuracy_artifacts import organ_graph
 from embedded_vit.benchmark.queries import STREAMED_SLICES, generated_scan, make_workload, scan_of_data_set
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+from embedded_vit.engines.engine import ArtifactEngine
+from embedded_vit.engines.load import load_engine
 from embedded_vit.errors import DataSetError
-from embedded_vit.runtime.engine import ArtifactEngine
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.segmentation import segment
+from embedded_vit.predict.segmentation import segment
 from embedded_vit.volume import Volume
 
 

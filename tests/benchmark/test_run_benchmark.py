@@ -12,14 +12,14 @@ from accuracy_artifacts import organ_graph
 from artifact_fixtures import threshold_graph
 
 from embedded_vit.benchmark import run
-from embedded_vit.benchmark.fresh_process import FreshProcess
 from embedded_vit.benchmark.queries import Scope
 from embedded_vit.benchmark.result_file import read_result
-from embedded_vit.benchmark.single_stream import Query, Stream
+from embedded_vit.costs.fresh_process import FreshProcess
 from embedded_vit.datasets import open_data_set
+from embedded_vit.engines.engine import ArtifactEngine
+from embedded_vit.engines.single_stream import Query, Stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import ArtifactEngine
 
 PROCESS = FreshProcess(import_ms=300, load_ms=50, first_slice_ms=40, peak_memory_mib=100)
 

@@ -12,18 +12,19 @@ from types import ModuleType
 import pytest
 import torch
 
-from embedded_vit.artifact.export import onnx_graph
-from embedded_vit.artifact.verify import compare
-from embedded_vit.benchmark.latency import Latency, example_image
 from embedded_vit.compression.record import Measurements, Scores
+from embedded_vit.costs.latency import Latency
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
+from embedded_vit.engines.agreement import compare
+from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.export.export import onnx_graph
 from embedded_vit.models.registry import NetworkConfig, build_network
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.training.checkpoint import load_state, read_record
-from embedded_vit.training.engine import TorchEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_peers = pytest.mark.skipif(

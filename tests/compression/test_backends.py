@@ -8,10 +8,10 @@ from artifact_fixtures import threshold_graph
 
 from embedded_vit.compression import backends
 from embedded_vit.compression.backends import check_backends
+from embedded_vit.engines.litert.engine import litert_is_installed
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.openvino_engine import OpenVinoEngine
 from embedded_vit.errors import ContractError
-from embedded_vit.runtime.litert_engine import litert_is_installed
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 
 GRAPH = threshold_graph().SerializeToString()
 IMAGES = list(np.random.default_rng(0).uniform(-1, 1, (3, 1, 1, 32, 32)).astype(np.float32))

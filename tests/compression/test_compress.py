@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.gate import Gate
-from embedded_vit.compression.recipe import Recipe
+from embedded_vit.compression.plan import Recipe
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import Product, Step
+from embedded_vit.engines.load import load_engine
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError, GateError, OutputError
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.training.engine import TorchEngine
 
 LAYERS = ("encoder.0.norm", "encoder.1.norm", "decoder.0.expand.norm", "expand.norm")
 

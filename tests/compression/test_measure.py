@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from embedded_vit.artifact.export import export
 from embedded_vit.compression.measure import measure_artifact
+from embedded_vit.export.export import export
 from embedded_vit.training.checkpoint import load_checkpoint, save_checkpoint
 
 

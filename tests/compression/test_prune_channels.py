@@ -10,22 +10,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from embedded_vit.artifact.export import export
-from embedded_vit.benchmark.latency import Latency
-from embedded_vit.benchmark.macs_by_shape import macs_by_shape
 from embedded_vit.compression import prune_channels
 from embedded_vit.compression.channel_choice import choose_channels
 from embedded_vit.compression.channel_importance import channel_importance
 from embedded_vit.compression.prune_channels import PruneChannels
 from embedded_vit.compression.step import Product, Workshop
+from embedded_vit.costs.latency import Latency
+from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
+from embedded_vit.engines.load import load_engine
 from embedded_vit.errors import ConfigError
+from embedded_vit.export.export import export
 from embedded_vit.models.channels import channel_groups, keep_channels
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine
-from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.losses import segmentation_loss

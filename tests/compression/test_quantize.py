@@ -12,23 +12,23 @@ from network_fixtures import made_network
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, quantize_static
 
-from embedded_vit.artifact.export import export_checkpoint, onnx_graph
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.artifact.onnx_file import check_self_contained
-from embedded_vit.artifact.verify import compare
 from embedded_vit.compression.integer_graph import FloatGraph, _Images
 from embedded_vit.compression.quantize import Quantize
 from embedded_vit.compression.step import Workshop
 from embedded_vit.compression.stored_weights import store_as_half, without_annotations
+from embedded_vit.engines.agreement import compare
+from embedded_vit.engines.load import load_engine
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.registry import installed_engines
+from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines.trial import MAXIMUM_DISAGREEMENT
 from embedded_vit.errors import ConfigError
+from embedded_vit.export.export import export_checkpoint, onnx_graph
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.graph_engines import installed_engines
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.runtime.trial import MAXIMUM_DISAGREEMENT
 from embedded_vit.training.checkpoint import load_checkpoint
-from embedded_vit.training.engine import TorchEngine
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.evaluation import evaluate as evaluate_module
-from embedded_vit.evaluation.subject import Subject
+from embedded_vit.evaluation.evaluated_model import Subject
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing

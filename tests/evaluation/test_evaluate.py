@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from memory_data_set import box_mask, install, memory_data_set, subject
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.evaluation.evaluate import evaluate
 from embedded_vit.evaluation.table import text_table

@@ -47,7 +47,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, synapse_folder: Path) -
 def artifact(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, synapse_folder: Path) -> Path:
     """The same network as an artifact."""
     pytest.importorskip("onnxscript")
-    from embedded_vit.artifact.export import export
+    from embedded_vit.export.export import export
 
     path = tmp_path_factory.mktemp("artifacts") / "model.onnx"
     export(run_folder, path, data_folder=synapse_folder)

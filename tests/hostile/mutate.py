@@ -23,10 +23,10 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from embedded_vit.artifact.manifest import sealed
 from embedded_vit.artifact.onnx_file import graph_digest
+from embedded_vit.engines.load import load_engine
 from embedded_vit.errors import EmbeddedVitError
 from embedded_vit.io.dicom import find_series
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.predictor import read_scan
+from embedded_vit.predict.predictor import read_scan
 
 SECONDS_LIMIT = 2.0
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF)

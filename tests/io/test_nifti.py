@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.errors import FileFormatError, OutputError
 from embedded_vit.io.nifti import read_geometry, read_labels, read_volume, write_labels, write_volume
 from embedded_vit.volume import LabelMap, Volume

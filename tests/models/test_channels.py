@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.errors import NetworkError
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.errors import CheckpointError
 from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file, to_reference

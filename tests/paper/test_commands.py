@@ -14,10 +14,10 @@ import torch
 
 from embedded_vit.compression.prune_weights import prunable_weights
 from embedded_vit.datasets import open_data_set
+from embedded_vit.engines.load import load_engine
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
-from embedded_vit.runtime.engines import load_engine
 from embedded_vit.training.checkpoint import load_checkpoint
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"

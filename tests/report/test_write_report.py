@@ -12,11 +12,11 @@ import pytest
 import torch
 from example_rows import example_measurements, example_scores
 
-from embedded_vit.artifact.export import export
 from embedded_vit.compression.record import CompressionRecord, StageRecord, write_compression_record
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError, OutputError
+from embedded_vit.export.export import export
 from embedded_vit.labels import LabelSet
 from embedded_vit.models.registry import build_network
 from embedded_vit.report.write import write_report

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from embedded_vit.benchmark.complexity import complexity
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.search import search as module
 from embedded_vit.search.latency import MeasuredLatency

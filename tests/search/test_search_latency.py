@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
 
-from embedded_vit.benchmark.single_stream import Stream
 from embedded_vit.datasets import open_data_set
+from embedded_vit.engines.single_stream import Stream
 from embedded_vit.search import latency
 from embedded_vit.search.latency import LatencyMeter, MeasuredLatency
 from embedded_vit.training.settings import RunConfig, TrainingConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from embedded_vit import components
 from embedded_vit.labels import LabelSet
-from embedded_vit.runtime import components
 from embedded_vit.training.islands import find_postprocessing
 from embedded_vit.training.slices import SliceSet
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from embedded_vit import RESEARCH_USE_ONLY, __version__
+from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.artifact.onnx_file import check_self_contained, graph_digest, metadata_of, with_metadata
 from embedded_vit.config import Config
 from embedded_vit.errors import ConfigError, FileFormatError

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.artifact.manifest import Manifest
-from embedded_vit.benchmark.latency import example_image
-from embedded_vit.benchmark.single_stream import Query
+from embedded_vit.engines.engine import ArtifactEngine
+from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines.single_stream import Query
+from embedded_vit.predict.segmentation import label_slices, segment
 from embedded_vit.preprocessing import Grid, Intensities
-from embedded_vit.runtime.engine import ArtifactEngine
-from embedded_vit.runtime.segmentation import label_slices, segment
 from embedded_vit.volume import Volume
 
 __all__ = [
@@ -104,7 +104,7 @@ def scan_of_data_set(model: Path, folder: Path) -> tuple[Volume, str]:
         FileFormatError: The scan or the model cannot be read.
     """
     from embedded_vit.datasets import open_data_set
-    from embedded_vit.evaluation.subject import open_subject
+    from embedded_vit.evaluation.evaluated_model import open_subject
 
     subject, data_set = open_subject(model, threads=1), open_data_set(folder)
     subject.check_fits(data_set)

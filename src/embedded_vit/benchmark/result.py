@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import Self
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.benchmark.accuracy_gate import Accuracy
-from embedded_vit.benchmark.fresh_process import FreshProcess
-from embedded_vit.benchmark.machine_state import Machine
 from embedded_vit.benchmark.queries import Scope
-from embedded_vit.benchmark.single_stream import EndedBy, PairedRatio
 from embedded_vit.config import Config
+from embedded_vit.costs.fresh_process import FreshProcess
+from embedded_vit.costs.machine_state import Machine
+from embedded_vit.engines.single_stream import EndedBy, PairedRatio
 
 __all__ = ["MODEL_LETTERS", "BenchmarkResult", "Latencies", "Measurement", "Model", "Timing"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from embedded_vit.benchmark.accuracy_gate import Accuracy
 from embedded_vit.benchmark.queries import STREAMED_SLICES
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement, Model, Timing
-from embedded_vit.benchmark.single_stream import PairedRatio
+from embedded_vit.engines.single_stream import PairedRatio
 
 __all__ = ["milliseconds", "result_text"]
 

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.benchmark.accuracy_gate import measure_accuracy, need_evaluation
-from embedded_vit.benchmark.energy import EnergyCounters, NoEnergyCounter
-from embedded_vit.benchmark.fastest_engine import fastest_engine
-from embedded_vit.benchmark.fresh_process import FreshProcess, in_fresh_process
-from embedded_vit.benchmark.graph_macs import COUNTER, count_macs
-from embedded_vit.benchmark.machine_state import CoreTimes, describe_processor, load_average
-from embedded_vit.benchmark.noise import busy_reasons, latency_reasons, too_few_reasons
 from embedded_vit.benchmark.queries import Scope, Workload, generated_scan, make_workload, scan_of_data_set
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Latencies, Measurement, Model, Timing
-from embedded_vit.benchmark.single_stream import paired_ratio, single_stream
+from embedded_vit.costs.energy import EnergyCounters, NoEnergyCounter
+from embedded_vit.costs.fresh_process import FreshProcess, in_fresh_process
+from embedded_vit.costs.graph_macs import COUNTER, count_macs
+from embedded_vit.costs.machine_state import CoreTimes, describe_processor, load_average
+from embedded_vit.costs.noise import busy_reasons, latency_reasons, too_few_reasons
+from embedded_vit.engines.engine import ArtifactEngine
+from embedded_vit.engines.fastest import fastest_engine
+from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.engines.single_stream import paired_ratio, single_stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.provenance import available_cores, versions
-from embedded_vit.runtime.engine import ArtifactEngine
-from embedded_vit.runtime.engines import EngineName, load_engine
 from embedded_vit.volume import Volume
 
 __all__ = ["benchmark"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.builtin.index import BuiltinModel, Figures, TrainingStage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedded_vit.benchmark.latency import paired_latency
 from embedded_vit.builtin.index import BuiltinModel
+from embedded_vit.costs.latency import paired_latency
 from embedded_vit.provenance import available_cores, processor_name
 
 __all__ = ["LatencyHere", "latency_here"]

@@ -7,7 +7,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from embedded_vit import RESEARCH_USE_ONLY, __version__
+from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.errors import EmbeddedVitError
 
 __all__ = ["main"]

@@ -31,7 +31,7 @@ def command(
         threads: CPU threads.
     """
     from embedded_vit.compression.compress import compress
-    from embedded_vit.compression.recipe import read_recipe
+    from embedded_vit.compression.plan import read_recipe
     from embedded_vit.compression.record import summary_line
 
     compress(

@@ -19,11 +19,11 @@ def command(
 
     path = None if model is None else model_path(model)
     if path is not None and path.is_file():
-        from embedded_vit.runtime.engines import load_engine
+        from embedded_vit.engines.load import load_engine
 
         print(load_engine(path).manifest.model_dump_json(indent=1))
         return
-    from embedded_vit.benchmark.complexity import complexity
+    from embedded_vit.costs.complexity import complexity
     from embedded_vit.models.registry import network_config
     from embedded_vit.training.checkpoint import read_run_config
 

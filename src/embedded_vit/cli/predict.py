@@ -42,7 +42,7 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from embedded_vit.runtime.memory import limit_matrix_threads, parse_bytes, spare_address_space
+    from embedded_vit.predict.memory import limit_matrix_threads, parse_bytes, spare_address_space
 
     memory_bytes = None
     if memory is not None:
@@ -52,12 +52,12 @@ def command(
     # From here on numpy may be imported.
 
     from embedded_vit.builtin.resolve import model_path
-    from embedded_vit.runtime.folder import predict_path
-    from embedded_vit.runtime.predictor import Predictor
+    from embedded_vit.predict.folder import predict_path
+    from embedded_vit.predict.predictor import Predictor
 
     artifact = model_path(model)
     if engine == "auto":
-        from embedded_vit.benchmark.fastest_engine import fastest_engine
+        from embedded_vit.engines.fastest import fastest_engine
 
         choice = fastest_engine(artifact, threads=1)  # for one slice; every thread has its own
         print(f"engine: {choice.engine} ({choice})", file=sys.stderr)

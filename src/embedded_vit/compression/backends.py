@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.artifact.verify import compare
-from embedded_vit.benchmark.latency import paired_latency_of
+from embedded_vit.costs.latency import paired_latency_of
+from embedded_vit.engines.agreement import compare
+from embedded_vit.engines.engine import Engine
+from embedded_vit.engines.litert.engine import LiteRtEngine, litert_is_installed
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_installed
+from embedded_vit.engines.trial import MAXIMUM_DISAGREEMENT
 from embedded_vit.errors import ContractError, FileFormatError
-from embedded_vit.runtime.engine import Engine
-from embedded_vit.runtime.litert_engine import LiteRtEngine, litert_is_installed
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine, openvino_is_installed
-from embedded_vit.runtime.trial import MAXIMUM_DISAGREEMENT
 
 __all__ = ["BackendReport", "check_backends"]
 

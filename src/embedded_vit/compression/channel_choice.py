@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedded_vit.benchmark.macs_by_shape import Shapes, macs_by_shape
+from embedded_vit.costs.macs_by_shape import Shapes, macs_by_shape
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.channels import ChannelGroup, channel_groups
 from embedded_vit.models.registry import NetworkConfig, build_network

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedded_vit.artifact.export import export_checkpoint
 from embedded_vit.compression.gate import Gate
 from embedded_vit.compression.measure import measure_artifact
-from embedded_vit.compression.recipe import Recipe
+from embedded_vit.compression.plan import Recipe
 from embedded_vit.compression.record import (
     COMPRESSION_FILE,
     ORIGINAL,
@@ -32,11 +31,12 @@ from embedded_vit.compression.record import (
     write_compression_record,
 )
 from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError, GateError, OutputError
+from embedded_vit.export.export import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, describe_machine, versions
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
-from embedded_vit.training.engine import TorchEngine
 from embedded_vit.training.processes import keep_freed_memory
 
 __all__ = ["compress"]

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedded_vit.artifact.verify import compare
-from embedded_vit.benchmark.complexity import complexity
 from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.costs.complexity import complexity
+from embedded_vit.engines.agreement import compare
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.training.checkpoint import Checkpoint
-from embedded_vit.training.engine import TorchEngine
 
 __all__ = ["Fold"]
 

@@ -17,19 +17,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embedded_vit.artifact.export import export_checkpoint
-from embedded_vit.benchmark.latency import paired_latency
-from embedded_vit.benchmark.macs_by_shape import macs_by_shape
 from embedded_vit.compression.channel_choice import choose_channels, next_width
 from embedded_vit.compression.channel_importance import channel_importance
 from embedded_vit.compression.distill import Distillation, Teacher
 from embedded_vit.compression.step import CutMix, Product, Step, Workshop
+from embedded_vit.costs.latency import paired_latency
+from embedded_vit.costs.macs_by_shape import macs_by_shape
+from embedded_vit.engines.engine import Engine
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError
+from embedded_vit.export.export import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
-from embedded_vit.runtime.engine import Engine
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
-from embedded_vit.training.engine import TorchEngine
 
 __all__ = ["PruneChannels"]
 

@@ -19,10 +19,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from embedded_vit.compression.distill import Distillation, Teacher
 from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.engines.engine import Engine
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError, TrainingError
-from embedded_vit.runtime.engine import Engine
 from embedded_vit.training.checkpoint import Checkpoint
-from embedded_vit.training.engine import TorchEngine
 from embedded_vit.training.hooks import TrainingHook
 
 __all__ = ["MagnitudePruning", "PruneWeights", "magnitude_masks", "prunable_weights"]

@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from embedded_vit.artifact.export import onnx_graph
-from embedded_vit.artifact.verify import compare
 from embedded_vit.compression.backends import check_backends
 from embedded_vit.compression.integer_graph import FloatGraph
 from embedded_vit.compression.rounded_training import RoundedTraining
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.compression.stored_weights import store_as_half, without_annotations
 from embedded_vit.config import nearest_name
+from embedded_vit.engines.agreement import compare
+from embedded_vit.engines.engine import Engine
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError
+from embedded_vit.export.export import onnx_graph
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.runtime.engine import Engine
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.training.checkpoint import Checkpoint
-from embedded_vit.training.engine import TorchEngine
 
 __all__ = ["Quantize"]
 

@@ -19,9 +19,9 @@ from embedded_vit.config import Config
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.unlabelled import open_unlabelled
+from embedded_vit.engines.engine import Engine
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.runtime.engine import Engine
 from embedded_vit.training.checkpoint import STATE, Checkpoint, load_checkpoint
 from embedded_vit.training.hooks import TrainingHook
 from embedded_vit.training.loop import Trainer, dice_by_case

@@ -14,15 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
+from embedded_vit.engines.load import EngineName
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
+from embedded_vit.evaluation.evaluated_model import ChosenCases, Precision, Subject, Subset, open_subject
 from embedded_vit.evaluation.pictures import PictureCollector
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
-from embedded_vit.evaluation.subject import ChosenCases, Precision, Subject, Subset, open_subject
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
-from embedded_vit.runtime.engines import EngineName
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate"]

@@ -16,11 +16,11 @@ import nibabel.orientations as orientations
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.engines.engine import Engine
 from embedded_vit.errors import DataSetError
 from embedded_vit.evaluation.metrics import Comparison, compare
+from embedded_vit.predict.segmentation import segment
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
-from embedded_vit.runtime.engine import Engine
-from embedded_vit.runtime.segmentation import segment
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["METRICS", "PROTOCOLS", "Protocol", "ProtocolName", "Score", "StrictProtocol", "TransUnetProtocol"]
@@ -71,7 +71,7 @@ class Protocol(ABC):
         smallest_shares: Sequence[float] = (),
         on_slice: Callable[[], None] | None = None,
     ) -> LabelMap:
-        """Segment a scan on its own grid; arguments as `embedded_vit.runtime.segmentation.segment`."""
+        """Segment a scan on its own grid; arguments as `embedded_vit.predict.segmentation.segment`."""
 
     @abstractmethod
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:

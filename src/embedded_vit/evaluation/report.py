@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.box_plot import BoxPlot, box_plot
 from embedded_vit.evaluation.pictures import SlicePicture, png_data_uri
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE

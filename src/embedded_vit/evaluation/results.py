@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score
 from embedded_vit.evaluation.statistics import Summary, summarise
 from embedded_vit.labels import LabelSet

@@ -17,7 +17,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.errors import OutputError
 from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.label_values import labels_from

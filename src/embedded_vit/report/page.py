@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.report import page_environment
 from embedded_vit.report.panel import Panel
 from embedded_vit.report.paper_points import PAPER_NETWORKS, PAPER_PRUNING, PaperNetwork

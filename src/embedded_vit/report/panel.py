@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.datasets.data_set import Case, DataSet
+from embedded_vit.engines.engine import ArtifactEngine
+from embedded_vit.engines.load import load_engine
 from embedded_vit.evaluation.pictures import png_data_uri, slice_dice
 from embedded_vit.labels import LabelSet
 from embedded_vit.overlay import overlay
+from embedded_vit.predict.labelling import label_slice
 from embedded_vit.preprocessing import Grid, Intensities, network_inputs
 from embedded_vit.report.rows import ReportRow
-from embedded_vit.runtime.engine import ArtifactEngine
-from embedded_vit.runtime.engines import load_engine
-from embedded_vit.runtime.labelling import label_slice
 from embedded_vit.volume import Volume
 
 __all__ = ["Panel", "Picture", "slice_panel"]

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.compression.record import Scores
 from embedded_vit.report.rows import ReportRow
 

@@ -13,16 +13,16 @@ from functools import partial
 import numpy as np
 import torch
 
-from embedded_vit.artifact.export import onnx_graph
-from embedded_vit.benchmark.latency import example_image
-from embedded_vit.benchmark.machine_state import load_average
-from embedded_vit.benchmark.noise import busy_reasons
-from embedded_vit.benchmark.single_stream import Query, single_stream
+from embedded_vit.costs.machine_state import load_average
+from embedded_vit.costs.noise import busy_reasons
+from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines.openvino_engine import OpenVinoEngine
+from embedded_vit.engines.registry import EngineName
+from embedded_vit.engines.single_stream import Query, single_stream
+from embedded_vit.export.export import onnx_graph
 from embedded_vit.models.registry import build_network
 from embedded_vit.provenance import available_cores
-from embedded_vit.runtime.graph_engines import EngineName
-from embedded_vit.runtime.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.runtime.openvino_engine import OpenVinoEngine
 from embedded_vit.training.settings import RunConfig
 
 __all__ = ["REFERENCE", "LatencyMeter", "MeasuredLatency", "busy_now"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field
 
-from embedded_vit import RESEARCH_USE_ONLY
+from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.config import Config
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.report.pareto_plot import Point, pareto_front

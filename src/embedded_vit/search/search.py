@@ -19,8 +19,8 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from embedded_vit.benchmark.complexity import complexity
 from embedded_vit.compression.record import Scores
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, DataSetError, TrainingError

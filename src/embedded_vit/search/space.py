@@ -10,9 +10,9 @@ from pydantic import Field, field_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config, nearest_name
+from embedded_vit.engines.registry import EngineName
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.embedded_vit import check_image_size
-from embedded_vit.runtime.graph_engines import EngineName
 from embedded_vit.training.settings import Precision, TrainingConfig
 
 __all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchSettings", "first_candidates", "suggest"]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.components import Components
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
-from embedded_vit.runtime.components import Components
 from embedded_vit.training.slices import SliceSet
 
 __all__ = ["find_postprocessing"]

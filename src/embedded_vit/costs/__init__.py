@@ -1,0 +1,1 @@
+"""What a network or an artifact costs: latency, multiply-accumulates, memory, size."""

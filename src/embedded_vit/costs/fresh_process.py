@@ -1,0 +1,99 @@
+"""What a fresh process needs until its first slice is segmented: time by stage, and memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from embedded_vit.config import Config
+from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.errors import FileFormatError
+from embedded_vit.fresh_python import run_python
+from embedded_vit.predict.segmentation import segment
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.volume import Volume
+
+__all__ = ["FreshProcess", "in_fresh_process"]
+
+SLICE_PIXELS = 512  # rows and columns of a CT slice
+# Slices run to superior, rows to the patient's left, columns to posterior: with any other axes 512 "slices" come out.
+UPRIGHT_AFFINE = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+
+# The clock starts before anything of ours is imported, which `python -m` would already have done.
+PROGRAM = """
+import time
+began = time.perf_counter()
+import embedded_vit.predict.predictor
+from embedded_vit.costs.fresh_process import report_first_slice
+report_first_slice(began)
+"""
+
+
+class FreshProcess(Config):
+    """From the interpreter's first line to the first mask."""
+
+    import_ms: float = Field(description="to import what prediction imports, Python's own start left out")
+    load_ms: float = Field(description="to read and verify the artifact and make the engine")
+    first_slice_ms: float = Field(description="to segment a slice of 512 x 512 pixels for the first time")
+    peak_memory_mib: float = Field(description="the most that the process held, Python and the engine included")
+
+
+def in_fresh_process(path: Path, *, threads: int = 1, engine: EngineName = "onnxruntime") -> FreshProcess:
+    """Load an artifact in a process of its own, and segment one slice there.
+
+    Raises:
+        FileFormatError: The file is no artifact, or the process failed.
+    """
+    done = run_python(["-c", PROGRAM, str(path), str(threads), engine])
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise FileFormatError(f"{path}: cannot measure a fresh process with it: {reason:.300}")
+    return FreshProcess.parse(json.loads(done.stdout), source="fresh process")
+
+
+def report_first_slice(began: float) -> None:
+    """Be that process: print a `FreshProcess` as JSON.
+
+    Args:
+        began: When the process began, by `time.perf_counter`.
+    """
+    imported = time.perf_counter()
+    [_, path, threads, engine_name] = sys.argv
+    engine = load_engine(path, engine_name, threads=int(threads), streams=int(threads))  # type: ignore[arg-type]
+    loaded = time.perf_counter()
+    volume = _one_slice(engine.manifest.preprocessing)
+    ready = time.perf_counter()
+    segment(volume, engine.manifest.preprocessing, engine)
+    segmented = time.perf_counter()
+    found = FreshProcess(
+        import_ms=1000 * (imported - began),
+        load_ms=1000 * (loaded - imported),
+        first_slice_ms=1000 * (segmented - ready),
+        peak_memory_mib=_own_peak_memory_mib(),
+    )
+    sys.stdout.write(found.model_dump_json())
+
+
+def _one_slice(preprocessing: Preprocessing) -> Volume:
+    """One slice in training orientation, (channels, 1, 512, 512), noise over the range of a soft-tissue window."""
+    shape = (len(preprocessing.channels), 1, SLICE_PIXELS, SLICE_PIXELS)
+    intensities = np.random.default_rng(0).uniform(-125, 275, shape).astype(np.float32)
+    return Volume(intensities, UPRIGHT_AFFINE, spacing_known=False, source="one slice")
+
+
+def _own_peak_memory_mib() -> float:
+    """This process's peak. Linux's `ru_maxrss` would count the parent's memory too, as it was when it forked."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024  # kB
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024

@@ -1,0 +1,1 @@
+"""LiteRT (TensorFlow Lite): an artifact's graph, translated and run."""

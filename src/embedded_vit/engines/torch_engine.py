@@ -1,0 +1,43 @@
+"""A network under training as an engine, so that evaluation treats it as it treats an artifact."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """A PyTorch network as an `embedded_vit.engines.engine.Engine`, on the CPU."""
+
+    streams = 1  # PyTorch's threads are the whole process's
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        threads: int | None = None,
+        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+    ) -> None:
+        """Set a network to inference.
+
+        Args:
+            network: Maps (B, C, S, S) to (B, K, S, S) logits.
+            threads: Cores to compute on, for the whole process; by default PyTorch's own choice.
+            precision: fp16 and bf16 keep the weights in float32 and multiply in 16 bits where autocast does.
+        """
+        self._network = network.eval().float().cpu()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._type = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+
+    def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute logits: (B, C, S, S) float32 in [-1, 1] -> (B, K, S, S) float32."""
+        image = torch.from_numpy(np.ascontiguousarray(image_bchw))
+        with torch.inference_mode(), torch.autocast("cpu", self._type, enabled=self._type != torch.float32):
+            logits: NDArray[np.float32] = self._network(image).float().numpy()
+        return logits

@@ -1,0 +1,183 @@
+"""What is evaluated: a run folder or an artifact, and which cases it has and has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from embedded_vit.artifact.manifest import hashed_names
+from embedded_vit.datasets.data_set import Case, DataSet
+from embedded_vit.engines.engine import Engine
+from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
+from embedded_vit.io.digest import sha256_of
+from embedded_vit.labels import LabelSet
+from embedded_vit.postprocessing import Postprocessing
+from embedded_vit.preprocessing import Preprocessing
+
+__all__ = ["ChosenCases", "Precision", "Subject", "Subset", "open_subject"]
+
+Subset = Literal["train", "validation", "test", "all"]
+Precision = Literal["fp32", "fp16"]
+UNKNOWN = "unknown"  # a case that the model's split does not name
+
+
+@dataclass(frozen=True)
+class ChosenCases:
+    """The cases to evaluate on.
+
+    Attributes:
+        cases: Each with the subset that it belongs to in the model's split, or "unknown".
+        notes: What a reader of the figures must know about the choice, one sentence each.
+    """
+
+    cases: tuple[tuple[Case, str], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under evaluation.
+
+    Attributes:
+        path: The run folder or the artifact.
+        kind: What it is.
+        engine: Computes its logits.
+        preprocessing, postprocessing, labels: Its contract.
+        digest: SHA-256 of the artifact, or of the run's weights.
+        split: Subset -> SHA-256 of each of its case names.
+        computed_by: The library that computes, and its version.
+    """
+
+    path: Path
+    kind: Literal["run folder", "artifact"]
+    engine: Engine
+    preprocessing: Preprocessing
+    postprocessing: Postprocessing
+    labels: LabelSet
+    digest: str
+    split: Mapping[str, tuple[str, ...]]
+    computed_by: str
+
+    def check_fits(self, data_set: DataSet) -> None:
+        """Refuse a data set of other structures, another modality or other channels.
+
+        Raises:
+            DataSetError: The data set is not of the model's kind.
+        """
+        if data_set.labels.names != self.labels.names:
+            raise DataSetError(
+                f"{data_set.folder}: its structures are {', '.join(data_set.labels.names)}; "
+                f"{self.path} segments {', '.join(self.labels.names)}; evaluate on a data set with these"
+            )
+        found = (data_set.modality, len(data_set.channels))
+        expected = (self.preprocessing.modality, len(self.preprocessing.channels))
+        if found != expected:
+            raise DataSetError(
+                f"{data_set.folder}: {found[0]} with {found[1]} channels; "
+                f"{self.path} expects {expected[0]} with {expected[1]}"
+            )
+
+    def choose(self, data_set: DataSet, subset: Subset) -> ChosenCases:
+        """Find the cases of a subset; a case that the model trained on is never called a test case.
+
+        Where the model's split names none of the cases, all of them are unseen, and "test" means all.
+
+        Raises:
+            DataSetError: The subset is empty in this data set.
+        """
+        subset_by_digest = {digest: name for name, digests in self.split.items() for digest in digests}
+        digests = hashed_names(tuple(case.name for case in data_set.cases))
+        known = [subset_by_digest.get(digest, UNKNOWN) for digest in digests]
+        cases = tuple(zip(data_set.cases, known, strict=True))
+        if subset == "all":
+            notes = ["Training cases are among these."] if "train" in known else []
+            return ChosenCases(cases, tuple(notes))
+        if set(known) == {UNKNOWN}:
+            if subset != "test":
+                raise DataSetError(
+                    f"{data_set.folder}: none of its {len(cases)} cases is in the split of {self.path}, so none is "
+                    f"'{subset}'; evaluate them all with --split test"
+                )
+            return ChosenCases(cases, ("The model's split names none of these cases: all are unseen, and all test.",))
+        chosen = tuple((case, name) for case, name in cases if name == subset)
+        if not chosen:
+            raise DataSetError(
+                f"{data_set.folder}: none of its {len(cases)} cases is in the {subset} part of the split of "
+                f"{self.path}; choose another --split"
+            )
+        return ChosenCases(chosen, self._notes(subset, len(chosen), known.count(UNKNOWN)))
+
+    def _notes(self, subset: Subset, found: int, unknown: int) -> tuple[str, ...]:
+        notes = []
+        if subset == "train":
+            notes.append("These are the training cases: the figures say nothing about new patients.")
+        if subset == "validation":
+            notes.append("The checkpoint was selected on these cases: the figures flatter it.")
+        if found < len(self.split[subset]):
+            notes.append(f"{found} of the {len(self.split[subset])} {subset} cases of the split are in this folder.")
+        if unknown:
+            notes.append(f"{unknown} cases of this folder are not in the model's split and were left out.")
+        return tuple(notes)
+
+
+def open_subject(
+    path: Path, *, threads: int, precision: Precision = "fp32", engine: EngineName = "onnxruntime"
+) -> Subject:
+    """Open a run folder (with PyTorch) or an artifact (without).
+
+    Args:
+        path: A folder that `embedded-vit train` wrote, or a file that `embedded-vit export` wrote.
+        threads: Cores to compute on.
+        precision: Of a run folder's multiplications; an artifact has its own.
+        engine: What computes an artifact; PyTorch computes a run folder.
+
+    Raises:
+        ConfigError: fp16 is asked of an artifact, or an engine of a run folder, or it is not installed.
+        CheckpointError: There is nothing at `path`, or the run folder cannot be loaded.
+        FileFormatError: The artifact cannot be loaded.
+    """
+    if path.is_dir():
+        if engine != "onnxruntime":
+            raise ConfigError(f"{path}: PyTorch computes a run folder; export it to evaluate it in {engine}")
+        return _open_run_folder(path, threads, precision)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run folder or artifact")
+    if precision != "fp32":
+        raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
+    loaded = load_engine(path, engine, threads=threads, streams=threads)
+    manifest = loaded.manifest
+    return Subject(
+        path,
+        "artifact",
+        loaded,
+        manifest.preprocessing,
+        manifest.postprocessing,
+        manifest.labels,
+        sha256_of(path),
+        manifest.split,
+        f"{loaded.name} {loaded.version}",
+    )
+
+
+def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
+    import torch
+
+    from embedded_vit.engines.torch_engine import TorchEngine
+    from embedded_vit.training.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    split = checkpoint.record.split
+    return Subject(
+        path,
+        "run folder",
+        TorchEngine(checkpoint.network, threads=threads, precision=precision),
+        checkpoint.config.preprocessing,
+        checkpoint.config.postprocessing,
+        checkpoint.config.labels,
+        sha256_of(path / "model.safetensors"),
+        {name: hashed_names(split.names(name)) for name in ("train", "validation", "test")},
+        f"PyTorch {torch.__version__}",
+    )

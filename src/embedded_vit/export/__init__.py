@@ -1,0 +1,1 @@
+"""A checkpoint becomes one file, checked against PyTorch."""

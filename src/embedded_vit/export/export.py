@@ -1,0 +1,269 @@
+"""A run folder becomes one `.onnx` file with its manifest inside, checked against PyTorch before it exists."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir
+import onnx_ir.passes.common as onnx_passes
+import onnxscript.optimizer
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from embedded_vit.artifact.manifest import GraphPrecision, Manifest, SpacingRange, hashed_names, sealed
+from embedded_vit.artifact.onnx_file import graph_digest
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.engines.agreement import Agreement, compare
+from embedded_vit.engines.load import load_engine
+from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.errors import DataSetError, NetworkError
+from embedded_vit.io.atomic import atomic_path, refuse_existing
+from embedded_vit.layers.convolutions import without_batch_norms
+from embedded_vit.preprocessing import Preprocessing, network_inputs
+from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
+
+__all__ = ["ExportReport", "export", "export_checkpoint", "onnx_graph"]
+
+OPERATOR_SET = 20  # ONNX 1.15, October 2023: the first with Gelu, which engines compute in one pass over the tokens
+FOLDING_LIMIT_ELEMENTS = 2**28  # fold constants of any size that a network can have
+VERIFIED_CASES, VERIFIED_SLICES = 4, 4
+SPACING_CASES = 16  # training cases, evenly chosen, whose spacings say what the network has seen
+SPACING_MARGIN = 1.5  # augmentation scales by about as much
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made and how it was checked.
+
+    Attributes:
+        path: The artifact.
+        size_bytes: Its size.
+        manifest: What it says of itself.
+        agreement: With PyTorch.
+        checked_on: On what: real slices of a data set, or synthetic inputs where none was at hand.
+    """
+
+    path: Path
+    size_bytes: int
+    manifest: Manifest
+    agreement: Agreement
+    checked_on: str
+
+
+def export(
+    run_folder: str | Path,
+    output: str | Path,
+    *,
+    data_folder: str | Path | None = None,
+    dynamic_batch: bool = False,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Make an artifact of a trained network.
+
+    Args:
+        run_folder: A checkpoint folder.
+        output: The `.onnx` file to write.
+        data_folder: The data set whose slices the artifact is checked on; by default the one it was trained on.
+        dynamic_batch: Let the graph take any number of images at a time instead of one.
+        overwrite: Whether `output` may exist.
+
+    Raises:
+        OutputError: `output` exists or cannot be written.
+        CheckpointError: The run folder cannot be loaded.
+        ContractError: The artifact does not compute what PyTorch computes.
+        NetworkError: The network uses what ONNX cannot express.
+    """
+    checkpoint = load_checkpoint(run_folder)
+    data_set = _data_set(checkpoint, data_folder)
+    return export_checkpoint(checkpoint, Path(output), data_set, dynamic_batch=dynamic_batch, overwrite=overwrite)
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    output: Path,
+    data_set: DataSet | None,
+    *,
+    graph: bytes | None = None,
+    precision: GraphPrecision = "fp32",
+    compression: dict[str, Any] | None = None,
+    dynamic_batch: bool = False,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Make an artifact of a checkpoint in memory.
+
+    Args:
+        checkpoint: The network and what is known of it.
+        output: The `.onnx` file to write.
+        data_set: Whose slices the artifact is checked on; synthetic inputs where there is none.
+        graph: A serialized ONNX model of the network in a lower precision, which need not give PyTorch's logits; by
+            default the network is translated, and must.
+        precision: Of the graph.
+        compression: The recipe, for the manifest.
+        dynamic_batch, overwrite: As `export`.
+
+    Raises:
+        As `export`.
+    """
+    if not overwrite:
+        refuse_existing(output)
+    network, preprocessing = checkpoint.network.float().eval(), checkpoint.config.preprocessing
+    exact = graph is None
+    if graph is None:
+        graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
+    manifest = _manifest(checkpoint, data_set, graph_digest(graph), precision, compression)
+    if data_set is None:
+        images = _synthetic_inputs(preprocessing)
+        checked_on = f"synthetic inputs: no data set at {checkpoint.record.data_folder}"
+    else:
+        images, checked_on = _real_inputs(data_set, preprocessing), f"real slices of {data_set.folder}"
+    with atomic_path(output, overwrite=overwrite) as temporary:
+        temporary.write_bytes(sealed(graph, manifest))
+        agreement = compare(TorchEngine(network), load_engine(temporary), images)
+        if exact:
+            agreement.check(f"{output}: ONNX Runtime against PyTorch")
+    return ExportReport(output, output.stat().st_size, manifest, agreement, checked_on)
+
+
+def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batch: bool = False) -> bytes:
+    """Translate a network: (B, C, S, S) "image" in, (B, K, S, S) "logits" out, constants folded, weights inside.
+
+    Returns:
+        A serialized ONNX model without metadata, which could tell folders of the computer that exported it.
+
+    Raises:
+        NetworkError: It uses what ONNX cannot express.
+    """
+    size, channels = preprocessing.image_size, preprocessing.input_channels
+    example = torch.zeros(2 if dynamic_batch else 1, channels, size, size)
+    dynamic_shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                without_batch_norms(network),
+                (example,),
+                dynamo=True,
+                opset_version=OPERATOR_SET,
+                input_names=["image"],
+                output_names=["logits"],
+                dynamic_shapes=dynamic_shapes,
+                verbose=False,
+                optimize=False,  # its folding stops at small tensors; ours, below, at none
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise NetworkError(f"the network cannot be exported: {str(error).strip().splitlines()[0]:.200}") from error
+    assert program is not None
+    model = program.model
+    onnxscript.optimizer.optimize(
+        model, input_size_limit=FOLDING_LIMIT_ELEMENTS, output_size_limit=FOLDING_LIMIT_ELEMENTS
+    )
+    onnx_passes.ClearMetadataAndDocStringPass()(model)
+    serialized: bytes = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
+    return serialized
+
+
+def _manifest(
+    checkpoint: Checkpoint,
+    data_set: DataSet | None,
+    digest: str,
+    precision: GraphPrecision,
+    compression: dict[str, Any] | None,
+) -> Manifest:
+    config, record = checkpoint.config, checkpoint.record
+    return Manifest(
+        name=config.network.name,
+        network=config.network.model_dump(mode="json"),
+        preprocessing=config.preprocessing,
+        postprocessing=config.postprocessing,
+        spacing_range=None if data_set is None else _spacing_range(data_set, record.split.train),
+        labels=config.labels,
+        precision=precision,
+        recipe=config.training.recipe,
+        compression=compression,
+        data_fingerprint=record.data_fingerprint,
+        metrics=_metrics(record),
+        split={subset: hashed_names(record.split.names(subset)) for subset in ("train", "validation", "test")},
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        graph_sha256=digest,
+    )
+
+
+def _metrics(record: TrainingRecord) -> dict[str, float] | None:
+    """What the selected epoch scored on the validation cases, if there were any."""
+    for row in record.epochs:
+        if row.epoch == record.selected_epoch and row.validation_dice is not None:
+            return {"validation_dice": row.validation_dice}
+    return None
+
+
+def _spacing_range(data_set: DataSet, train: tuple[str, ...]) -> SpacingRange | None:
+    """The spacings of the training cases, `SPACING_MARGIN` wider on both sides; None where they carry no spacing."""
+    cases = [case for case in data_set.cases if case.name in train]  # none where `--data` is another data set
+    step = max(1, -(-len(cases) // SPACING_CASES))
+    slices_mm, in_plane_mm = [], []
+    for case in cases[::step]:
+        volume = data_set.read_volume(case).reoriented()
+        if not volume.spacing_known:
+            return None
+        between_slices, *in_plane = volume.spacing_mm
+        slices_mm.append(between_slices)
+        in_plane_mm.extend(in_plane)
+    if not slices_mm:
+        return None
+    return SpacingRange(
+        slices_mm=(min(slices_mm) / SPACING_MARGIN, max(slices_mm) * SPACING_MARGIN),
+        in_plane_mm=(min(in_plane_mm) / SPACING_MARGIN, max(in_plane_mm) * SPACING_MARGIN),
+    )
+
+
+def _data_set(checkpoint: Checkpoint, folder: str | Path | None) -> DataSet | None:
+    """The data set asked for, else the one of the training if it is still there, else none."""
+    if folder is not None:
+        return open_data_set(folder)
+    try:
+        return open_data_set(checkpoint.record.data_folder)
+    except DataSetError:
+        return None
+
+
+def _real_inputs(data_set: DataSet, preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
+    """Yield slices at even distances from a few cases: (1, C, S, S)."""
+    step = max(1, len(data_set.cases) // VERIFIED_CASES)
+    for case in data_set.cases[::step][:VERIFIED_CASES]:
+        volume = data_set.read_volume(case).reoriented(preprocessing.orientation)
+        slice_step = max(1, volume.shape[0] // VERIFIED_SLICES)
+        for image in islice(network_inputs(volume, preprocessing), slice_step // 2, None, slice_step):
+            yield image[None]
+
+
+def _synthetic_inputs(preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
+    """Yield noise of coarse to fine grain in [-1, 1], (1, C, S, S)."""
+    size, channels = preprocessing.image_size, preprocessing.input_channels
+    generator = np.random.default_rng(0)
+    for grain in (8, 4, 2, 1) * VERIFIED_CASES:
+        coarse = generator.uniform(-1, 1, (channels, -(-size // grain), -(-size // grain)))
+        yield np.kron(coarse, np.ones((1, grain, grain)))[None, :, :size, :size].astype(np.float32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's remarks on packages that it looks for and on its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""A scan in, a mask out."""
