@@ -1,45 +1,38 @@
-"""Labelled data sets on disk: the layout is recognised from the folder."""
+"""Labelled data sets on disk, and phantoms: data sets of patients who do not exist."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from embedded_vit.datasets.data_set import DataSet
-from embedded_vit.datasets.decathlon import open_decathlon, open_nnunet
-from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
-from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER, open_synapse
-from embedded_vit.errors import DataSetError
+from embedded_vit.lazy import lazily
 
-__all__ = ["open_data_set"]
+__all__ = [
+    "Case",
+    "DataSet",
+    "DataSetReport",
+    "PhantomSettings",
+    "Split",
+    "check_data_set",
+    "make_phantom",
+    "make_split",
+    "open_data_set",
+    "write_phantoms",
+]
 
-LAYOUTS = (
-    f"known layouts: TransUNet ({TRAIN_FOLDER}/, {TEST_FOLDER}/), Medical Segmentation Decathlon "
-    f"({DESCRIPTION_FILE} with 'modality', imagesTr/, labelsTr/), nnU-Net v2 raw ({DESCRIPTION_FILE} with "
-    "'channel_names', imagesTr/CASE_0000.nii.gz, labelsTr/)"
-)
-
-
-def open_data_set(folder: str | Path) -> DataSet:
-    """Open a data set in whatever layout the folder has; no voxel is read.
-
-    Args:
-        folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net v2 raw.
-
-    Raises:
-        DataSetError: The folder has none of these layouts, or its description cannot be used.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataSetError(f"{folder}: {'a file' if folder.exists() else 'no such folder'}; {LAYOUTS}")
-    if (folder / TRAIN_FOLDER).is_dir() or (folder / TEST_FOLDER).is_dir():
-        return open_synapse(folder)
-    if not (folder / DESCRIPTION_FILE).exists():
-        names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-        found = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        raise DataSetError(f"{folder}: no data set is recognised in it ({found or 'it is empty'}); {LAYOUTS}")
-    description = read_description(folder)
-    if "channel_names" in description:
-        return open_nnunet(folder, description)
-    if "modality" in description:
-        return open_decathlon(folder, description)
-    raise DataSetError(f"{folder / DESCRIPTION_FILE}: neither 'modality' nor 'channel_names' is in it; {LAYOUTS}")
+if TYPE_CHECKING:
+    from embedded_vit.datasets.check import DataSetReport, check_data_set
+    from embedded_vit.datasets.data_set import Case, DataSet, Split, make_split
+    from embedded_vit.datasets.layouts import open_data_set
+    from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+    from embedded_vit.datasets.phantom_writer import write_phantoms
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "check": ["DataSetReport", "check_data_set"],
+            "data_set": ["Case", "DataSet", "Split", "make_split"],
+            "layouts": ["open_data_set"],
+            "phantom": ["PhantomSettings", "make_phantom"],
+            "phantom_writer": ["write_phantoms"],
+        },
+    )
