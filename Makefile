@@ -1,6 +1,7 @@
 # make setup   the full environment in .venv        make test   every test
 # make demo    train, export, predict, report       make lint   ruff and mypy
-# make bench   the figures of the README            DATA=DIR    your own data set for the demo
+# make bench   the figures of docs/results.md      DATA=DIR    your own data set for the demo
+# make docs    docs/ as a site in build/site, its links checked
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
@@ -11,7 +12,7 @@ OPTIONS ?=
 MODELS ?= runs/demo/model.onnx runs/demo/small/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench arm64 paper-table
+.PHONY: setup demo test lint docs bench arm64 paper-table
 
 setup: .venv/ready
 
@@ -30,6 +31,14 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: .venv/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open $(CURDIR)/build/site/index.html"
+
+.venv/docs-ready: .venv/ready
+	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[docs]'
+	touch $@
 
 bench: setup
 	$(BIN)/python benchmarks/metrics.py
