@@ -1,0 +1,205 @@
+"""The house rules that a program can check: who imports whom, and how long files and functions are."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "src" / "embedded_vit"
+CODE_FOLDERS = ("src", "factory", "benchmarks", "paper")
+
+# Single modules, bottom to top. Each may import those before it; every folder may import all of them.
+FOUNDATION = (
+    "about",
+    "errors",
+    "lazy",
+    "fresh_python",
+    "config",
+    "labels",
+    "volume",
+    "resampling",
+    "preprocessing",
+    "postprocessing",
+    "contract",
+    "overlay",
+    "components",
+    "provenance",
+)
+
+# Folders, bottom to top, and the folders that each may import. Nobody imports what stands further down in this table.
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "io": (),
+    "artifact": ("io",),
+    "engines": ("io", "artifact"),
+    "predict": ("io", "artifact", "engines"),
+    "datasets": ("io",),
+    "layers": (),
+    "models": ("layers",),
+    "training": ("io", "artifact", "engines", "predict", "datasets", "layers", "models"),
+    "export": ("io", "artifact", "engines", "datasets", "layers", "models", "training"),
+    "costs": ("io", "artifact", "engines", "predict", "layers", "models"),
+    "evaluation": ("io", "artifact", "engines", "predict", "datasets", "training"),
+    "compression": (
+        *("io", "artifact", "engines", "predict", "datasets", "layers", "models", "training", "export", "costs"),
+        "evaluation",
+    ),
+    "search": ("io", "artifact", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
+    "benchmark": ("io", "artifact", "engines", "predict", "datasets", "costs", "evaluation"),
+    "report": (
+        *("io", "artifact", "engines", "predict", "datasets", "training", "export", "costs", "evaluation"),
+        "compression",
+    ),
+    "builtin": ("io", "artifact", "costs"),
+    "cli": (
+        *("io", "artifact", "engines", "predict", "datasets", "models", "training", "export", "costs", "evaluation"),
+        *("compression", "search", "benchmark", "report", "builtin"),
+    ),
+}
+TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}
+
+# Only this folder may import these libraries, lazily or not.
+LIBRARY_HOMES = {"onnxruntime": "engines", "openvino": "engines", "ai_edge_litert": "engines", "pydicom": "io"}
+
+MOST_LINES_OF_A_FILE = 400
+MOST_LINES_OF_A_FUNCTION = 60
+LINES_THAT_STAND_TWICE = 6
+
+# What is still to be mended.
+KNOWN_ARROWS = {"search -> compression", "search -> report"}
+KNOWN_LIBRARIES = {"onnxruntime in costs", "onnxruntime in compression"}
+KNOWN_LONG_FILES = {"src/embedded_vit/engines/litert/graph.py", "benchmarks/builtin_models.py"}
+KNOWN_LONG_FUNCTIONS = {
+    "src/embedded_vit/training/train.py: train",
+    "src/embedded_vit/benchmark/run.py: benchmark",
+    "src/embedded_vit/cli/search.py: command",
+    "src/embedded_vit/cli/predict.py: command",
+    "src/embedded_vit/cli/train.py: command",
+}
+KNOWN_TWINS = {
+    "onnxruntime_engine.py openvino_engine.py",
+    "protocol.py",
+    "protocol.py segmentation.py",
+    "graph_trainer.py loop.py",
+    "train_prun_128.py train_prun_224.py train_prun_64.py",
+}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((REPOSITORY / folder).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Full names of all modules that a file imports, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if node.module == "embedded_vit":
+                yield from (f"embedded_vit.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def unit_of(path: Path) -> str:
+    """The folder of a file, or the file's own name if it lies in the package root."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def arrows() -> dict[str, set[str]]:
+    """Unit -> units that it imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        for module in imported_modules(path):
+            library, _, rest = module.partition(".")
+            if library == "embedded_vit":
+                found[unit_of(path)].add(rest.partition(".")[0])
+    return {unit: targets - {unit} for unit, targets in found.items()}
+
+
+def test_the_table_of_arrows_has_no_arrow_upwards() -> None:
+    order = list(FOLDERS)
+    for folder, below in FOLDERS.items():
+        assert set(below) <= set(order[: order.index(folder)]), folder
+
+
+def test_every_folder_is_in_the_table() -> None:
+    units = {unit_of(path) for path in PACKAGE.rglob("*.py")}
+    assert units <= {*FOUNDATION, *FOLDERS, *TOP}
+
+
+def test_imports_run_along_the_allowed_arrows() -> None:
+    allowed = {unit: set(FOUNDATION[:place]) for place, unit in enumerate(FOUNDATION)}
+    allowed |= {unit: {*FOUNDATION, *below} for unit, below in (FOLDERS | TOP).items()}
+    wrong = {f"{unit} -> {target}" for unit, targets in arrows().items() for target in targets - allowed[unit]}
+    assert wrong <= KNOWN_ARROWS
+
+
+def test_nothing_imports_the_package_root() -> None:
+    for path in sources("src"):
+        if "embedded_vit" in imported_modules(path) or "embedded_vit." in imported_modules(path):
+            pytest.fail(f"{path}: imports the package root; import the module that defines what you need")
+
+
+def test_a_library_is_imported_in_one_folder_only() -> None:
+    wrong = {
+        f"{module.partition('.')[0]} in {unit_of(path)}"
+        for path in PACKAGE.rglob("*.py")
+        for module in imported_modules(path)
+        if LIBRARY_HOMES.get(module.partition(".")[0], unit_of(path)) != unit_of(path)
+    }
+    assert wrong <= KNOWN_LIBRARIES
+
+
+def test_files_are_short() -> None:
+    long = {
+        str(path.relative_to(REPOSITORY))
+        for path in sources(*CODE_FOLDERS)
+        if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES_OF_A_FILE
+    }
+    assert long <= KNOWN_LONG_FILES
+
+
+def test_functions_are_short() -> None:
+    long = {
+        f"{path.relative_to(REPOSITORY)}: {node.name}"
+        for path in sources(*CODE_FOLDERS)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    }
+    assert long <= KNOWN_LONG_FUNCTIONS
+
+
+def code_lines(path: Path) -> list[str]:
+    """Lines without indentation; blank lines, comments, imports and lines of one bracket do not count."""
+    imports = {
+        line
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    lines = enumerate(map(str.strip, path.read_text(encoding="utf-8").splitlines()), start=1)
+    return [line for number, line in lines if len(line) > 1 and not line.startswith("#") and number not in imports]
+
+
+def test_no_six_lines_stand_twice() -> None:
+    places: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for path in sources(*CODE_FOLDERS):
+        lines = code_lines(path)
+        for start in range(len(lines) - LINES_THAT_STAND_TWICE + 1):
+            places[tuple(lines[start : start + LINES_THAT_STAND_TWICE])].append(path.name)
+    twins = {" ".join(sorted(set(names))): lines for lines, names in places.items() if len(names) > 1}
+    assert not {names: lines for names, lines in twins.items() if names not in KNOWN_TWINS}
