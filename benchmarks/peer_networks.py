@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from embedded_vit.errors import NetworkError
+from embedded_vit.errors import NetworkError, missing_extra
 
 try:
     from monai.networks.nets import BasicUNet
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
-except ImportError as error:
-    raise ImportError(f"{error}; pip install 'embedded-vit[peers]'") from error
+except ModuleNotFoundError as error:
+    raise ImportError(missing_extra(str(error.name), "peers")) from error
 
 __all__ = ["SegFormerB0", "UNet"]
 

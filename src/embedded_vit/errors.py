@@ -29,6 +29,7 @@ __all__ = [
     "NetworkError",
     "OutputError",
     "TrainingError",
+    "missing_extra",
 ]
 
 
@@ -84,3 +85,13 @@ class TrainingError(EmbeddedVitError):
     """Training cannot go on, for example because the loss is not finite."""
 
     exit_status = 1
+
+
+def missing_extra(what: str, extra: str) -> str:
+    """Return the sentence that tells how to install a library which an optional part of the package needs.
+
+    Args:
+        what: The library, as the user knows it, for example LiteRT.
+        extra: One of the optional dependencies in pyproject.toml.
+    """
+    return f"{what} is not installed; install it with: pip install 'embedded-vit[{extra}]'"

@@ -8,7 +8,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
-from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.errors import EmbeddedVitError, missing_extra
 
 __all__ = ["application", "main"]
 
@@ -53,8 +53,7 @@ def main() -> None:
         if (error.name or "embedded_vit").startswith("embedded_vit"):
             raise
         extra = {"optuna": "search", "h5py": "h5"}.get(error.name or "", "train")
-        needs = f"this needs more than the runtime; install it with: pip install 'embedded-vit[{extra}]'"
-        print(f"embedded-vit: {needs} (no module '{error.name}')", file=sys.stderr)
+        print(f"embedded-vit: {missing_extra(str(error.name), extra)}", file=sys.stderr)
         sys.exit(2)
     except EmbeddedVitError as error:
         print(f"embedded-vit: {error}", file=sys.stderr)

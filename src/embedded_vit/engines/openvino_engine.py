@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.engines.engine import Tensor, borrowed
-from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.errors import ConfigError, FileFormatError, missing_extra
 from embedded_vit.provenance import available_cores
 
 __all__ = ["OpenVinoEngine", "openvino_is_installed"]
@@ -51,7 +51,7 @@ class OpenVinoEngine:
         try:
             import openvino
         except ImportError as error:
-            raise ConfigError("OpenVINO is not installed; pip install 'embedded-vit[openvino]'") from error
+            raise ConfigError(missing_extra("OpenVINO", "openvino")) from error
         settings = {
             "INFERENCE_NUM_THREADS": threads or available_cores(),
             "NUM_STREAMS": streams,

@@ -15,7 +15,7 @@ from embedded_vit.about import __version__
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.config import Config
 from embedded_vit.engines.registry import EngineName, engine_version, installed_engines, make_graph_engine
-from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.errors import ConfigError, FileFormatError, missing_extra
 from embedded_vit.fresh_python import run_python
 from embedded_vit.io.cache import recall, remember
 from embedded_vit.preprocessing import Grid, Preprocessing
@@ -46,7 +46,7 @@ def tried(path: Path, sha256: str, engine: EngineName) -> Trial:
         FileFormatError: The engine crashes on the artifact, refuses it or gives other labels than ONNX Runtime.
     """
     if engine not in installed_engines():
-        raise ConfigError(f"{engine} is not installed; pip install 'embedded-vit[{engine}]'")
+        raise ConfigError(missing_extra(engine, engine))
     rule = f"{MAXIMUM_DISAGREEMENT} beyond {DECIDED}"  # a failure by another one says nothing
     key = f"{sha256} {engine} {engine_version(engine)} embedded-vit {__version__} {rule} {processor_name()}"
     known = recall(TRIALS, key)

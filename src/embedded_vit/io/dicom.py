@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.errors import FileFormatError
+from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.limits import check_array_size
 from embedded_vit.io.spool import Spool, check_free_disk
@@ -215,9 +215,7 @@ def find_series(folder: Path, *, modality: str, number: int | None = None) -> Di
     except ModuleNotFoundError as error:
         if error.name != "pydicom":
             raise
-        raise FileFormatError(
-            f"{folder}: a DICOM series; reading it needs: pip install 'embedded-vit[dicom]'"
-        ) from error
+        raise FileFormatError(f"{folder}: a DICOM series; {missing_extra('pydicom', 'dicom')}") from error
 
     by_series: dict[str, list[DicomFile]] = defaultdict(list)
     for path in _dicom_files(folder):

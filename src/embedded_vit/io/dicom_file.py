@@ -23,7 +23,7 @@ from pydicom.encaps import get_frame
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 
-from embedded_vit.errors import EmbeddedVitError, FileFormatError
+from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
 from embedded_vit.io.limits import check_array_size
 
 __all__ = ["DicomFile", "DicomSlice", "decoded_slices", "read_file"]
@@ -297,7 +297,7 @@ def _syntax(tags: pydicom.Dataset, source: str) -> uid.UID:
     except NotImplementedError:
         readable = False
     if syntax in uid.JPEG2000TransferSyntaxes and not readable:
-        raise FileFormatError(f"{source}: compressed ({name}); reading it needs: pip install 'embedded-vit[dicom]'")
+        raise FileFormatError(f"{source}: compressed ({name}); {missing_extra('pylibjpeg', 'dicom')}")
     if not readable:
         raise FileFormatError(f"{source}: compressed ({name}); {DECOMPRESS}")
     return syntax

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.errors import FileFormatError
+from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_array_size
 from embedded_vit.io.spool import Spool, check_free_disk
@@ -263,7 +263,7 @@ def _open_h5(path: str | Path, key: str) -> Iterator[h5py.Dataset]:
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise FileFormatError(f"{source}: reading it needs: pip install 'embedded-vit[h5]'") from error
+        raise FileFormatError(f"{source}: {missing_extra('h5py', 'h5')}") from error
     with _one_line_errors(source), h5py.File(path, "r") as file:
         if key not in file:
             found = ", ".join(list(file)[:5]) or "nothing"

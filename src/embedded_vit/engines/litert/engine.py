@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.artifact.onnx_graph import read_graph
 from embedded_vit.engines.engine import Tensor, borrowed, first_line, threads_each
-from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.errors import ConfigError, FileFormatError, missing_extra
 
 __all__ = ["LITERT_PACKAGE", "LiteRtEngine", "litert_is_installed"]
 
@@ -48,7 +48,7 @@ class LiteRtEngine:
 
             from embedded_vit.engines.litert.graph import litert_model
         except ImportError as error:
-            raise ConfigError("LiteRT is not installed; pip install 'embedded-vit[litert]'") from error
+            raise ConfigError(missing_extra("LiteRT", "litert")) from error
         self.version = version(LITERT_PACKAGE)
         self.streams = streams
         self._source = source
