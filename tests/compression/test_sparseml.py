@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from embedded_vit.compression.prune_weights import PruneWeights, prunable_weights
-from embedded_vit.compression.sparseml import evaluate, read_sparseml
+from embedded_vit.compression.sparseml import TAG, RecipeLoader, evaluate, read_sparseml
 from embedded_vit.errors import ConfigError
+from embedded_vit.io.plain_yaml import parse_yaml
 from embedded_vit.models.reference_checkpoint import reference_name
 from embedded_vit.models.registry import build_network, network_config
 
@@ -147,3 +148,11 @@ def test_variables_that_double_each_other_take_no_time():
     started = time.perf_counter()
     assert evaluate("eval(v15)", variables, source="file") == 2.0**15
     assert time.perf_counter() - started < 1
+
+
+def test_tags_are_only_names_and_only_where_they_are_asked_for():
+    values = parse_yaml("a: [!Name {b: 1}]", source="text", loader=RecipeLoader)
+    assert values == {"a": [{TAG: "Name", "b": 1}]}
+    for hostile in ("a: !!python/name:os.system ''", "a: !!python/object/new:tuple {}", "a: !Name text"):
+        with pytest.raises(ConfigError, match="is not read"):
+            parse_yaml(hostile, source="text", loader=RecipeLoader)

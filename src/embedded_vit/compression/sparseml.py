@@ -21,15 +21,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import Field
 
 from embedded_vit.compression.prune_weights import PruneWeights
 from embedded_vit.config import Config, nearest_name
 from embedded_vit.errors import ConfigError
-from embedded_vit.io.plain_yaml import TAG, parse_yaml, read_text
+from embedded_vit.io.plain_yaml import PlainLoader, parse_yaml, read_text
 from embedded_vit.models.reference_checkpoint import is_dead, reference_name
 
-__all__ = ["evaluate", "read_sparseml"]
+__all__ = ["RecipeLoader", "evaluate", "read_sparseml"]
+
+TAG = "!"  # the key that holds the name of a modifier
 
 ALL_PRUNABLE = "__ALL_PRUNABLE__"
 MAX_EXPRESSION, MAX_CHAIN = 200, 16
@@ -43,6 +46,17 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+
+
+class RecipeLoader(PlainLoader):
+    """Also reads `!Name {...}`: the settings with the name at the key `TAG`."""
+
+    def allows_tag(self, event: Any) -> bool:
+        """Allow the name of a modifier before its settings."""
+        return isinstance(event, yaml.MappingStartEvent) and event.tag.startswith("!")
+
+
+RecipeLoader.add_multi_constructor("!", lambda loader, name, node: {TAG: name} | loader.construct_mapping(node, True))
 
 
 class EpochRangeModifier(Config):
@@ -109,7 +123,7 @@ def read_sparseml(path: str | Path, parameters: Sequence[str], *, stages: int) -
         ConfigError: The file is no such recipe, or asks for what `PruneWeights` cannot do; one line.
     """
     source = str(path)
-    values = parse_yaml(_front_matter(read_text(Path(path))), source=source, tagged_mappings=True)
+    values = parse_yaml(_front_matter(read_text(Path(path))), source=source, loader=RecipeLoader)
     variables = {name: value for name, value in values.items() if not name.endswith("modifiers")}
     found: dict[type[Config], list[Any]] = {modifier: [] for modifier in MODIFIERS.values()}
     for section, entries in values.items():
