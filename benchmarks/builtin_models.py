@@ -69,7 +69,7 @@ HIPPOCAMPUS = DataSource(
 
 # BTCV's slices lie 2.5 to 5 mm apart, most of them 3; export's margin of 1.5 is on both sides. TransUNet's files carry
 # no spacing, so export cannot find it. In the plane a slice is scaled to the network's input whatever its pixels are,
-# and they may be as large as those of the reduced CT of another scanner that was tried (docs/log.md).
+# and they may be as large as those of the reduced CT of another scanner (docs/log/other-scanners-and-data.md).
 BTCV_SPACING = SpacingRange(slices_mm=(2.5 / 1.5, 5 * 1.5), in_plane_mm=(0.6 / 1.5, 3.1))
 BTCV_CONTEXT_MM = 3.0
 

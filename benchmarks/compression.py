@@ -1,4 +1,4 @@
-"""Compresses trained runs by recipes; prints what every step cost and gained, the table of docs/log.md.
+"""Compresses trained runs; prints what every step cost and gained, the tables of docs/log/channel-pruning.md.
 
     python benchmarks/compression.py --data DATA RUN [RUN ...] --recipes RECIPE.yaml [...] --output FOLDER
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Cells", "Resampling", "antialias_matrix", "bilinear_matrix", "cubic_matrix"]
 
-BLOCKS = 8  # of a matrix; each is multiplied with the part of the image that it reaches. Figures in docs/log.md
+# Of a matrix; each is multiplied with the part of the image that it reaches. Figures in docs/log/postprocessing.md.
+BLOCKS = 8
 
 
 @dataclass(frozen=True, eq=False)

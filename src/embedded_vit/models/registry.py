@@ -30,7 +30,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dae-former-224": {"image_size": 224, "widths": (128, 320, 512), "depth": 2},
 }
 # Ours: with few patients more pixels gain more than more channels do, and convolutions around the transformer more than
-# either (docs/log.md).
+# either (docs/log/architecture.md).
 OURS: dict[str, Any] = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 FAMILY: dict[str, dict[str, Any]] = {
     "embedded-vit-s": {"image_size": 64, **OURS},

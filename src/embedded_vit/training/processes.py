@@ -102,7 +102,7 @@ class _SumOverProcesses(torch.autograd.Function):
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory instead of returning it: a training step frees and asks for it again at once.
 
-    Without glibc nothing happens. Figures in docs/log.md.
+    Without glibc nothing happens. Figures in docs/log/training-throughput.md.
     """
     trim_threshold, mmap_threshold, kept = -1, -3, 1 << 30
     try:
