@@ -19,7 +19,7 @@ from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
 from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.latency import Latency, paired_latency_of
-from embedded_vit.costs.machine_state import CoreTimes, load_average, processor_flags
+from embedded_vit.costs.machine_state import CoreTimes, load_average
 from embedded_vit.costs.noise import MAXIMUM_SPREAD, busy_reasons
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.engines.engine import Engine
@@ -29,7 +29,7 @@ from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_ins
 from embedded_vit.errors import FileFormatError
 from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
-from embedded_vit.provenance import available_cores, versions
+from embedded_vit.provenance import available_cores, processor_flags, versions
 from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import slice_panel
 from embedded_vit.report.pareto_plot import Plot, pareto_front

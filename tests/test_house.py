@@ -20,6 +20,7 @@ FOUNDATION = (
     "errors",
     "lazy",
     "fresh_python",
+    "quiet",
     "config",
     "labels",
     "volume",

@@ -9,8 +9,8 @@ import numpy as np
 from embedded_vit.benchmark.accuracy_gate import Accuracy, Dice
 from embedded_vit.benchmark.result import BenchmarkResult, Latencies, Measurement, Model, Timing
 from embedded_vit.costs.fresh_process import FreshProcess
-from embedded_vit.costs.machine_state import Machine
 from embedded_vit.engines.single_stream import paired_ratio
+from embedded_vit.provenance import Machine
 
 LATENCIES_MS = np.random.default_rng(0).normal([20.0, 10.0], 0.5, (200, 2))
 

@@ -14,8 +14,8 @@ from embedded_vit.benchmark.accuracy_gate import Accuracy
 from embedded_vit.benchmark.queries import Scope
 from embedded_vit.config import Config
 from embedded_vit.costs.fresh_process import FreshProcess
-from embedded_vit.costs.machine_state import Machine
 from embedded_vit.engines.single_stream import EndedBy, PairedRatio
+from embedded_vit.provenance import Machine
 
 __all__ = ["MODEL_LETTERS", "BenchmarkResult", "Latencies", "Measurement", "Model", "Timing"]
 

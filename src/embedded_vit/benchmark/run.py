@@ -18,7 +18,7 @@ from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Latenc
 from embedded_vit.costs.energy import EnergyCounters, NoEnergyCounter
 from embedded_vit.costs.fresh_process import FreshProcess, in_fresh_process
 from embedded_vit.costs.graph_macs import COUNTER, count_macs
-from embedded_vit.costs.machine_state import CoreTimes, describe_processor, load_average
+from embedded_vit.costs.machine_state import CoreTimes, load_average
 from embedded_vit.costs.noise import busy_reasons, latency_reasons, too_few_reasons
 from embedded_vit.engines.engine import ArtifactEngine
 from embedded_vit.engines.fastest import fastest_engine
@@ -26,7 +26,7 @@ from embedded_vit.engines.load import EngineName, load_engine
 from embedded_vit.engines.single_stream import paired_ratio, single_stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.provenance import available_cores, versions
+from embedded_vit.provenance import available_cores, this_machine, versions
 from embedded_vit.volume import Volume
 
 __all__ = ["benchmark"]
@@ -111,7 +111,7 @@ def benchmark(
         measurements=tuple(measurements),
         accuracy=accuracy,
         energy_source=energy_source,
-        machine=describe_processor(),
+        machine=this_machine(),
         versions=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

@@ -13,10 +13,8 @@ that a file means the same on every machine.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from torch import nn
 
 from embedded_vit.compression.stored_weights import float_weights, store_as_int8, without_annotations
 from embedded_vit.layers.convolutions import without_batch_norms
+from embedded_vit.quiet import without_warnings
 
 __all__ = ["FloatGraph"]
 
@@ -64,7 +63,8 @@ class FloatGraph:
             graph: A serialized ONNX model in float32.
             network: What it was made from, for the names of its layers.
         """
-        with _quiet(), tempfile.TemporaryDirectory() as folder:
+        # ONNX Runtime gives its advice on the root logger.
+        with without_warnings(), tempfile.TemporaryDirectory() as folder:
             source, prepared = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
             source.write_bytes(graph)
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -107,7 +107,7 @@ class FloatGraph:
         return without_annotations(model)
 
     def _with_integer_nodes(self, nodes: list[str], images: Sequence[NDArray[np.float32]]) -> onnx.ModelProto:
-        with _quiet(), tempfile.TemporaryDirectory() as folder:
+        with without_warnings(), tempfile.TemporaryDirectory() as folder:
             source, output = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
             source.write_bytes(self.content)
             quantize_static(
@@ -169,15 +169,3 @@ def _fingerprint(weight: NDArray[np.float32]) -> bytes:
         taps = weight.reshape(*weight.shape[:2], -1)  # (out, in, taps)
         weight = np.delete(taps, taps.shape[2] // 2, axis=2) if taps.shape[2] > 1 else taps
     return np.sort(weight, axis=None).tobytes()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence ONNX Runtime's advice, which goes to the root logger."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
@@ -31,6 +28,7 @@ from embedded_vit.errors import DataSetError, NetworkError
 from embedded_vit.io.atomic import atomic_path, refuse_existing
 from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.preprocessing import Preprocessing, network_inputs
+from embedded_vit.quiet import without_warnings
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 
 __all__ = ["ExportReport", "export", "export_checkpoint", "onnx_graph"]
@@ -147,7 +145,7 @@ def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batc
     size, channels = preprocessing.image_size, preprocessing.input_channels
     example = torch.zeros(2 if dynamic_batch else 1, channels, size, size)
     dynamic_shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
-    with _quiet():
+    with without_warnings("torch.onnx"):  # it looks for packages, and announces deprecations of its own
         try:
             program = torch.onnx.export(
                 without_batch_norms(network),
@@ -253,17 +251,3 @@ def _synthetic_inputs(preprocessing: Preprocessing) -> Iterator[NDArray[np.float
     for grain in (8, 4, 2, 1) * VERIFIED_CASES:
         coarse = generator.uniform(-1, 1, (channels, -(-size // grain), -(-size // grain)))
         yield np.kron(coarse, np.ones((1, grain, grain)))[None, :, :size, :size].astype(np.float32)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's remarks on packages that it looks for and on its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
