@@ -2,6 +2,7 @@
 # make demo    train, export, predict, report       make lint   ruff and mypy
 # make bench   the figures of docs/results.md      DATA=DIR    your own data set for the demo
 # make docs    docs/ as a site in build/site, its links checked
+# make wheel   the package for a device in dist/; needs no `make setup`
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
@@ -12,7 +13,7 @@ OPTIONS ?=
 MODELS ?= runs/demo/model.onnx runs/demo/small/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs bench arm64 paper-table
+.PHONY: setup demo test lint docs wheel bench arm64 paper-table
 
 setup: .venv/ready
 
@@ -38,6 +39,16 @@ docs: .venv/docs-ready
 
 .venv/docs-ready: .venv/ready
 	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[docs]'
+	touch $@
+
+wheel: build/wheel-tools/ready
+	rm -rf dist
+	build/wheel-tools/bin/pip wheel $(PIP_FLAGS) --no-deps --wheel-dir dist .
+	build/wheel-tools/bin/twine check --strict dist/*.whl
+
+build/wheel-tools/ready: requirements.lock
+	$(PYTHON) -m venv build/wheel-tools
+	build/wheel-tools/bin/pip install $(PIP_FLAGS) --constraint requirements.lock twine
 	touch $@
 
 bench: setup

@@ -1,4 +1,4 @@
-"""The base package, installed by itself: a device predicts with it and has no PyTorch."""
+"""The base package, installed from the wheel: a device predicts with it and has no PyTorch."""
 
 from __future__ import annotations
 
@@ -13,22 +13,76 @@ import nibabel
 import numpy as np
 import pytest
 
+from embedded_vit.errors import missing_extra
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRAINING_ONLY = ("torch", "scipy", "matplotlib", "onnx", "safetensors", "tensorboard", "h5py")
 
 
+def pip(environment: Path, *arguments: object) -> str:
+    """Run the pip of an environment and return what it prints; skip the test where no package index is reached."""
+    command = [environment / "bin" / "pip", *map(str, arguments), "--disable-pip-version-check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def embedded_vit(environment: Path, *arguments: object, status: int = 0) -> str:
+    """Run the command of an environment, with nothing of the checkout; return what it says on stderr."""
+    command = [environment / "bin" / "embedded-vit", *map(str, arguments)]
+    variables = os.environ | {"PYTHONPATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert done.returncode == status, done.stderr
+    return done.stderr
+
+
 @pytest.fixture(scope="module")
-def base_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment that holds the base package only."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as `make wheel` builds it."""
+    folder = tmp_path_factory.mktemp("dist")
+    pip(Path(sys.prefix), "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPOSITORY)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def base_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment that holds the base package only, installed from the wheel."""
     folder = tmp_path_factory.mktemp("base")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    constraints = ["--constraint", REPOSITORY / "requirements.lock"]
-    installed = subprocess.run([*pip, *constraints, REPOSITORY], capture_output=True, text=True, check=False)
-    if installed.returncode and "No matching distribution" in installed.stderr:
-        pytest.skip("no package index can be reached")
-    assert installed.returncode == 0, installed.stderr
+    pip(folder, "install", "--quiet", "--constraint", REPOSITORY / "requirements.lock", wheel)
     return folder
+
+
+@pytest.mark.slow
+def test_twine_finds_nothing_wrong_with_the_wheel(wheel: Path) -> None:
+    pytest.importorskip("twine")
+    checked = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", wheel], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.slow
+def test_a_built_in_model_of_the_wheel_segments_a_phantom(base_environment: Path, tmp_path: Path) -> None:
+    data, mask = tmp_path / "data", tmp_path / "mask.nii.gz"
+    embedded_vit(base_environment, "phantom", data, "--layout", "nnunet", "--cases", 2, "--size", 160, "--slices", 40)
+    scan = min(data.glob("imagesTr/*.nii.gz"))
+    embedded_vit(base_environment, "predict", "abdomen-ct", scan, "-o", mask)
+    assert nibabel.load(mask).shape == nibabel.load(scan).shape == (160, 160, 40)
+    assert "liver" in json.loads((tmp_path / "mask.json").read_text())["volumes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("extra", "library"), [("dicom", "pydicom"), ("h5", "h5py")])
+def test_an_extra_is_added_to_the_installed_package_without_it_being_on_an_index(
+    base_environment: Path, extra: str, library: str
+) -> None:
+    planned = pip(base_environment, "install", "--dry-run", missing_extra(library, extra).split("'")[1])
+    assert f"Would install {library}" in planned
+    assert "embedded" not in planned.partition("Would install")[2]
 
 
 @pytest.mark.slow
@@ -43,9 +97,8 @@ def test_predicts_without_what_only_training_needs(
     hounsfield = np.full((40, 40, 5), -1000, np.int16)
     hounsfield[10:20, 10:20, 1:4] = 400
     nibabel.save(nibabel.Nifti1Image(hounsfield, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "scan.nii.gz")
-    command = base_environment / "bin" / "embedded-vit"
-    arguments = ["predict", make_artifact(), tmp_path / "scan.nii.gz", "--output", tmp_path / "mask.nii.gz"]
-    subprocess.run([command, *arguments], check=True, env=os.environ | {"PYTHONPATH": ""})
+    arguments = [make_artifact(), tmp_path / "scan.nii.gz", "--output", tmp_path / "mask.nii.gz"]
+    embedded_vit(base_environment, "predict", *arguments)
     mask = np.asanyarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj)
     assert mask[10:20, 10:20, 2].all()
     assert not mask[30:].any()
@@ -54,16 +107,9 @@ def test_predicts_without_what_only_training_needs(
 
 @pytest.mark.slow
 def test_training_without_its_extra_is_refused_in_one_line(base_environment: Path, tmp_path: Path) -> None:
-    command = base_environment / "bin" / "embedded-vit"
-    refused = subprocess.run(
-        [command, "train", "--data", tmp_path, "--output", tmp_path / "run"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert refused.returncode == 2
-    assert "embedded-vit[train]" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
+    message = embedded_vit(base_environment, "train", "--data", tmp_path, "--output", tmp_path / "run", status=2)
+    assert "embedded-vit[train]" in message
+    assert len(message.strip().splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -71,9 +117,7 @@ def test_an_h5_volume_without_its_extra_is_refused_in_one_line(
     base_environment: Path, make_artifact: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "case.npy.h5").write_bytes(b"an HDF5 file")
-    command = base_environment / "bin" / "embedded-vit"
-    arguments = ["predict", make_artifact(), tmp_path / "case.npy.h5", "--output", tmp_path / "mask.nii.gz"]
-    refused = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "embedded-vit[h5]" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
+    arguments = [make_artifact(), tmp_path / "case.npy.h5", "--output", tmp_path / "mask.nii.gz"]
+    message = embedded_vit(base_environment, "predict", *arguments, status=2)
+    assert "embedded-vit[h5]" in message
+    assert len(message.strip().splitlines()) == 1
