@@ -111,7 +111,7 @@ INTEGER = {
     "gate": {"metric": "dice", "keep": 0.99, "worst_organ": 0.02},
     "steps": [{"quantize": {"precision": "int8", "calibration_slices": 64}}],
 }
-ARTERIAL = "Few training patients are in the arterial phase; case0021, who is, shows what that costs."
+ARTERIAL = "Few training patients are in the arterial phase; case0021 is, and is the worst of the three test patients."
 CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
 
 abdomen = partial(Training, BTCV, seeds=3, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
@@ -155,7 +155,7 @@ TRAININGS: dict[str, Training] = {
 ORGANS = "8 abdominal organs on CT"
 MODELS: dict[str, Model] = {
     "abdomen-ct": Model(ORGANS, "abdomen-128-polished", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-int8": Model(f"{ORGANS}, integers", "abdomen-128-polished", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model(f"{ORGANS}, int8", "abdomen-128-polished", INTEGER, limits=(ARTERIAL,)),
     "abdomen-ct-large": Model(f"{ORGANS}, most accurate", "abdomen-192-pruned", HALF, limits=(ARTERIAL,)),
     "abdomen-ct-fast": Model(f"{ORGANS}, fastest", "abdomen-64-pruned", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),

@@ -186,7 +186,8 @@ def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_p
     model = builtin_model("tiny-ct-large")
     assert model.manifest.preprocessing.image_size == 32
     assert [stage.name for stage in model.facts.training.stages] == ["tiny", "tiny-32"]
-    assert "recipe modern, 2 epochs as tiny, then 2 epochs as tiny-32," in card(model)
+    assert "recipe modern, " in card(model)
+    assert "in these steps:\n\n1. tiny: 2 epochs\n2. tiny-32: 2 epochs\n" in card(model)
 
 
 @pytest.mark.slow
@@ -210,7 +211,7 @@ def test_a_teacher_is_the_training_of_the_same_experiment(
     config = read_run_config(tmp_path / "tiny-taught" / "all" / "run")
     assert (config.training.epochs, config.training.learning_rate, config.training.cutmix) == (1, 1e-3, 0.5)
     model = builtin_model("tiny-ct-taught")
-    assert "2 epochs as tiny, then 1 epochs taught by tiny-32 as tiny-taught," in card(model)
+    assert "1. tiny: 2 epochs\n2. tiny-taught: 1 epoch with tiny-32 as teacher\n" in card(model)
     assert str(tmp_path) not in json.dumps(model.manifest.compression)
 
 
@@ -234,8 +235,9 @@ def test_what_was_pruned_and_taught_at_another_size_is_trained_on(pruned_work: P
     model = builtin_model("tiny-ct-pruned")
     assert model.manifest.network["kept_channels"] == pruned.network.kept_channels
     assert (
-        "2 epochs as tiny, then pruned to 70 % of its operations and 1 epochs taught by tiny as tiny-pruned, "
-        "then 2 epochs as tiny-polished," in card(model)
+        "1. tiny: 2 epochs\n"
+        "2. tiny-pruned: pruned to 70 % of its MACs, then 1 epoch with tiny as teacher\n"
+        "3. tiny-polished: 2 epochs\n" in card(model)
     )
 
 

@@ -129,20 +129,20 @@ def test_a_card_says_what_a_user_must_know(add_builtin: AddBuiltin, run: Callabl
     for words in (
         "# bright-ct",
         "embedded-vit predict bright-ct",
-        "The numbers of the mask: 1 bright.",
+        "The numbers in the mask: 1 bright.",
         "CT in HU, in any orientation. Slices 1.5 to 7.5 mm apart, pixels of 0.4 to 3.1 mm",
         "all 2 patients",
         "Mean Dice 0.625 (95 % interval 0.500 to 0.750)",
         "HD95 7.5 voxels, over 4 patients",
         "Worst organ: dim, 0.500. Worst patient: case0021, 0.250",
-        "| dim       | 0.500 | 3        | 1      | 0        |",
-        "| absent    | -     | 0        | 0      | 0        |",
+        "| dim       | 0.500 | 3        | 1      | 0              |",
+        "| absent    | -     | 0        | 0      | 0              |",
         "- Dark things are never found.",
-        "- case0021, dim: missed altogether.",
+        "- case0021, dim: missed.",
         "CC BY 4.0 (https://licence)",
         "Nobody, 2026",
         "python benchmarks/builtin_models.py bright-ct --data DATA",
-        "3 epochs as tiny, fp32, seed 7; 12 minutes in all on an abacus",
+        "fp32, seed 7, in these steps:\n\n1. tiny: 3 epochs\n\nThey took 12 minutes in all on an abacus",
         "Research use only",
     ):
         assert words in card
@@ -152,7 +152,9 @@ def test_a_card_says_what_becomes_of_thin_slices(add_builtin: AddBuiltin, run: C
     spacing = SpacingRange(slices_mm=(1.5, 7.5), in_plane_mm=(0.4, 3.1))
     thin = Preprocessing.for_modality("CT", image_size=16, context_mm=3.0)
     add_builtin("bright-ct", spacing_range=spacing, preprocessing=thin)
-    assert "Slices 1.5 to 7.5 mm apart (of thinner ones it sees those about 3 mm apart)" in run("models", "bright-ct")
+    assert "Slices 1.5 to 7.5 mm apart (in thinner ones the network sees neighbours about 3 mm apart)" in run(
+        "models", "bright-ct"
+    )
 
 
 def test_figures_of_other_weights_are_refused(
@@ -169,12 +171,12 @@ def test_figures_of_other_weights_are_refused(
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        ({"name": "embedded-vit-64", "kept_channels": {}}, "network embedded-vit-64;"),
+        ({"name": "embedded-vit-64", "kept_channels": {}}, "Network: embedded-vit-64."),
         (
             {"name": "custom", "widths": [8, 16], "convolution_widths": [4, 8], "kept_channels": {"encoder.0": 8}},
-            "network of widths 8 and 16 between convolutions of 4 and 8, pruned;",
+            "Network: widths 8 and 16, convolutions of 4 and 8 channels, pruned.",
         ),
-        ({"name": "custom", "model": "somebody:Own"}, "network custom;"),
+        ({"name": "custom", "model": "somebody:Own"}, "Network: custom."),
     ],
 )
 def test_the_card_says_what_network_it_is(
