@@ -1,4 +1,4 @@
-"""The published commands themselves: training, pruning and testing."""
+"""What the published commands do: train, prune and test."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def train(arguments: Namespace, *, precision: Precision) -> None:
     """Train a published network by the published recipe, then score it on the test cases.
 
     Args:
-        arguments: Of `training_parser`.
-        precision: fp16: products in float16 with a scaled loss, weights in float32, as published.
+        arguments: As `training_parser` reads them.
+        precision: fp16 multiplies in float16, scales the loss and keeps weights in float32, as published.
     """
     run_folder, data = _trained(arguments, precision)
     _score(run_folder, data, run_folder / "test")
 
 
 def prune(arguments: Namespace) -> None:
-    """Train on as `train` does, set weights to zero by a SparseML recipe, export the result to ONNX and score it.
+    """Train as `train` does, prune weights by a SparseML recipe, export to ONNX and score on the test cases.
 
     Args:
-        arguments: Of `pruning_parser`.
+        arguments: As `pruning_parser` reads them.
     """
     name: str = arguments.module
     network = build_network(network_config(name, classes=2))  # any number of classes: the names are the same
@@ -75,7 +75,7 @@ def prune(arguments: Namespace) -> None:
 
 
 def _trained(arguments: Namespace, precision: Precision) -> tuple[Path, Path]:
-    """Train; returns the run folder and the data set that was linked together in it."""
+    """Train; return the run folder and the data set in it, which is made of links."""
     name: str = arguments.module
     check_image_size(arguments.img_size, PRESETS[name]["image_size"], name)
     if arguments.n_gpu < 1:
@@ -106,8 +106,8 @@ def test(arguments: Namespace, *, precision: Precision) -> None:
     """Score weights on the test volumes by the published protocol.
 
     Args:
-        arguments: Of `testing_parser`.
-        precision: fp16: products in float16, weights in float32, as published.
+        arguments: As `testing_parser` reads them.
+        precision: fp16 multiplies in float16 and keeps weights in float32, as published.
     """
     output_dir: Path = arguments.output_dir
     model = _find_model(output_dir, arguments.max_epochs)
@@ -132,18 +132,18 @@ def _score(
 
 
 def _find_model(output_dir: Path, max_epochs: int) -> Path:
-    """Published weights if the folder has them, else the folder itself if it is a run, else its latest run."""
+    """Find published weights in the folder; else the folder itself if it is a run; else its latest run."""
     published = [output_dir / "best_model.pth", output_dir / f"synapse_epoch_{max_epochs - 1}.pth"]
     runs = sorted(output_dir.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for candidate in (*published, output_dir / CONFIG, *runs):
         if candidate.is_file():
             return candidate if candidate in published else candidate.parent
     names = " nor ".join(path.name for path in published)
-    raise CheckpointError(f"{output_dir}: holds no run, and neither {names}; train first, or give another --output_dir")
+    raise CheckpointError(f"{output_dir}: holds neither a run nor {names}; train first, or give another --output_dir")
 
 
 def _converted(weights: Path, data: Path, epochs: int) -> Path:
-    """A run folder from published weights; the network is the one they fit."""
+    """Make a run folder from published weights; the network is the one that they fit."""
     tensors = read_reference_file(weights)
     data_set = open_data_set(data)
     for name in NETWORKS.values():
@@ -163,7 +163,7 @@ def _converted(weights: Path, data: Path, epochs: int) -> Path:
 
 
 def _saving(folder: Path) -> OnCase:
-    """Writes each case as the published script does: mask, scan and truth, spacing 1, 1, 1."""
+    """Make a callback that writes each case as the published script does: mask, scan, truth, spacing 1, 1, 1."""
 
     def save(case: str, volume: Volume, truth: LabelMap, prediction: LabelMap) -> None:
         folder.mkdir(parents=True, exist_ok=True)

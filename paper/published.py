@@ -1,4 +1,4 @@
-"""What the published commands share: their network names, their flags, and how they find their data."""
+"""What the published commands share: the names of networks, the flags, and where the data lies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NETWORKS = {
 DEFAULT_LISTS = "./lists/lists_Synapse"
 UNREAD = "the published scripts parse it and never read it"
 LABELS_DECIDE = "the data set's labels decide: 9 classes in Synapse"
-# Flags without a meaning here, and why. Those that are given are answered with this line.
+# Flags that have no effect here, and why. A command prints the line of each flag that it is given.
 IGNORED_IN_BOTH = {
     "--num_classes": LABELS_DECIDE,
     "--max_iterations": UNREAD,
@@ -35,10 +35,10 @@ IGNORED_IN_BOTH = {
     "--tag": UNREAD,
 }
 IGNORED_IN_TRAINING = {
-    "--num_workers": "slices are prepared once and read through a memory map, without workers",
+    "--num_workers": "slices are prepared once and read from a memory map, without workers",
     "--eval_interval": "test cases never select weights here: they are scored once, after the last epoch",
-    "--model_name": "it began the names of files; a run folder has names of its own",
-    "--z_spacing": "it went into the headers of masks that training wrote and nothing read",
+    "--model_name": "it was the prefix of file names; a run folder has file names of its own",
+    "--z_spacing": "it was written to the headers of masks that nothing reads",
 }
 IGNORED_IN_TESTING = {
     "--batch_size": UNREAD,
@@ -51,18 +51,18 @@ IGNORED_CHOICES = {"--cache-mode": ("no", "full", "part"), "--amp-opt-level": ("
 
 
 class PublishedParser(argparse.ArgumentParser):
-    """Answers a mistake with one line and exit status 2."""
+    """An argument parser that answers a mistake with one line and exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the mistake and leave."""
+        """Print the mistake and exit."""
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def training_parser(*, batch_size: int) -> PublishedParser:
-    """The flags of train.py and train_half.py, which train_prun_*.py take too.
+    """Make the parser of train.py and train_half.py; train_prun_*.py take the same flags.
 
     Args:
-        batch_size: The default, in which alone they differ.
+        batch_size: The default batch size; the scripts differ in nothing else.
     """
     parser = PublishedParser(description="The published command; README.md says what it means here.")
     parser.add_argument("--root_path", type=Path, default=Path("data/Synapse/train_npz"), help="slices to train on")
@@ -70,23 +70,23 @@ def training_parser(*, batch_size: int) -> PublishedParser:
     parser.add_argument("--module", type=network_name, required=True, help=f"one of {', '.join(NETWORKS)}")
     parser.add_argument("--input_model", type=Path, help="weights to begin with: a published .pth file or a run folder")
     parser.add_argument("--max_epochs", type=int, default=400)
-    parser.add_argument("--batch_size", type=int, default=batch_size, help="slices a step and GPU")
+    parser.add_argument("--batch_size", type=int, default=batch_size, help="slices per step and GPU")
     parser.add_argument("--n_gpu", type=int, default=1, help="multiplies the batch size")
-    parser.add_argument("--base_lr", type=float, default=0.05, help="learning rate at a batch of 24")
+    parser.add_argument("--base_lr", type=float, default=0.05, help="learning rate at a batch size of 24")
     parser.add_argument("--seed", type=int, default=1234)
     _add_common_flags(parser, IGNORED_IN_TRAINING)
     return parser
 
 
 def pruning_parser() -> PublishedParser:
-    """The flags of train_prun_*.py, and one of ours for the file that they read from where they run."""
+    """Make the parser of train_prun_*.py: the flags of training, and `--recipe` for the file that they read."""
     parser = training_parser(batch_size=24)
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("prun.yaml"), help="a SparseML recipe")
     return parser
 
 
 def testing_parser() -> PublishedParser:
-    """The flags of test.py and test_half.py."""
+    """Make the parser of test.py and test_half.py."""
     parser = PublishedParser(description="The published command; README.md says what it means here.")
     parser.add_argument("--volume_path", type=Path, default=Path("data/Synapse"), help="folder that holds test_vol_h5")
     parser.add_argument("--max_epochs", type=int, default=400, help="names the weights: synapse_epoch_(this - 1).pth")
@@ -110,7 +110,7 @@ def _add_common_flags(parser: PublishedParser, ignored: dict[str, str]) -> None:
 
 
 def parse(parser: PublishedParser, words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read a command's flags, and say a line for each that has no effect here."""
+    """Read the flags of a command; print a line for each flag that has no effect here."""
     arguments = parser.parse_args(words)
     reasons = {**IGNORED_IN_BOTH, **(IGNORED_IN_TRAINING if "module" in arguments else IGNORED_IN_TESTING)}
     for flag in (*reasons, *IGNORED_SWITCHES, *IGNORED_CHOICES, "--opts"):
@@ -120,7 +120,7 @@ def parse(parser: PublishedParser, words: Sequence[str] | None = None) -> argpar
 
 
 def network_name(module: str) -> str:
-    """Our name of a published network.
+    """Return our name of a published network.
 
     Raises:
         ConfigError: The module is not among the published ones.
@@ -134,27 +134,27 @@ def network_name(module: str) -> str:
 
 
 def check_image_size(given: int | None, own: int, name: str) -> None:
-    """Refuse a size that is not the network's, as the published networks do.
+    """Refuse an image size that is not the network's own, as the published networks do.
 
     Raises:
-        ConfigError: They differ.
+        ConfigError: The sizes differ.
     """
     if given not in (None, own):
         raise ConfigError(f"--img_size {given}: {name} takes {own} x {own} pixels; give --img_size {own}")
 
 
 def learning_rate(base: float, batch_size: int) -> float:
-    """The published rule: in proportion to the batch, when that is a multiple of 5."""
+    """Scale the learning rate by the published rule: with the batch size, where that is a multiple of 5."""
     return base * batch_size / 24 if batch_size % 5 == 0 else base
 
 
 def link_data(folder: Path, *, train: Path | None, test: Path, lists: Path | None) -> None:
-    """Put a data set in TransUNet's layout together from links, wherever its parts are.
+    """Make a data set in TransUNet's layout from links to its parts.
 
     Args:
-        folder: To make.
-        train, test: Folders of slices and of volumes; without `train`, only the volumes take part.
-        lists: `--list_dir`; when None, its published default or what lies beside the data, if that is there.
+        folder: The folder to make.
+        train, test: Folders of slices and of volumes; without `train` the data set has volumes only.
+        lists: `--list_dir`; None takes the published default, or the lists beside the data, where they exist.
 
     Raises:
         DataSetError: A folder is missing.
@@ -178,7 +178,7 @@ def link_data(folder: Path, *, train: Path | None, test: Path, lists: Path | Non
 
 
 def fresh_folder(path: Path) -> Path:
-    """`path`, or the first of `path`-2, `path`-3, ... that is not there yet: nothing is ever written over."""
+    """Return `path`, or the first of `path`-2, `path`-3, ... that does not exist: nothing is overwritten."""
     number, fresh = 1, path
     while fresh.exists():
         number += 1
@@ -188,7 +188,7 @@ def fresh_folder(path: Path) -> Path:
 
 @contextmanager
 def removed_without(file_name: str, folder: Path) -> Iterator[None]:
-    """Take a folder away again in which no such file came to be: it holds links only."""
+    """Remove the folder at the end if the file was not written: the folder holds links only."""
     try:
         yield
     finally:
@@ -197,7 +197,7 @@ def removed_without(file_name: str, folder: Path) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Tell the user something beside the results."""
+    """Print a line on stderr, beside the results."""
     print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
 
 

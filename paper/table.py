@@ -1,10 +1,10 @@
-"""The paper's table on the data at hand: trains the paper's networks, scores and measures them, writes paper/table.md.
+"""Writes paper/table.md: the paper's networks trained, scored and measured on your data.
 
     python paper/table.py --data DATA [--runs runs/paper] [--epochs 400] [--networks NAME ...] [RUN ...]
 
-Networks are trained by the paper's recipe into RUNS/NAME; one that is half trained goes on, one that is measured is
-read. RUN adds run folders as they are, for example those that `embedded-vit compress` pruned. Scores follow the
-published protocol (`transunet`), on the test cases of the data set, from the exported files.
+Networks are trained by the paper's recipe into RUNS/NAME. An interrupted training is resumed, and a network that was
+measured before is not measured again. RUN adds run folders, for example pruned ones of `embedded-vit compress`.
+Scores follow the published protocol (`transunet`), on the test cases of the data set, from the exported files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from embedded_vit.training.train import train
 
 HEADER = (
     "variant", "recipe", "epochs", "Dice in the paper", "Dice", "HD95 (voxels)", "parameters (published)",
-    "operations (published)", "file", "p50, 1 thread", "p50, 2 threads",
+    "MACs (published)", "file", "p50, 1 thread", "p50, 2 threads",
 )  # fmt: skip
 PAPER_DICE = {f"embedded-vit-{network.name}": f"{network.dice:.3f}" for network in PAPER_NETWORKS}
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("more_runs", type=Path, nargs="*", metavar="RUN")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, default=Path("runs/paper"), help="where the trainings go")
+    parser.add_argument("--runs", type=Path, default=Path("runs/paper"), help="folder of the trainings")
     parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--epochs", type=int, default=400, help="the paper's; a network of 224 pixels needs a GPU")
     parser.add_argument("--device", default="cpu")
@@ -60,7 +60,7 @@ def main() -> None:
         f"**{RESEARCH_USE_ONLY}**",
         "",
         "Protocol `transunet`, test cases of this data set, from the exported files; the paper's Dice is on its own 12",
-        "test patients. Parameters and operations are those that run, in brackets those of the published form.",
+        "test patients. Parameters and MACs are those that run; those of the published form are in brackets.",
         f"{describe_machine()}.",
         "",
         f"| {' | '.join(HEADER)} |",
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def train_once(run: Path, data: Path, epochs: int, device: str, threads: int | None) -> None:
-    """Train a network by the paper's recipe, or what is left of its training."""
+    """Train a network by the paper's recipe, or resume its training."""
     begun = (run / STATE).is_file()
     if begun and len(read_record(run).epochs) == epochs:
         return
@@ -84,7 +84,7 @@ def train_once(run: Path, data: Path, epochs: int, device: str, threads: int | N
 
 
 def measured_once(run: Path, data: Path, folder: Path) -> Measurements:
-    """Measure the file of a run, or read what was measured of these weights before."""
+    """Measure the exported file of a run, or read what was measured of the same weights before."""
     checkpoint = load_checkpoint(run)
     work = folder / f"{run.name}-{sha256_of(run / MODEL)[:8]}-on-{data.resolve().name}"
     if (work / "measured.json").is_file():
@@ -100,7 +100,7 @@ def measured_once(run: Path, data: Path, folder: Path) -> Measurements:
 
 
 def row(run: Path, measured: Measurements) -> tuple[str, ...]:
-    """The cells of a run, in the order of `HEADER`."""
+    """Return the cells of a run, in the order of `HEADER`."""
     config, record = read_run_config(run), read_record(run)
     costs = complexity(config.network, input_channels=config.preprocessing.input_channels)
     published = "none" if costs.published_parameters is None else f"{costs.published_parameters / 1e6:.2f} M"

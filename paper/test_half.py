@@ -4,9 +4,9 @@ from published import parse, run, testing_parser
 
 
 def main() -> None:
-    """Read the flags, then do it."""
+    """Read the flags, then run the command."""
     arguments = parse(testing_parser())
-    from commands import test  # PyTorch takes seconds to import, a mistake in a flag need not wait for it
+    from commands import test  # PyTorch takes seconds to import; a mistake in a flag need not wait for it
 
     test(arguments, precision="fp16")
 

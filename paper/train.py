@@ -4,9 +4,9 @@ from published import parse, run, training_parser
 
 
 def main() -> None:
-    """Read the flags, then do it."""
+    """Read the flags, then run the command."""
     arguments = parse(training_parser(batch_size=10))
-    from commands import train  # PyTorch takes seconds to import, a mistake in a flag need not wait for it
+    from commands import train  # PyTorch takes seconds to import; a mistake in a flag need not wait for it
 
     train(arguments, precision="fp32")
 

@@ -1,15 +1,6 @@
 """The published pruning command at 64 pixels; README.md says what it means here."""
 
-from published import parse, pruning_parser, run
-
-
-def main() -> None:
-    """Read the flags, then do it."""
-    arguments = parse(pruning_parser())
-    from commands import prune  # PyTorch takes seconds to import, a mistake in a flag need not wait for it
-
-    prune(arguments)
-
+from pruning import main
 
 if __name__ == "__main__":
-    run(main)
+    main()

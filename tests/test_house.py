@@ -87,7 +87,6 @@ KNOWN_TWINS = {
     "protocol.py",
     "protocol.py segmentation.py",
     "graph_trainer.py loop.py",
-    "train_prun_128.py train_prun_224.py train_prun_64.py",
 }
 
 
