@@ -6,7 +6,7 @@ import importlib
 import io
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ def commands(text: str) -> Iterator[list[str]]:
             yield (match[1] or match[2]).split()
 
 
-@lru_cache(maxsize=None)
+@cache
 def help_of(verb: str) -> str:
     console = Console(width=200, file=io.StringIO())
     application().help_print([verb], console=console)
