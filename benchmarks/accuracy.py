@@ -1,9 +1,9 @@
-"""Exports and scores trained runs on the test cases of a data set; prints the table of the README.
+"""Export trained runs and score them on the test cases of a data set: a table of docs/results.md.
 
     python benchmarks/accuracy.py --data DATA RUN [RUN ...] [--output FOLDER]
 
-Every row comes from the exported file, not from the checkpoint. Minutes are those of the training, on its own machine;
-milliseconds are the median over the cases of the whole way from stored intensities to labels on the scan's grid.
+Every row is measured from the exported file, not from the checkpoint. Minutes are those of the training on its own
+machine. Milliseconds are the median over cases from stored intensities to labels on the scan's grid.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Dice of models on one scan of another scanner, against a mask with numbers of its own.
+"""Dice of models on one scan of another scanner, against a mask with label numbers of its own.
 
     python benchmarks/another_scanner.py MODEL [MODEL ...] --scan SCAN --mask MASK --numbers "left kidney=3" liver=5 ...
 
-One patient is no judgement: it shows whether a model works on a scanner that it never saw.
+One patient proves nothing: it shows whether a model works on a scanner that it never saw.
 """
 
 from __future__ import annotations

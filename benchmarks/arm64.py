@@ -1,11 +1,11 @@
-"""Predicts on an emulated ARM computer and compares with this one: the masks, the wheels, the installed size.
+"""Predict on an emulated ARM computer and compare with this one: masks, wheels, installed size.
 
     sudo python benchmarks/arm64.py MODEL [MODEL ...] [--scan SCAN] [--folder build/arm64]
 
 Builds an arm64 Debian in FOLDER/root with debootstrap and qemu-user-static, installs the base package from its aarch64
-wheels, and lets it segment SCAN with every artifact, for example one of each precision; then LiteRT, and again with it
-what it can run. Labels are compared with ONNX Runtime's on this computer. The time under emulation is no speed of any
-ARM computer, so none is printed.
+wheels, and segments SCAN there with every artifact, for example one of each precision, in ONNX Runtime and, where it
+can, in LiteRT. Labels are compared with ONNX Runtime's on this computer. No time is printed, because the time under
+emulation says nothing about an ARM computer.
 """
 
 from __future__ import annotations

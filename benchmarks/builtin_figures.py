@@ -1,4 +1,4 @@
-"""Sums up `metrics.json` files as figures of a built-in model: of one test, or of all folds of a cross-validation."""
+"""Summarise `metrics.json` files as figures of a built-in model: of one test, or of all folds of a cross-validation."""
 
 from __future__ import annotations
 

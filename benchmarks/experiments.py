@@ -1,4 +1,4 @@
-"""Trainings with a split of their own, and tests of them, that go on where they were killed and are done once."""
+"""Trainings with a split of their own, and tests of them. Each is done once and resumes where it was killed."""
 
 from __future__ import annotations
 

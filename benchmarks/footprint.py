@@ -1,9 +1,9 @@
-"""What the base package takes on a device: installed size, and with artifacts cold start, memory and bytes.
+"""What the base package takes on a device: installed size, cold start, memory, and bytes of the artifacts.
 
     python benchmarks/footprint.py [MODEL ...] [--threads 1]
 
-Installs this checkout's base package, with all it needs, into a fresh environment, and segments a generated scan of
-100 slices there, as it is and within `--memory 190M`. Without artifacts it takes the built-in models.
+Installs this checkout's base package with its dependencies into a fresh environment and segments a generated scan of
+100 slices there, without a memory limit and with `--memory 190M`. Without MODEL it takes the built-in models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lies in an environment's site-packages."""
+"""Size of an environment's site-packages, by package."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Whether built-in models keep the latency that their Dice was promised at, measured in turns with what sets it.
+"""Whether the built-in models keep the latency budgets that their Dice was promised at.
 
     python benchmarks/latency_budgets.py [MODEL ...] [--threads 2] [--rounds 60]
 
-Promised were a Dice of 0.70 at no more time than `embedded-vit-64` takes, 0.80 at no more than its widths, 32 and 80,
-take at 128 pixels, and 0.83 at 4.5 / 2.2 of the latter, in OpenVINO, in float32 or bfloat16. Milliseconds are this
-computer's; what they are held against is those two networks on it, with random weights, which cost the same.
+The budgets, in OpenVINO, in float32 or bfloat16: a Dice of 0.70 within the latency of `embedded-vit-64`; 0.80 within
+that of widths 32 and 80 at 128 pixels; 0.83 within 4.5 / 2.2 of the latter. Both reference networks are measured on
+this computer, in turns with the models, with random weights, which take the same time.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Writes docs/models/NAME.md for every model in the package, or draws on your own copy of the data where models fail.
+"""Write docs/models/NAME.md for every built-in model, or draw failures on your own copy of the data.
 
     python benchmarks/model_cards.py
     python benchmarks/model_cards.py NAME --pictures DIR --data DATA --experiments FOLDER
 
-A card comes out of the package alone: the artifact's manifest and NAME.json, into which `benchmarks/builtin_models.py`
-put the figures of its evaluations. Pictures show patients, so they are written outside of this project only; they need
-the FOLDER of `builtin_models.py`, as the shipped networks have seen every patient and the experiments' have not.
+A card is made from the package alone: the artifact's manifest and NAME.json, which holds the figures of
+`benchmarks/builtin_models.py`. Pictures show patients, so they are written outside of this project only. They need the
+FOLDER of `builtin_models.py`, because the shipped networks have seen every patient and those of the experiments have
+not.
 """
 
 from __future__ import annotations

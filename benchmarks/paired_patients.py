@@ -1,9 +1,10 @@
-"""Compares evaluations patient by patient: what the second and every further one gains over the first.
+"""Compare evaluations patient by patient: what the second and every further one gains over the first.
 
     python benchmarks/paired_patients.py --of before A/fold-*/evaluation --of after B/fold-*/evaluation
 
 Every `--of` is a name and the folders with the `metrics.json` of one cross-validation, or of one test; all of the same
-patients. A mean over structures of their means over patients, and a bootstrap over patients of the paired differences.
+patients. Prints the mean over structures of their means over patients, and a bootstrap over patients of the paired
+differences.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Networks of others, as `embedded-vit train --model benchmarks.peer_networks:UNet` takes them; extra `peers`.
 
-They are the libraries' own, with the libraries' own initial values: nothing is downloaded.
+They are the libraries' own, with the libraries' initial values. Nothing is downloaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What benchmarks/peers.py measures of trained networks, and the page, table and JSON file that show it."""
+"""Measures the networks that benchmarks/peers.py trained, and writes page, table and JSON file."""
 
 from __future__ import annotations
 

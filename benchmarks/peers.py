@@ -1,12 +1,12 @@
-"""Peers in the same run: our networks beside U-Net, SegFormer and DAE-Former, trained, exported and measured alike.
+"""Train U-Net, SegFormer and DAE-Former beside our networks, export them and measure them alike.
 
     python benchmarks/peers.py --data DATA --output FOLDER [--minutes 8 | --epochs E] [--networks NAME[@S] ...]
 
-NAME is a preset (embedded-vit-64, dae-former-224, ...), unet, segformer-b0, or widths such as 32-80; @S is the image
-size, which presets know by themselves. Every network is trained by our recipe, `modern`; those of others by `theirs`
-too: docs/peers.md says what that means, and how the minutes are kept. What is trained is not trained again, what was
-killed goes on; latency is measured each time, all files in turns. FOLDER gets a run folder for every training, and
-peers.html, peers.md and peers.json. Needs the extra `peers`.
+NAME is a preset (embedded-vit-64, dae-former-224, ...), unet, segformer-b0, or widths such as 32-80. S is the image
+size, which presets know. Every network is trained with our recipe, `modern`; those of others with `theirs` too.
+docs/peers.md explains both, and how minutes are counted. What is trained is not trained again, what was killed goes
+on; latency is measured each time, all files in turns. FOLDER gets a run folder for every training, and peers.html,
+peers.md and peers.json. Needs the extra `peers`.
 """
 
 from __future__ import annotations

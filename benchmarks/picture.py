@@ -1,4 +1,4 @@
-"""Draws the README's picture: slices of phantoms, their truth, and what a network makes of them.
+"""Draw the README's picture: slices of phantoms, their truth, and a network's prediction.
 
 python benchmarks/picture.py runs/demo/model.onnx runs/demo/phantom docs/demo.png
 """

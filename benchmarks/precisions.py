@@ -1,9 +1,9 @@
-"""How long one image takes in float32, bfloat16 and integers, by network and engine, measured in turns.
+"""Latency of one image in float32, bfloat16 and int8, by network and engine, measured in turns.
 
     python benchmarks/precisions.py [--networks embedded-vit-64 embedded-vit-128 ...] [--threads 1] [--rounds 60]
 
-Weights are random, which costs the same; integers are calibrated on noise. Ratios are the median, over the rounds, to
-the same engine's float32. bfloat16 is OpenVINO's: what ONNX Runtime has of it needs ARM.
+Weights are random, which takes the same time; int8 is calibrated on noise. Ratios are medians over the rounds, relative
+to float32 in the same engine. bfloat16 is OpenVINO's: ONNX Runtime has it on ARM only.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What one change of the training recipe is worth: a cross-validation, paired by patient.
+"""What one change of the training recipe gains: a cross-validation, paired by patient.
 
     python benchmarks/recipes.py --data DATA --output FOLDER [--changes none no-cutmix ...] [--folds 2] [--epochs 90]
 
-`CHANGES` below says what is compared, each against the first one chosen. All trainings of a change and a fold lie in
-FOLDER/CHANGE/fold-N, their slices in FOLDER/slices; what was killed goes on, what is done is read, and several
-processes may share a FOLDER when their changes differ. Few folds make few training patients, which is where recipes
-differ most. Strict protocol, last weights.
+`CHANGES` below lists what is compared, each against the first one chosen. The trainings of a change and a fold lie in
+FOLDER/CHANGE/fold-N, their slices in FOLDER/slices. What was killed goes on, what is done is read, and several
+processes may share a FOLDER if their changes differ. Few folds leave few training patients, which is where recipes
+differ most. Protocol `strict`, last weights.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 python benchmarks/training.py --sizes 64 128 --rounds 5
 
-Each contestant has a process of its own, because the allocator's settings hold for a whole process, and computes only
-while the others wait: a round is an epoch of `--steps` batches by each of them in turn. One has a process for every
-thread, as `torchrun` would start them, which share its batches. The naive form is the oracle of the tests, trained by
-the same loop, once with glibc's default allocator and once with the loop's own settings.
+Each configuration has a process of its own, because the allocator's settings hold for a whole process, and computes
+only while the others wait: a round is an epoch of `--steps` batches by each of them in turn. One has a process for
+every thread, as `torchrun` starts them, which share its batches. The naive form is the oracle of the tests, trained by
+the same loop, once with glibc's default allocator and once with the loop's settings.
 """
 
 from __future__ import annotations

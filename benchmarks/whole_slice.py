@@ -1,12 +1,12 @@
-"""A slice from stored intensities to labels on its own grid: the published pipeline beside ours, in turns.
+"""Latency of a slice from stored intensities to labels on its own grid: the published pipeline beside ours, in turns.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/whole_slice.py [MODEL ...] [--threads 2] [--streams 2] [--rounds 30]
 
-The published pipeline is timed from its description: scipy's cubic zoom to S x S, the naive network of the model's
-input size, or of the next larger one that was published, in PyTorch eager mode, argmax, scipy's nearest zoom back. Its
-weights are random, which costs the same. Ours segments a scan as `embedded-vit predict` does, a slice on each thread,
-or so many `--streams` at a time, in every engine that is installed; its time is divided by the slices. Take trained
-models, as enlarging costs more where classes mix; without any, the built-in models are taken.
+The published pipeline is rebuilt from its description: scipy's cubic zoom to S x S, the naive network of the model's
+input size (or of the next larger one that was published) in PyTorch eager mode, argmax, scipy's nearest zoom back. Its
+weights are random, which takes the same time. Ours segments a scan as `embedded-vit predict` does, a slice on each
+thread, or so many `--streams` at a time, in every engine that is installed; its time is divided by the slices. Use
+trained models, because enlarging takes longer where classes mix. Without MODEL the built-in models are taken.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ DOCUMENTS = [
     README,
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "paper" / "README.md",
+    REPOSITORY / "benchmarks" / "README.md",
     *sorted(path for path in (REPOSITORY / "docs").rglob("*.md") if "log" not in path.parts),
 ]
 TOP_FOLDERS = ("src", "docs", "tests", "benchmarks", "factory", "paper")
