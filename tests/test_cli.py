@@ -9,6 +9,9 @@ from pathlib import Path
 import nibabel
 import pytest
 
+from embedded_vit.about import __version__
+from embedded_vit.cli.application import GROUPS, application
+
 
 def embedded_vit(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """Run the installed command, which does not have the current folder on its path."""
@@ -51,6 +54,33 @@ def test_help_names_every_verb_and_the_limits_of_use():
     result = embedded_vit("--help")
     for word in ("train", "predict", "evaluate", "export", "data", "phantom", "info", "Research use only"):
         assert word in result.stdout
+
+
+def test_help_groups_the_verbs_by_reader():
+    lines = embedded_vit("--help").stdout
+    places = [lines.index(f"─ {reader} ─") for reader in GROUPS]
+    assert places == sorted(places)
+    for reader, following in zip(GROUPS, [*list(GROUPS)[1:], "General"], strict=True):
+        section = lines[lines.index(f"─ {reader} ─") : lines.index(f"─ {following} ─")]
+        assert [verb for verb in GROUPS[reader] if f"│ {verb} " in section] == list(GROUPS[reader])
+
+
+def test_version_is_the_packages():
+    assert embedded_vit("--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("verb", [verb for verbs in GROUPS.values() for verb in verbs])
+def test_every_option_is_described_in_a_full_phrase_and_o_means_output(verb):
+    app = application()[verb]
+    assert app.help.splitlines()[0].endswith(".")
+    for argument in app.assemble_argument_collection(parse_docstring=True):
+        text = argument.parameter.help or ""
+        if argument.show:
+            assert len(text.split()) >= 3, argument.name
+            assert text[0].isupper(), argument.name
+            assert text.endswith("."), argument.name
+        if "--output" in argument.names:
+            assert "-o" in argument.names
 
 
 def test_a_users_own_network_goes_all_the_way_to_a_mask(synapse_folder, decathlon_folder, tmp_path):

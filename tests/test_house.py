@@ -78,9 +78,6 @@ KNOWN_LONG_FILES = {"src/embedded_vit/engines/litert/graph.py", "benchmarks/buil
 KNOWN_LONG_FUNCTIONS = {
     "src/embedded_vit/training/train.py: train",
     "src/embedded_vit/benchmark/run.py: benchmark",
-    "src/embedded_vit/cli/search.py: command",
-    "src/embedded_vit/cli/predict.py: command",
-    "src/embedded_vit/cli/train.py: command",
 }
 KNOWN_TWINS = {
     "onnxruntime_engine.py openvino_engine.py",

@@ -1,59 +1,64 @@
-"""The program `embedded-vit`: its verbs, and how it reports an error."""
+"""The program `embedded-vit`: its verbs, grouped by who needs them, and how an error is reported."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.errors import EmbeddedVitError, missing_extra
 
 __all__ = ["application", "main"]
 
-VERBS = {
-    "data": "Check a data set: its cases and everything that is wrong.",
-    "phantom": "Generate a labelled data set of patients who do not exist.",
-    "train": "Train a network on a labelled data set.",
-    "search": "Find the network that segments best within a budget.",
-    "evaluate": "Score a trained network on labelled cases, with a report.",
-    "compress": "Make a trained network smaller and faster by a recipe.",
-    "export": "Turn a trained network into one file.",
-    "report": "Compare runs and compression steps on one page.",
-    "predict": "Segment a scan with that file, or with a built-in model.",
-    "models": "List the models that come with the package, or show the card of one.",
-    "benchmark": "Measure how fast and how small that file is on this computer.",
-    "info": "Show what a network is and what it costs.",
+# In the order of the help. Each verb is the function `command` of the module of its name.
+GROUPS = {
+    "I have scans": ("predict", "models"),
+    "I have a device": ("benchmark", "info"),
+    "I have labelled data": ("data", "train", "search", "evaluate", "compress", "export", "report"),
+    "I have no data yet": ("phantom",),
 }
+EXTRA_OF_LIBRARY = {"optuna": "search", "h5py": "h5"}  # of all others: train
 
 
-def application() -> App:
-    """Assemble the verbs; each is imported when it is called, so that a device needs no PyTorch to predict."""
+def application(*, with_summaries: bool = True) -> App:
+    """Assemble the verbs.
+
+    Args:
+        with_summaries: Whether the help can list what each verb does. That imports the modules of all verbs, 10 ms
+            that a single verb need not wait for.
+    """
     app = App(
         name="embedded-vit",
-        help=f"Small segmentation transformers for computers without a GPU.\n\n{RESEARCH_USE_ONLY}",
+        help=f"Segments medical images with small networks, on computers without a GPU.\n\n{RESEARCH_USE_ONLY}",
         version=__version__,
-        help_format="plaintext",
+        help_format="markdown",
     )
-    for verb, summary in VERBS.items():
-        app.command(f"embedded_vit.cli.{verb}:command", name=verb, help=summary)
+    for number, (reader, verbs) in enumerate(GROUPS.items()):
+        group = Group(reader, sort_key=number)
+        for place, verb in enumerate(verbs):
+            app.command(f"embedded_vit.cli.{verb}:command", name=verb, group=group, sort_key=place)
+            if with_summaries:
+                _ = app[verb]  # imports it
+    app["--help"].group = app["--version"].group = Group("General", sort_key=len(GROUPS))
     return app
 
 
 def main() -> None:
     """Run the command line; a deliberate error becomes one line and its exit status."""
     try:
-        application()(exit_on_error=False, print_error=False)
+        verb_is_given = sys.argv[1:2] and not sys.argv[1].startswith("-")
+        application(with_summaries=not verb_is_given)(exit_on_error=False, print_error=False)
     except CycloptsError as error:
         message = " ".join(str(error).split())
         print(f"embedded-vit: {message} (see --help)", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if (error.name or "embedded_vit").startswith("embedded_vit"):
+        library = error.name or "embedded_vit"
+        if library.startswith("embedded_vit"):
             raise
-        extra = {"optuna": "search", "h5py": "h5"}.get(error.name or "", "train")
-        print(f"embedded-vit: {missing_extra(str(error.name), extra)}", file=sys.stderr)
+        print(f"embedded-vit: {missing_extra(library, EXTRA_OF_LIBRARY.get(library, 'train'))}", file=sys.stderr)
         sys.exit(2)
     except EmbeddedVitError as error:
         print(f"embedded-vit: {error}", file=sys.stderr)
@@ -61,7 +66,7 @@ def main() -> None:
     except MemoryError:
         print("embedded-vit: out of memory; close other programs or allow more (`ulimit -v`)", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # whoever read our output has enough of it, as `head` does
+    except BrokenPipeError:  # whoever reads our output has enough of it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import Flag, Integers, OutputAlias
 
 
 def command(
@@ -13,26 +13,26 @@ def command(
     model_b: str | None = None,
     /,
     *,
-    threads: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    threads: Integers | None = None,
     engine: Literal["onnxruntime", "openvino", "litert", "auto"] = "onnxruntime",
     data: Path | None = None,
     scope: Literal["network", "slice", "volume"] = "network",
     seconds: float = 60.0,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[Path | None, OutputAlias] = None,
+    overwrite: Flag = False,
 ) -> None:
-    """Measure latency, cold start, memory, size, operations and energy of one model, or of two in turns.
+    """Measure latency, cold start, memory, size, MACs and energy of one model, or compare two.
 
     Args:
-        model: An .onnx file made by `embedded-vit export`, or the name of a built-in model; with two models the
-            reference, best a float32 one.
-        model_b: Another one, measured in turns with the first and compared pair by pair.
-        threads: Numbers of cores to compute on, for example 1 2; all cores by default.
-        engine: What computes; auto takes the fastest for each model.
-        data: Labelled data set: its test cases tell the models' Dice, the first of them is the scan to measure on.
-        scope: One query is the network alone, a slice from stored intensities to labels, or a whole scan.
-        seconds: A measurement ends with 1024 queries a model, or after this time.
-        output: The .json file to write; a plot goes beside it.
+        model: Model file made by `embedded-vit export`, or the name of a built-in model. With two models, the
+            reference: best a float32 one.
+        model_b: Second model. Both are measured in turns and compared pair by pair.
+        threads: Numbers of cores to measure on, for example 1 2; all cores by default.
+        engine: Inference engine; auto takes the fastest one for each model.
+        data: Labelled data set. Dice is measured on its test cases, and latency on the first of them.
+        scope: What one query is: the network alone, a slice from stored intensities to labels, or a whole scan.
+        seconds: Time limit of a measurement, in seconds; it ends earlier after 1024 queries per model.
+        output: JSON file to write the result to; a plot is written beside it.
         overwrite: Replace the files if they exist.
     """
     from rich.console import Console

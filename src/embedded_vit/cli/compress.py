@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import Flag, OutputAlias
 
 
 def command(
@@ -13,22 +13,22 @@ def command(
     /,
     *,
     recipe: Path,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     data: Path | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: Flag = False,
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
-    """Make a trained network smaller and faster by a recipe, and measure what is left after every step.
+    """Make a trained network smaller and faster by a recipe; measure it after every step.
 
     Args:
         run: Run folder of a training; it is not changed.
         recipe: YAML file: a gate and an ordered list of steps, such as those in recipes/.
         output: Run folder to make, with model.onnx and compression.json in it.
-        data: Data set; the one of the training by default.
-        resume: Go on with a compression that was killed.
-        device: Where to train: cpu, cuda, cuda:1, ...
-        threads: CPU threads.
+        data: Labelled data set; by default the one of the training.
+        resume: Resume an interrupted compression in --output.
+        device: Device to train on: cpu, cuda, cuda:1, ...
+        threads: CPU threads; all cores by default.
     """
     from embedded_vit.compression.compress import compress
     from embedded_vit.compression.plan import read_recipe

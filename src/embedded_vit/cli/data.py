@@ -7,10 +7,12 @@ from pathlib import Path
 
 
 def command(folder: Path, /) -> None:
-    """Read a whole data set; print its cases and everything that is wrong. Exit status 2 if training would fail.
+    """Check a labelled data set: list its cases and everything that is wrong with them.
+
+    Every scan and every mask is read. The exit status is 2 if training would fail.
 
     Args:
-        folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net v2 raw.
+        folder: Medical Segmentation Decathlon task, nnU-Net v2 raw data set, or folder in TransUNet's layout.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import OutputAlias
 
 
 def command(
@@ -13,22 +13,24 @@ def command(
     /,
     *,
     data: Path,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     split: Literal["test", "validation", "train", "all"] = "test",
     protocol: Literal["strict", "transunet"] = "strict",
     threads: int | None = None,
     engine: Literal["onnxruntime", "openvino", "litert"] = "onnxruntime",
 ) -> None:
-    """Score a run or an artifact on labelled cases; writes cases.csv, metrics.json and report.html.
+    """Score a model on labelled cases: Dice, HD95 and NSD of every structure, with a report.
 
     Args:
-        model: Run folder of `train`, artifact of `export`, or the name of a built-in model.
-        data: Data set with the model's structures, in any known layout.
-        output: Folder to write into; must not hold results.
-        split: Which cases of the model's own split; "all" takes every case of the folder.
-        protocol: strict measures in mm and gives nothing for what is not there; transunet is the published convention.
+        model: Run folder of `train`, model file of `export`, or the name of a built-in model.
+        data: Labelled data set with the model's structures.
+        output: Folder to write cases.csv, metrics.json and report.html to; it must not hold results.
+        split: Cases to score: a part of the model's own split, or all cases of the data set.
+        protocol: How masks are compared: strict measures distances in mm and leaves out a structure that is in neither
+            mask; transunet is the published convention.
         threads: CPU threads; all cores by default.
-        engine: What computes an artifact; a bf16 artifact is in bfloat16 only in openvino, on processors that have it.
+        engine: Inference engine for a model file. A bf16 model computes in bfloat16 only in openvino, on processors
+            that have it.
     """
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.evaluation.evaluate import REPORT_FILE, evaluate

@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import Flag, OutputAlias
 
 
 def command(
     run: Path,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     data: Path | None = None,
-    dynamic_batch: Annotated[bool, Parameter(negative="")] = False,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    dynamic_batch: Flag = False,
+    overwrite: Flag = False,
 ) -> None:
-    """Turn a trained network into one .onnx file that a device can trust.
+    """Write a trained network to one .onnx file, checked against PyTorch on real slices.
 
     Args:
         run: Run folder of a training.
-        output: The .onnx file to write.
-        data: Data set whose slices the file is checked on; the one of the training by default.
+        output: Model file to write (.onnx).
+        data: Labelled data set whose slices the file is checked on; by default the one of the training.
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """

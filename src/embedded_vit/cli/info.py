@@ -8,12 +8,12 @@ from embedded_vit.cli.options import NetworkOptions
 def command(
     model: str | None = None, /, *, options: NetworkOptions | None = None, classes: int = 9, input_channels: int = 1
 ) -> None:
-    """Show what a network is and what it costs, before and after folding.
+    """Show a network's architecture and costs, or the manifest of a model file.
 
     Args:
-        model: A run folder, an artifact or the name of a built-in model; without one, the options describe a network.
-        classes: Classes, background included.
-        input_channels: Channels of the image; 1 is a grey image, 3 are three context slices.
+        model: Run folder, model file, or the name of a built-in model. Without it, the options describe a network.
+        classes: Number of classes, background included.
+        input_channels: Channels of the image: 1 for a grey image, 3 for three context slices.
     """
     from embedded_vit.builtin.resolve import model_path
 
@@ -54,4 +54,5 @@ def command(
 
 
 def _less(part: int, whole: int) -> str:
+    """Return a part of a whole in percent."""
     return f"{100 * part / whole:.1f} %"

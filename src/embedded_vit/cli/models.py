@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
+from embedded_vit.cli.options import Flag
 
 
 def command(
     name: str | None = None,
     /,
     *,
-    latency: Annotated[bool, Parameter(negative="")] = False,
+    latency: Flag = False,
     threads: int | None = None,
 ) -> None:
-    """List the models that come with the package, or show the card of one.
+    """List the built-in models, or show the card of one: accuracy, contract, known failures.
 
     Args:
-        name: A built-in model.
-        latency: Also measure how long one image takes on this computer, in ONNX Runtime, the models in turns.
-        threads: Cores to measure on; all by default.
+        name: Built-in model whose card is shown.
+        latency: Also measure the latency of one image on this computer, in ms, with ONNX Runtime.
+        threads: Cores to measure latency on; all cores by default.
     """
     from embedded_vit.builtin.card import card, list_text
     from embedded_vit.builtin.index import builtin_model, builtin_models

@@ -7,35 +7,38 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-__all__ = ["NetworkOptions"]
+__all__ = ["Flag", "Integers", "NetworkOptions", "OutputAlias"]
+
+OutputAlias = Parameter(alias="-o")
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Integers = Annotated[list[int], Parameter(consume_multiple=True, negative="")]  # --widths 32 80
 
 
 @Parameter(name="*")
 @dataclass
 class NetworkOptions:
-    """A network by a published name, by its measures, or by both."""
+    """A network by its name, by its hyperparameters, or by a name and what differs from it.
 
-    network: Annotated[
-        str | None,
-        Parameter(help="embedded-vit-{s,m,l}; published: embedded-vit-{224,128,64}[-dense], dae-former-224."),
-    ] = None
-    image_size: Annotated[int | None, Parameter(help="Side of the network's square input, pixels.")] = None
-    widths: Annotated[
-        list[int] | None,
-        Parameter(consume_multiple=True, negative="", help="Channels of every stage, for example 32 80."),
-    ] = None
-    depth: Annotated[int | None, Parameter(help="Dual blocks in every encoder stage.")] = None
-    hidden_ratio: Annotated[int | None, Parameter(help="Hidden width of the feed-forward layers, as a ratio.")] = None
-    mixing: Annotated[Literal["depthwise", "dense"] | None, Parameter(help="The feed-forward convolutions.")] = None
-    convolution_widths: Annotated[
-        list[int] | None,
-        Parameter(
-            consume_multiple=True,
-            negative="",
-            help="Channels of convolutions around the transformer, at full and half resolution, for example 12 24.",
-        ),
-    ] = None
+    Attributes:
+        network: Network by name: embedded-vit-s, -m or -l. Published ones: embedded-vit-224, -128 or -64, each also
+            with -dense, and dae-former-224.
+        image_size: Side of the network's square input, in pixels; by default the named network's own.
+        widths: Channels of each stage, for example 32 80.
+        depth: Number of dual blocks in each encoder stage.
+        hidden_ratio: Hidden width of the feed-forward layers, as a multiple of the stage's width.
+        mixing: Convolution of the feed-forward layers: depthwise, or dense (one group).
+        convolution_widths: Channels of the convolutions around the transformer, at full and at half resolution, for
+            example 12 24; by default the named network's own.
+    """
+
+    network: str | None = None
+    image_size: int | None = None
+    widths: Integers | None = None
+    depth: int | None = None
+    hidden_ratio: int | None = None
+    mixing: Literal["depthwise", "dense"] | None = None
+    convolution_widths: Integers | None = None
 
     def measures(self) -> dict[str, Any]:
-        """All but the name, as `embedded_vit.models.registry.network_config` takes them; None where not given."""
+        """Return all but the name, as `models.registry.network_config` takes them; None where not given."""
         return {name: value for name, value in asdict(self).items() if name != "network"}

@@ -16,15 +16,15 @@ def command(
     slices: int = 48,
     seed: int = 0,
 ) -> None:
-    """Generate labelled abdominal CT scans of patients who do not exist: eight organs, in HU.
+    """Generate a labelled data set: abdominal CT scans of generated patients, with eight organs.
 
     Args:
-        folder: Where to write them; must be empty or not exist.
-        cases: How many patients; the last quarter of them is there to test, but for the Decathlon's layout.
-        layout: transunet, decathlon (Medical Segmentation Decathlon) or nnunet (v2 raw).
-        size: Rows and columns of every slice.
-        slices: Slices of every patient, over about 23 cm.
-        seed: The same seed writes the same patients.
+        folder: Folder to write the data set to; it must be empty or not exist.
+        cases: Number of patients. The last quarter are test cases, except in the Decathlon's layout, which has none.
+        layout: Layout of the folder: transunet, decathlon (Medical Segmentation Decathlon) or nnunet (nnU-Net v2 raw).
+        size: Rows and columns of every slice, in pixels.
+        slices: Slices of every scan, over about 23 cm.
+        seed: Seed of the patients; the same seed gives the same patients.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import Flag, OutputAlias
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,38 +18,32 @@ def command(
     scan: Path,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     threads: int | None = None,
     engine: Literal["onnxruntime", "openvino", "litert", "auto"] = "onnxruntime",
     memory: str | None = None,
     series: int | None = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
+    force: Flag = False,
 ) -> None:
-    """Segment a scan, or a folder of scans, with an exported network. Research use only.
+    """Segment a scan, or all scans of a folder, with a model file or a built-in model.
 
     Args:
-        model: An .onnx file made by `embedded-vit export`, or the name of a built-in model.
-        scan: A NIfTI file, a TransUNet .h5 file, the folder of a DICOM series, or a folder with scans at any depth.
-        output: The mask to write (.nii.gz; a .json with the organs' volumes goes beside it), or a folder for masks.
-        threads: Cores to compute on; all by default.
-        engine: What computes; auto measures once for this network and this computer, and says which is fastest.
-        memory: What the program may take, for example 400M or 1G. A scan that does not fit is
-            segmented from a temporary file beside the output, slice by slice, with the same result. Half of the free
-            memory by default.
-        series: The number of the DICOM series, where a folder holds several that the network could segment.
-        force: Segment scans outside what the network was made for; the .json says so.
+        model: Model file made by `embedded-vit export`, or the name of a built-in model.
+        scan: NIfTI file, folder of a DICOM series, TransUNet .h5 file, or folder with scans at any depth.
+        output: Mask to write (.nii.gz), with a .json of the structures' volumes beside it; for a folder of scans, the
+            folder of the masks.
+        threads: Cores to compute on; all cores by default.
+        engine: Inference engine; auto measures once per model and computer, and takes the fastest.
+        memory: Most memory to use, for example 400M or 1G; half of the free memory by default. A scan that does not
+            fit is segmented slice by slice from a temporary file beside the output, with the same result.
+        series: Number of the DICOM series to segment, where a folder holds several that fit the model.
+        force: Segment a scan that the model was not made for; the .json records it.
     """
+    memory_bytes = _limit_memory_and_threads(memory)
+    # From here on NumPy may be imported.
+
     from rich.console import Console
     from rich.progress import Progress
-
-    from embedded_vit.predict.memory import limit_matrix_threads, parse_bytes, spare_address_space
-
-    memory_bytes = None
-    if memory is not None:
-        memory_bytes = parse_bytes(memory)
-        spare_address_space()
-    limit_matrix_threads(1)  # threads work on a slice each
-    # From here on numpy may be imported.
 
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.predict.folder import predict_path
@@ -78,7 +72,19 @@ def command(
         print(mask)
 
 
+def _limit_memory_and_threads(memory: str | None) -> int | None:
+    """Prepare the process before NumPy is imported; return --memory in bytes."""
+    from embedded_vit.predict.memory import limit_matrix_threads, parse_bytes, spare_address_space
+
+    memory_bytes = None
+    if memory is not None:
+        memory_bytes = parse_bytes(memory)
+        spare_address_space()
+    limit_matrix_threads(1)  # each thread works on a slice of its own
+    return memory_bytes
+
+
 def _slice_bar(progress: Progress, name: str) -> Callable[[int, int], None]:
-    """A bar for one scan, moved by the function returned."""
+    """Add a progress bar for one scan; return the function that moves it."""
     bar = progress.add_task(name, total=None)
     return lambda done, total: progress.update(bar, completed=done, total=total)

@@ -6,25 +6,25 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import Flag, OutputAlias
 
 
 def command(
     runs: list[Path],
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     data: Path | None = None,
     threads: int = 1,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Flag = False,
 ) -> None:
-    """Put runs and their compression steps on one page, with Markdown and CSV beside it.
+    """Compare runs and their compression steps on one page: accuracy, size, MACs, latency.
 
     Args:
-        runs: Run folders of `train` or `compress`; those that were not compressed are exported and measured now.
-        output: The .html file; .md and .csv get the same name.
-        data: Data set to measure on; the one of each training by default.
-        threads: CPU threads for scoring; latency is measured on 1 and on 2.
+        runs: Run folders of `train` or `compress`. Runs that were not compressed are exported and measured now.
+        output: HTML file to write; a Markdown and a CSV file of the same name are written beside it.
+        data: Labelled data set to measure on; by default the one of each training.
+        threads: CPU threads for scoring. Latency is always measured on 1 and on 2 threads.
         overwrite: Replace the files if they exist.
     """
     from embedded_vit.report.write import write_report

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from embedded_vit.cli.options import Integers, OutputAlias
+
+if TYPE_CHECKING:
+    from embedded_vit.search.space import SearchSettings
 
 
 def command(
     *,
     data: Path,
     budget: str,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     trials: int = 30,
     epochs: int = 20,
-    image_sizes: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    image_sizes: Integers | None = None,
     context_slices: Literal[1, 3] | None = None,
     inherit: bool = True,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
@@ -25,51 +29,62 @@ def command(
     seed: int = 0,
     device: str = "cpu",
 ) -> None:
-    """Search the network that segments best within a budget: candidates are measured, then trained briefly.
+    """Search the network that segments best within a budget of latency, MACs or parameters.
+
+    Candidates are measured first; those within the budget are trained briefly. The same command resumes a search.
 
     Args:
-        data: Data set: TransUNet's layout, a Medical Segmentation Decathlon task, or nnU-Net v2 raw.
-        budget: What the network may cost at most: latency_ms=5, macs=2e8 or parameters=1e6.
-        output: Folder of the search; the same command goes on with it, also in several processes at once.
-        trials: Candidates, those included that cost too much to be trained.
-        epochs: Of each short training.
-        image_sizes: Sides of the input to choose from, pixels; 64 96 128 160 192 224 by default.
-        context_slices: Slices that the network sees; 1 and 3 are both tried by default.
-        inherit: Begin trainings with the weights of the most similar network trained before.
-        precision: Of the multiplications in training.
-        validation_cases: Patients that select; a tenth by default. With several a choice is worth more.
-        engine: What computes when latency is measured.
-        threads: Cores to train on and to measure latency on; all by default.
-        seed: Of the split, the initial weights and the choice of candidates.
-        device: Where to train: cpu, cuda, cuda:1, ...
+        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net v2 raw, or TransUNet's layout.
+        budget: Most that the network may cost: latency_ms=5, macs=2e8 or parameters=1e6.
+        output: Folder of the search. Several processes may work on one search.
+        trials: Number of candidates, including those over the budget, which are not trained.
+        epochs: Epochs of each short training.
+        image_sizes: Sides of the input to choose from, in pixels; 64 96 128 160 192 224 by default.
+        context_slices: Slices that the network sees at a time; 1 and 3 are both tried by default.
+        inherit: Start each training from the weights of the most similar network trained before.
+        precision: Number format of the multiplications in training; weights stay in fp32.
+        validation_cases: Number of patients that score the candidates; a tenth of the patients by default.
+        engine: Inference engine that latency is measured with.
+        threads: Cores to train on and to measure latency on; all cores by default.
+        seed: Seed of the split, the initial weights and the choice of candidates.
+        device: Device to train on: cpu, cuda, cuda:1, ...
     """
-    import sys
-
-    from embedded_vit.provenance import available_cores
     from embedded_vit.search.record import outcome_text
     from embedded_vit.search.search import search
-    from embedded_vit.search.space import CONTEXT_SLICES, IMAGE_SIZES, Budget, SearchSettings
 
     record = search(
         data,
         output,
-        settings=SearchSettings.parse(
-            {
-                "budget": Budget.read(budget),
-                "image_sizes": image_sizes or IMAGE_SIZES,
-                "context_slices": (context_slices,) if context_slices else CONTEXT_SLICES,
-                "epochs": epochs,
-                "inherit": inherit,
-                "precision": precision,
-                "validation_cases": validation_cases,
-                "engine": engine,
-                "threads": threads or available_cores(),
-                "seed": seed,
-            },
-            source="search settings",
+        settings=_settings(
+            budget,
+            image_sizes,
+            context_slices,
+            threads=threads,
+            epochs=epochs,
+            inherit=inherit,
+            precision=precision,
+            validation_cases=validation_cases,
+            engine=engine,
+            seed=seed,
         ),
         trials=trials,
         device=device,
         on_event=lambda event: print(event, file=sys.stderr, flush=True),
     )
     print(outcome_text(record, output))
+
+
+def _settings(
+    budget: str, image_sizes: list[int] | None, context_slices: int | None, *, threads: int | None, **others: Any
+) -> SearchSettings:
+    """Validate the options; fill in what is not given."""
+    from embedded_vit.provenance import available_cores
+    from embedded_vit.search.space import CONTEXT_SLICES, IMAGE_SIZES, Budget, SearchSettings
+
+    values = {
+        "budget": Budget.read(budget),
+        "image_sizes": image_sizes or IMAGE_SIZES,
+        "context_slices": (context_slices,) if context_slices else CONTEXT_SLICES,
+        "threads": threads or available_cores(),
+    }
+    return SearchSettings.parse(values | others, source="search settings")

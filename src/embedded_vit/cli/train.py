@@ -2,79 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from embedded_vit.cli.options import NetworkOptions
+from embedded_vit.cli.options import Flag, NetworkOptions, OutputAlias
+
+
+@Parameter(name="*")
+@dataclass
+class TrainingOptions:
+    """How a network is trained, as `TrainingConfig.for_recipe` takes it.
+
+    Attributes:
+        recipe: Training recipe: paper is the published one; modern segments better after the same time.
+        epochs: Passes over the training slices.
+        coarse_epochs: Additional epochs before them at half the image size, which cost a quarter of the time each.
+        batch_size: Slices per step, over all processes together.
+        learning_rate: Peak learning rate; by default the recipe's own.
+        cutmix: Fraction of the slices, from 0 to 1, that get a rectangle of another slice; by default the recipe's own.
+        deep_supervision: Also train the coarser feature maps to segment.
+        precision: Number format of the multiplications; weights stay in fp32.
+        seed: Seed of the split, the initial weights and the augmentation.
+        init: Weights to start from: a run folder, pruned or not, or a published .pth file.
+    """
+
+    recipe: Literal["paper", "modern"] = "modern"
+    epochs: int = 150
+    coarse_epochs: int = 0
+    batch_size: int = 24
+    learning_rate: float | None = None
+    cutmix: float | None = None
+    deep_supervision: Flag = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = 0
+    init: Path | None = None
 
 
 def command(
     *,
     data: Path,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Annotated[Path, OutputAlias],
     options: NetworkOptions | None = None,
     model: str | None = None,
-    epochs: int = 150,
-    coarse_epochs: int = 0,
-    recipe: Literal["paper", "modern"] = "modern",
     context_slices: Literal[1, 3] = 1,
-    batch_size: int = 24,
-    learning_rate: float | None = None,
-    cutmix: float | None = None,
-    deep_supervision: Annotated[bool, Parameter(negative="")] = False,
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    training: TrainingOptions | None = None,
     validation_cases: int | None = None,
-    init: Path | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 0,
+    resume: Flag = False,
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
     """Train a network on a labelled data set.
 
     Args:
-        data: Data set: TransUNet's layout, a Medical Segmentation Decathlon task, or nnU-Net v2 raw.
+        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net v2 raw, or TransUNet's layout.
         output: Run folder to make.
-        model: Your own network, package.module:Class.
-        epochs: Passes over the training slices.
-        coarse_epochs: Passes at half the image size before them: where time is short, more than their time is worth.
-        recipe: The paper's, or the modern one, which segments better in the same time.
-        context_slices: Slices that the network sees: 1, or 3 with the neighbours above and below.
-        batch_size: Slices a step, over all processes together.
-        learning_rate: Peak learning rate; the recipe's own by default.
-        cutmix: Part of the slices over which a rectangle of another is put; the recipe's own by default.
-        deep_supervision: Let the network's coarser features answer too while it is trained.
-        precision: Of the multiplications; weights are always kept in fp32.
-        validation_cases: Patients that select the weights; a tenth by default, 0 keeps the last weights.
-        init: Weights to begin with: an authors' .pth file or a run folder, pruned or not.
-        resume: Go on with the run in --output after its last epoch.
-        seed: Of the split, the initial weights and the augmentation.
-        device: cpu, cuda, cuda:1, ...
-        threads: CPU threads.
+        model: Your own network as package.module:Class, in place of --network.
+        context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below.
+        validation_cases: Number of patients that select the weights; a tenth of the patients by default. 0 keeps the
+            weights of the last epoch.
+        resume: Resume the training in --output after its last complete epoch.
+        device: Device to train on: cpu, cuda, cuda:1, ...
+        threads: CPU threads; all cores by default.
     """
     from embedded_vit.training.settings import TrainingConfig
     from embedded_vit.training.train import train
 
-    options = options or NetworkOptions()
+    options, training = options or NetworkOptions(), training or TrainingOptions()
+    settings = asdict(training)
+    if training.init is not None:
+        settings["init"] = str(training.init)
     record = train(
         data,
         output,
         network=options.network,
         measures={**options.measures(), "model": model},
-        training=TrainingConfig.for_recipe(
-            recipe,
-            epochs=epochs,
-            coarse_epochs=coarse_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            cutmix=cutmix,
-            deep_supervision=deep_supervision,
-            precision=precision,
-            seed=seed,
-            init=str(init) if init else None,
-        ),
+        training=TrainingConfig.for_recipe(**settings),
         context_slices=context_slices,
         validation_cases=validation_cases,
         resume=resume,
