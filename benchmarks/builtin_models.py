@@ -30,7 +30,7 @@ from typing import Any
 from builtin_figures import pooled_figures
 from experiments import at_image_size, evaluate_once, folds_of, teach_once, train_once
 
-from embedded_vit.artifact.manifest import SpacingRange, read_artifact, sealed
+from embedded_vit.artifact.manifest import read_artifact, sealed
 from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts, TrainingStage
 from embedded_vit.compression.compress import compress
@@ -40,6 +40,7 @@ from embedded_vit.compression.prune_channels import PruneChannels
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import Workshop
 from embedded_vit.config import nearest_name
+from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError

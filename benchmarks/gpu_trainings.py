@@ -30,10 +30,10 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.errors import EmbeddedVitError
 from embedded_vit.models.registry import build_network
+from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, describe_run, initialise, load_checkpoint
-from embedded_vit.training.islands import find_postprocessing
 from embedded_vit.training.slices import SliceSet, prepare_slices
 from embedded_vit.training.train import plan
 
@@ -163,8 +163,8 @@ def train_one(job: Job, *, on_ready: Callable[[], None] = lambda: None) -> None:
         return
     slices = slices_of(data_set, config.preprocessing, workplace.output)
     if teacher is None:
-        islands = find_postprocessing(slices, job.split.train, data_set.labels)
-        config = config.model_copy(update={"postprocessing": islands})
+        postprocessing = find_postprocessing(slices.masks_of(job.split.train), data_set.labels)
+        config = config.model_copy(update={"postprocessing": postprocessing})
         torch.manual_seed(config.training.seed)
         network = build_network(config.network)
         if before:

@@ -97,8 +97,7 @@ def segmented(data_set: DataSet, patient: str, artifact: Path) -> tuple[Volume, 
     manifest = engine.manifest
     preprocessing, case = manifest.preprocessing, data_set.case(patient)
     volume = data_set.read_volume(case)
-    shares = manifest.postprocessing.smallest_shares(manifest.labels)
-    mask = segment(volume, preprocessing, engine, smallest_shares=shares)
+    mask = segment(volume, manifest.contract, engine)
     orientation = preprocessing.orientation
     truth = data_set.read_labels(case).reoriented(orientation)
     return volume.reoriented(orientation), truth, mask.reoriented(orientation), manifest

@@ -33,10 +33,10 @@ from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.io.atomic import write_text
 from embedded_vit.models.registry import PRESETS, build_network
+from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import RECORD, STATE, TrainingRecord, describe_run, read_record, read_run_config
 from embedded_vit.training.hooks import TrainingHook
-from embedded_vit.training.islands import find_postprocessing
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import keep_freed_memory
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
@@ -183,7 +183,7 @@ def train_once(contestant: Contestant, course: Course) -> tuple[Path, Schedule]:
     slices = prepare_slices(
         course.data_set, sorted(course.split.train), config.preprocessing, course.output / "slices" / grid
     )
-    postprocessing = find_postprocessing(slices, course.split.train, config.labels)
+    postprocessing = find_postprocessing(slices.masks_of(course.split.train), config.labels)
     config = config.model_copy(update={"postprocessing": postprocessing})
     schedule = schedule_once(run, config, slices, course)
     config = config.with_training(epochs=schedule.epochs)

@@ -29,7 +29,6 @@ FOUNDATION = (
     "postprocessing",
     "contract",
     "overlay",
-    "components",
     "provenance",
 )
 
@@ -81,8 +80,6 @@ KNOWN_LONG_FUNCTIONS = {
 }
 KNOWN_TWINS = {
     "onnxruntime_engine.py openvino_engine.py",
-    "protocol.py",
-    "protocol.py segmentation.py",
     "graph_trainer.py loop.py",
 }
 

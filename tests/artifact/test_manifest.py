@@ -15,12 +15,12 @@ from embedded_vit.artifact import manifest as manifest_module
 from embedded_vit.artifact.manifest import (
     MANIFEST_DIGEST_KEY,
     MANIFEST_KEY,
-    SpacingRange,
     hashed_names,
     read_artifact,
     sealed,
 )
 from embedded_vit.artifact.onnx_file import metadata_of, with_metadata
+from embedded_vit.contract import SpacingRange
 from embedded_vit.errors import FileFormatError
 
 MakeArtifact = Callable[..., Path]

@@ -50,7 +50,7 @@ def test_a_query_of_the_network_is_one_run_of_the_engine(
 def test_queries_of_slices_give_the_labels_of_prediction_and_begin_again(
     engine: ArtifactEngine, scan: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = segment(scan, engine.manifest.preprocessing, engine).array[2:18]  # the middle 16 of 20
+    expected = segment(scan, engine.manifest.contract, engine).array[2:18]  # the middle 16 of 20
     shapes = counted(engine, monkeypatch)
     workload = make_workload("slice", engine, scan)
     assert workload.samples == workload.warmup == STREAMED_SLICES

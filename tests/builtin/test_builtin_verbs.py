@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import embedded_vit
-from embedded_vit.artifact.manifest import SpacingRange
 from embedded_vit.cli import main
+from embedded_vit.contract import SpacingRange
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 

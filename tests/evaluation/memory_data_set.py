@@ -12,15 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from embedded_vit.artifact.manifest import hashed_names
+from embedded_vit.contract import Contract
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.evaluation import evaluate as evaluate_module
 from embedded_vit.evaluation.evaluated_model import Subject
 from embedded_vit.labels import LabelSet
-from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 
 LABELS = LabelSet.from_names(["liver", "left <kidney>", "spleen"])
+CONTRACT = Contract(preprocessing=Preprocessing.for_modality("CT", image_size=32), labels=LABELS)
 SLP_AFFINE = np.array([[0, -0.8, 0, 0], [0, 0, -0.8, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])  # 3 x 0.8 x 0.8 mm
 
 
@@ -79,9 +80,7 @@ def subject(split: Mapping[str, Sequence[str]] | None = None) -> Subject:
         path=Path("model.onnx"),
         kind="artifact",
         engine=IntensityEngine(),
-        preprocessing=Preprocessing.for_modality("CT", image_size=32),
-        postprocessing=Postprocessing(),
-        labels=LABELS,
+        contract=CONTRACT,
         digest="0" * 64,
         split={name: hashed_names(tuple(names)) for name, names in split.items()},
         computed_by="intensities",

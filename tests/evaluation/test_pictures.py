@@ -8,12 +8,13 @@ import pytest
 from matplotlib.image import imread
 from memory_data_set import LABELS, SLP_AFFINE, box_mask
 
+from embedded_vit.contract import Contract
 from embedded_vit.evaluation.pictures import PictureCollector, png_data_uri, slice_dice
 from embedded_vit.overlay import overlay
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 
-PREPROCESSING = Preprocessing.for_modality("CT", image_size=32)
+CONTRACT = Contract(preprocessing=Preprocessing.for_modality("CT", image_size=32), labels=LABELS)
 
 
 def scan(shape: tuple[int, int, int] = (6, 32, 24)) -> Volume:
@@ -27,7 +28,7 @@ def test_pictures_have_anterior_up_and_the_patients_right_on_the_left() -> None:
     mask = LabelMap(box_mask((1, slice(2, 3), slice(0, 10), slice(0, 4)), shape=(6, 32, 24)), SLP_AFFINE)
     # In whatever orientation the file lies:
     volume, mask = scan().reoriented("RAS"), mask.reoriented("RAS")
-    collector = PictureCollector(PREPROCESSING, LABELS)
+    collector = PictureCollector(CONTRACT)
     collector.add("case", volume, mask, mask)
     picture = collector.chosen()["Best"]
     assert picture.grey.shape == (24, 32)
@@ -40,7 +41,7 @@ def test_pictures_have_anterior_up_and_the_patients_right_on_the_left() -> None:
 
 def test_best_median_and_worst_are_found_over_all_cases() -> None:
     full = box_mask(*[(1, slice(index, index + 1), slice(0, 10), slice(0, 10)) for index in range(6)])
-    collector = PictureCollector(PREPROCESSING, LABELS)
+    collector = PictureCollector(CONTRACT)
     for case, kept_columns in (("good", 10), ("fair", 5), ("bad", 1)):
         prediction = full.copy()
         prediction[:, :, kept_columns:] = 0
@@ -64,14 +65,14 @@ def test_slices_with_few_of_the_structures_do_not_compete() -> None:
     prediction = truth.copy()
     prediction[2, 8:12] = 0  # the only full slice is not perfect, the poor ones are
     volume = Volume(np.zeros((1, *truth.shape), np.float32), SLP_AFFINE)
-    collector = PictureCollector(PREPROCESSING, LABELS)
+    collector = PictureCollector(CONTRACT)
     collector.add("case", volume, LabelMap(truth, SLP_AFFINE), LabelMap(prediction, SLP_AFFINE))
     assert {picture.index for picture in collector.chosen().values()} == {2}
 
 
 def test_a_scan_without_structures_has_no_picture() -> None:
     empty = LabelMap(box_mask(), SLP_AFFINE)
-    collector = PictureCollector(PREPROCESSING, LABELS)
+    collector = PictureCollector(CONTRACT)
     collector.add("case", Volume(np.zeros((1, 6, 32, 32), np.float32), SLP_AFFINE), empty, empty)
     assert collector.chosen() == {}
 

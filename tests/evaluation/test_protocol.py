@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from memory_data_set import LABELS, SLP_AFFINE, IntensityEngine, box_mask
+from memory_data_set import CONTRACT, LABELS, SLP_AFFINE, IntensityEngine, box_mask
 from scipy.ndimage import zoom
 
+from embedded_vit.contract import Contract
 from embedded_vit.errors import DataSetError
 from embedded_vit.evaluation.protocol import PROTOCOLS
 from embedded_vit.preprocessing import Preprocessing
@@ -72,8 +73,8 @@ def test_transunet_measures_in_voxels_though_the_spacing_is_known() -> None:
 @pytest.mark.parametrize(("rows", "columns", "size"), [(96, 96, 64), (80, 120, 64), (40, 56, 64), (512, 512, 128)])
 def test_transunet_segments_as_the_published_script_with_scipys_zoom(rows: int, columns: int, size: int) -> None:
     volume = noise_volume((3, rows, columns))
-    preprocessing = Preprocessing.for_modality("CT", image_size=size)
-    mask = PROTOCOLS["transunet"].segment(volume, preprocessing, IntensityEngine())
+    contract = Contract(preprocessing=Preprocessing.for_modality("CT", image_size=size), labels=LABELS)
+    mask = PROTOCOLS["transunet"].segment(volume, contract, IntensityEngine())
     for index in range(3):
         unit = (volume.intensities(index)[0] + 125) / 400
         reduced = zoom(unit, (size / rows, size / columns), order=3)
@@ -88,9 +89,7 @@ def test_the_mask_comes_back_on_the_grid_of_the_scan(name: str, codes: str) -> N
     upright = Volume((LIVER.astype(np.float32) / STRUCTURES * 400 - 125)[None], SLP_AFFINE)
     volume = upright.reoriented(codes)
     seen = []
-    mask = PROTOCOLS[name].segment(
-        volume, Preprocessing.for_modality("CT", image_size=32), IntensityEngine(), on_slice=lambda: seen.append(1)
-    )
+    mask = PROTOCOLS[name].segment(volume, CONTRACT, IntensityEngine(), on_slice=lambda: seen.append(1))
     np.testing.assert_array_equal(mask.array, label_map(LIVER).reoriented(codes).array)
     np.testing.assert_allclose(mask.affine, volume.affine)
     assert len(seen) == 6

@@ -17,8 +17,8 @@ import pytest
 from artifact_fixtures import threshold_graph
 
 import embedded_vit
-from embedded_vit.artifact.manifest import SpacingRange
 from embedded_vit.cli import main
+from embedded_vit.contract import SpacingRange
 from embedded_vit.engines.fastest import FastestEngine
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
 from embedded_vit.labels import LabelSet

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import permutations, product
 from threading import Barrier
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedded_vit.contract import Contract
 from embedded_vit.errors import NetworkError
+from embedded_vit.labels import LabelSet
+from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.predict.segmentation import map_ahead, segment
 from embedded_vit.preprocessing import Grid, Preprocessing
@@ -68,6 +72,15 @@ class RefusingEngine(ThresholdEngine):
         return super().run(image_bchw)
 
 
+def contract_of(*, smallest_share: float = 0, **settings: Any) -> Contract:
+    """The contract of a network that finds the box."""
+    return Contract(
+        preprocessing=Preprocessing.for_modality("CT", **settings),
+        labels=LabelSet.from_names(["box"]),
+        postprocessing=Postprocessing(smallest_component={"box": smallest_share}),
+    )
+
+
 def scan_of_a_box(orientation: str) -> tuple[Volume, np.ndarray]:
     """A CT with a bright box off its middle, seen in any orientation, and the box's voxels."""
     hounsfield = np.full((12, 40, 48), -1000, np.int16)  # right to left, front to back, feet to head as SLP
@@ -80,7 +93,7 @@ def scan_of_a_box(orientation: str) -> tuple[Volume, np.ndarray]:
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_the_same_voxels_are_labelled_in_every_orientation(orientation: str) -> None:
     volume, box = scan_of_a_box(orientation)
-    mask = segment(volume, Preprocessing.for_modality("CT", image_size=96, context_slices=3), ThresholdEngine())
+    mask = segment(volume, contract_of(image_size=96, context_slices=3), ThresholdEngine())
     assert "".join(nibabel.aff2axcodes(mask.affine)) == orientation
     np.testing.assert_array_equal(mask.affine, volume.affine)
     assert mask.array.dtype == np.uint8
@@ -92,11 +105,11 @@ def test_the_same_voxels_are_labelled_in_every_orientation(orientation: str) -> 
 
 
 def test_the_network_sees_one_orientation_whatever_the_file_has() -> None:
-    preprocessing = Preprocessing.for_modality("CT", image_size=32)
+    contract = contract_of(image_size=32)
     seen = []
     for orientation in ("SLP", "RAS", "LPI"):
         engine = RecordingEngine()
-        segment(scan_of_a_box(orientation)[0], preprocessing, engine)
+        segment(scan_of_a_box(orientation)[0], contract, engine)
         seen.append(np.concatenate(engine.inputs))
     assert seen[0].shape == (12, 1, 32, 32)
     np.testing.assert_allclose(seen[1], seen[0], atol=1e-6)
@@ -109,7 +122,7 @@ def test_an_oblique_scan_keeps_its_affine_exactly() -> None:
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     oblique = Volume(volume.array, turn @ volume.affine)
-    mask = segment(oblique, Preprocessing.for_modality("CT", image_size=32), ThresholdEngine())
+    mask = segment(oblique, contract_of(image_size=32), ThresholdEngine())
     np.testing.assert_array_equal(mask.affine, oblique.affine)
     assert mask.spacing_mm == spacing_of(oblique.affine)
     assert mask.array.shape == oblique.shape
@@ -118,25 +131,23 @@ def test_an_oblique_scan_keeps_its_affine_exactly() -> None:
 def test_progress_is_told_once_a_slice() -> None:
     ticks: list[int] = []
     volume, _ = scan_of_a_box("LAS")
-    segment(
-        volume, Preprocessing.for_modality("CT", image_size=32), ThresholdEngine(), on_slice=lambda: ticks.append(1)
-    )
+    segment(volume, contract_of(image_size=32), ThresholdEngine(), on_slice=lambda: ticks.append(1))
     assert len(ticks) == 12
 
 
 def test_every_stream_has_a_slice_at_a_time_and_the_mask_is_the_same() -> None:
     volume = scan_of_a_box("SLP")[0]
     volume.array[:] = np.maximum(volume.array, np.arange(12)[:, None, None] * 50 - 100)  # every slice another
-    preprocessing = Preprocessing.for_modality("CT", image_size=32, context_slices=3)
-    expected = segment(volume, preprocessing, ThresholdEngine())
-    found = segment(volume, preprocessing, PatientEngine())
+    contract = contract_of(image_size=32, context_slices=3)
+    expected = segment(volume, contract, ThresholdEngine())
+    found = segment(volume, contract, PatientEngine())
     np.testing.assert_array_equal(found.array, expected.array)
     assert len({slice_.tobytes() for slice_ in expected.array}) > 1
 
 
 def test_what_a_stream_refuses_is_refused() -> None:
     with pytest.raises(NetworkError, match="air"):
-        segment(scan_of_a_box("SLP")[0], Preprocessing.for_modality("CT", image_size=32), RefusingEngine())
+        segment(scan_of_a_box("SLP")[0], contract_of(image_size=32), RefusingEngine())
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -184,14 +195,13 @@ def test_the_lower_class_wins_a_tie() -> None:
 
 
 @pytest.mark.parametrize("orientation", ["SLP", "RAS", "PSL"])
-def test_islands_are_removed_in_every_orientation(orientation: str) -> None:
+def test_small_components_are_removed_in_every_orientation(orientation: str) -> None:
     volume, _ = scan_of_a_box(orientation)
     upright = volume.reoriented().array[0]  # views: what is written here is in the volume
     upright[9:11, 30:38, 30:44] = 400
-    preprocessing = Preprocessing.for_modality("CT", image_size=96)
-    whole = segment(volume, preprocessing, ThresholdEngine())
-    kept = segment(volume, preprocessing, ThresholdEngine(), smallest_shares=[0.1])
-    cleaned = segment(volume, preprocessing, ThresholdEngine(), smallest_shares=[1.0])
+    whole, kept, cleaned = (
+        segment(volume, contract_of(smallest_share=share, image_size=96), ThresholdEngine()) for share in (0, 0.1, 1)
+    )
     np.testing.assert_array_equal(kept.array, whole.array)
     assert whole.reoriented().array[9:11, 32:36, 32:42].all()
     assert not cleaned.reoriented().array[9:11].any()

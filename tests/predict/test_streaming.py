@@ -136,7 +136,9 @@ def test_a_transunet_volume_that_is_not_finite_is_refused_on_the_disk_too(
 
 
 @pytest.mark.parametrize("codes", ["LPS", "SAR"])
-def test_islands_are_removed_on_the_disk_as_in_memory(make_artifact: MakeArtifact, tmp_path: Path, codes: str) -> None:
+def test_small_components_are_removed_on_the_disk_as_in_memory(
+    make_artifact: MakeArtifact, tmp_path: Path, codes: str
+) -> None:
     only_the_largest = Postprocessing(smallest_component={"bright": 1.0})
     predictor = Predictor.load(make_artifact(postprocessing=only_the_largest), threads=1)
     scan = write_scan(tmp_path / "scan.nii.gz", codes)

@@ -18,10 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from embedded_vit import postprocessing
 from embedded_vit.errors import CheckpointError, ConfigError, NetworkError, OutputError, TrainingError
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.registry import build_network
-from embedded_vit.training import islands, slices
+from embedded_vit.training import slices
 from embedded_vit.training.checkpoint import load_checkpoint, load_state, read_run_config, save_checkpoint, save_state
 from embedded_vit.training.loop import Trainer, dice_by_case
 from embedded_vit.training.settings import TrainingConfig
@@ -183,8 +184,8 @@ def test_killed_between_state_and_weights_the_weights_are_written_again(synapse_
 
 
 @pytest.mark.parametrize(("recipe", "found"), [("modern", True), ("paper", False)])
-def test_islands_are_looked_for_by_the_modern_recipe(recipe, found, synapse_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(islands, "LEAST_CASES", 2)
+def test_small_components_are_looked_for_by_the_modern_recipe(recipe, found, synapse_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(postprocessing, "LEAST_CASES", 2)
     options = {"training": settings(recipe, epochs=1), "validation_cases": 1, **TINY}
     train(synapse_folder, tmp_path / "run", **options)
     before = read_run_config(tmp_path / "run")

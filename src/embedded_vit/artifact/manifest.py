@@ -17,12 +17,13 @@ from pydantic import Field
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.artifact.onnx_file import check_self_contained, graph_digest, metadata_of, with_metadata
 from embedded_vit.config import Config
+from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 
-__all__ = ["GraphPrecision", "Manifest", "SpacingRange", "hashed_names", "read_artifact", "sealed"]
+__all__ = ["GraphPrecision", "Manifest", "hashed_names", "read_artifact", "sealed"]
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_KEY = "embedded_vit.manifest"
@@ -33,20 +34,13 @@ GraphPrecision = Literal["fp32", "fp16", "bf16", "int8", "int8-bf16"]
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
 
 
-class SpacingRange(Config):
-    """The voxel spacings, in mm, that a network was trained for: lowest and highest."""
-
-    slices_mm: tuple[float, float]
-    in_plane_mm: tuple[float, float]
-
-
 class Manifest(Config):
     """Everything a device knows about an artifact besides its graph."""
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str = Field(description="the network's name, for people")
     network: dict[str, Any] = Field(description="the network's own configuration")
-    preprocessing: Preprocessing = Field(description="the input contract")
+    preprocessing: Preprocessing = Field(description="how a scan becomes the network's input")
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
     labels: LabelSet
@@ -60,6 +54,16 @@ class Manifest(Config):
     created: str = Field(description="ISO 8601, UTC")
     graph_sha256: str = Field(pattern=DIGEST_PATTERN, description="of graph and weights, see docs/file-formats.md")
     use: str = RESEARCH_USE_ONLY
+
+    @property
+    def contract(self) -> Contract:
+        """What the network expects of a scan, and what its labels mean."""
+        return Contract(
+            preprocessing=self.preprocessing,
+            labels=self.labels,
+            postprocessing=self.postprocessing,
+            spacing_range=self.spacing_range,
+        )
 
     @property
     def in_integers(self) -> bool:

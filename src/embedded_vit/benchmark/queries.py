@@ -62,7 +62,7 @@ def make_workload(scope: Scope, engine: ArtifactEngine, scan: Volume | None) -> 
     if scan is None or scope == "network":
         return Workload(partial(engine.run, example_image(engine.manifest.preprocessing)), samples=1, warmup=10)
     if scope == "volume":
-        return Workload(partial(segment, scan, engine.manifest.preprocessing, engine), samples=1, warmup=1)
+        return Workload(partial(segment, scan, engine.manifest.contract, engine), samples=1, warmup=1)
     middle = _middle_slices(scan.reoriented(engine.manifest.preprocessing.orientation))
     labelled = _labelled_slices(middle, engine)
     slices, _, _ = middle.shape

@@ -68,7 +68,7 @@ def report_first_slice(began: float) -> None:
     loaded = time.perf_counter()
     volume = _one_slice(engine.manifest.preprocessing)
     ready = time.perf_counter()
-    segment(volume, engine.manifest.preprocessing, engine)
+    segment(volume, engine.manifest.contract, engine)
     segmented = time.perf_counter()
     found = FreshProcess(
         import_ms=1000 * (imported - began),

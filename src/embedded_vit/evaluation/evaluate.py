@@ -71,11 +71,11 @@ def evaluate(
     data_set = open_data_set(data_folder)
     subject.check_fits(data_set)
     chosen = subject.choose(data_set, subset)
-    pictures = PictureCollector(subject.preprocessing, subject.labels)
+    pictures = PictureCollector(subject.contract)
     results = _Runner(subject, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
     evaluation = Evaluation(
         cases=tuple(results),
-        labels=subject.labels,
+        labels=subject.contract.labels,
         protocol=PROTOCOLS[protocol],
         subset=subset,
         unit=results[0].unit,
@@ -128,19 +128,15 @@ class _Runner:
 
     def _evaluate_case(self, case: Case, known_as: str, progress: Progress, slice_bar: TaskID) -> CaseResult:
         volume, truth = self.data_set.read_volume(case), self.data_set.read_labels(case)
-        preprocessing = self.subject.preprocessing
-        slices, _, _ = volume.reoriented(preprocessing.orientation).shape
+        contract = self.subject.contract
+        slices, _, _ = volume.reoriented(contract.preprocessing.orientation).shape
         progress.reset(slice_bar, total=slices, description=case.name)
         start = time.perf_counter()
         prediction = self.protocol.segment(
-            volume,
-            preprocessing,
-            self.subject.engine,
-            smallest_shares=self.subject.postprocessing.smallest_shares(self.subject.labels),
-            on_slice=lambda: progress.advance(slice_bar),
+            volume, contract, self.subject.engine, on_slice=lambda: progress.advance(slice_bar)
         )
         seconds = time.perf_counter() - start
-        scores = self.protocol.score(prediction, truth, labels=len(self.subject.labels.labels), threads=self.threads)
+        scores = self.protocol.score(prediction, truth, labels=len(contract.labels.labels), threads=self.threads)
         self.pictures.add(case.name, volume, truth, prediction)
         if self.on_case is not None:
             self.on_case(case.name, volume, truth, prediction)

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from embedded_vit.artifact.manifest import hashed_names
+from embedded_vit.contract import Contract
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.engines.engine import Engine
 from embedded_vit.engines.load import EngineName, load_engine
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.labels import LabelSet
-from embedded_vit.postprocessing import Postprocessing
-from embedded_vit.preprocessing import Preprocessing
 
 __all__ = ["ChosenCases", "Precision", "Subject", "Subset", "open_subject"]
 
@@ -45,7 +43,7 @@ class Subject:
         path: The run folder or the artifact.
         kind: What it is.
         engine: Computes its logits.
-        preprocessing, postprocessing, labels: Its contract.
+        contract: What it expects of a scan, and what its labels mean.
         digest: SHA-256 of the artifact, or of the run's weights.
         split: Subset -> SHA-256 of each of its case names.
         computed_by: The library that computes, and its version.
@@ -54,9 +52,7 @@ class Subject:
     path: Path
     kind: Literal["run folder", "artifact"]
     engine: Engine
-    preprocessing: Preprocessing
-    postprocessing: Postprocessing
-    labels: LabelSet
+    contract: Contract
     digest: str
     split: Mapping[str, tuple[str, ...]]
     computed_by: str
@@ -67,13 +63,13 @@ class Subject:
         Raises:
             DataSetError: The data set is not of the model's kind.
         """
-        if data_set.labels.names != self.labels.names:
+        if data_set.labels.names != self.contract.labels.names:
             raise DataSetError(
                 f"{data_set.folder}: its structures are {', '.join(data_set.labels.names)}; "
-                f"{self.path} segments {', '.join(self.labels.names)}; evaluate on a data set with these"
+                f"{self.path} segments {', '.join(self.contract.labels.names)}; evaluate on a data set with these"
             )
         found = (data_set.modality, len(data_set.channels))
-        expected = (self.preprocessing.modality, len(self.preprocessing.channels))
+        expected = (self.contract.preprocessing.modality, len(self.contract.preprocessing.channels))
         if found != expected:
             raise DataSetError(
                 f"{data_set.folder}: {found[0]} with {found[1]} channels; "
@@ -153,9 +149,7 @@ def open_subject(
         path,
         "artifact",
         loaded,
-        manifest.preprocessing,
-        manifest.postprocessing,
-        manifest.labels,
+        manifest.contract,
         sha256_of(path),
         manifest.split,
         f"{loaded.name} {loaded.version}",
@@ -174,9 +168,7 @@ def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
         path,
         "run folder",
         TorchEngine(checkpoint.network, threads=threads, precision=precision),
-        checkpoint.config.preprocessing,
-        checkpoint.config.postprocessing,
-        checkpoint.config.labels,
+        checkpoint.config.contract,
         sha256_of(path / "model.safetensors"),
         {name: hashed_names(split.names(name)) for name in ("train", "validation", "test")},
         f"PyTorch {torch.__version__}",

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from embedded_vit.labels import LabelSet
-from embedded_vit.preprocessing import Intensities, Preprocessing
+from embedded_vit.contract import Contract
+from embedded_vit.preprocessing import Intensities
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["PictureCollector", "SlicePicture", "png_data_uri", "slice_dice"]
@@ -46,9 +46,9 @@ class PictureCollector:
     with the tip of one organ says little about a network.
     """
 
-    def __init__(self, preprocessing: Preprocessing, labels: LabelSet) -> None:
-        self._preprocessing = preprocessing
-        self._labels = len(labels.labels)
+    def __init__(self, contract: Contract) -> None:
+        self._preprocessing = contract.preprocessing
+        self._labels = len(contract.labels.labels)
         self._kept: list[SlicePicture] = []
         self._all_dice: list[float] = []
 

@@ -8,19 +8,18 @@ there. `transunet` repeats the convention of TransUNet's published test script, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import nibabel.orientations as orientations
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.contract import Contract
 from embedded_vit.engines.engine import Engine
 from embedded_vit.errors import DataSetError
 from embedded_vit.evaluation.metrics import Comparison, compare
-from embedded_vit.predict.segmentation import segment
-from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
+from embedded_vit.predict.segmentation import OnSlice, segment
+from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["METRICS", "PROTOCOLS", "Protocol", "ProtocolName", "Score", "StrictProtocol", "TransUnetProtocol"]
@@ -62,15 +61,7 @@ class Protocol(ABC):
     description: str  # one sentence for reports
 
     @abstractmethod
-    def segment(
-        self,
-        volume: Volume,
-        preprocessing: Preprocessing,
-        engine: Engine,
-        *,
-        smallest_shares: Sequence[float] = (),
-        on_slice: Callable[[], None] | None = None,
-    ) -> LabelMap:
+    def segment(self, scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> LabelMap:
         """Segment a scan on its own grid; arguments as `embedded_vit.predict.segmentation.segment`."""
 
     @abstractmethod
@@ -134,17 +125,9 @@ class StrictProtocol(Protocol):
         "both masks is excluded; one in a single mask scores Dice, Jaccard and NSD 0 and HD95 the scan's diagonal."
     )
 
-    def segment(
-        self,
-        volume: Volume,
-        preprocessing: Preprocessing,
-        engine: Engine,
-        *,
-        smallest_shares: Sequence[float] = (),
-        on_slice: Callable[[], None] | None = None,
-    ) -> LabelMap:
+    def segment(self, scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> LabelMap:
         """Segment a scan as the device does."""
-        return segment(volume, preprocessing, engine, smallest_shares=smallest_shares, on_slice=on_slice)
+        return segment(scan, contract, engine, on_slice=on_slice)
 
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:
         """The mask's spacing in mm; 1, 1, 1 where it is unknown."""
@@ -174,29 +157,20 @@ class TransUnetProtocol(Protocol):
         "nearest; lengths in voxels; a prediction without truth scores Dice 1 and HD95 0, any other empty mask 0 and 0."
     )
 
-    def segment(
-        self,
-        volume: Volume,
-        preprocessing: Preprocessing,
-        engine: Engine,
-        *,
-        smallest_shares: Sequence[float] = (),
-        on_slice: Callable[[], None] | None = None,
-    ) -> LabelMap:
-        """Segment a scan slice by slice, labels zoomed back to the nearest pixel, islands and all."""
-        upright = volume.reoriented(preprocessing.orientation)
-        slices, rows, columns = upright.shape
-        size = preprocessing.image_size
-        nearest_pixel = np.ix_(_nearest(size, rows), _nearest(size, columns))
-        mask = np.empty((slices, rows, columns), np.uint8)
-        cubic = preprocessing.model_copy(update={"interpolation": "cubic"})
-        for index, image in enumerate(network_inputs(upright, cubic, grid=_stretched_grid(rows, columns, size))):
-            labels = engine.run(image[None])[0].argmax(axis=0)  # (S, S)
-            mask[index] = labels[nearest_pixel]
+    def segment(self, scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> LabelMap:
+        """Segment a scan; labels are zoomed back to the nearest pixel, and small components stay."""
+        cubic = contract.preprocessing.model_copy(update={"interpolation": "cubic"})
+        mask, upright = scan.empty_mask(), scan.reoriented(cubic.orientation)
+        upright_mask = mask.reoriented(cubic.orientation)  # a view: what is put here lands in `mask`
+        _, rows, columns = upright.shape
+        nearest_pixel = np.ix_(_nearest(cubic.image_size, rows), _nearest(cubic.image_size, columns))
+        grid = _stretched_grid(rows, columns, cubic.image_size)
+        for index, image in enumerate(network_inputs(upright, cubic, grid=grid)):
+            labels = engine.run(image[None])[0].argmax(axis=0).astype(np.uint8)  # (S, S)
+            upright_mask.put(index, labels[nearest_pixel])
             if on_slice is not None:
                 on_slice()
-        label_map = LabelMap(mask, upright.affine, spacing_known=volume.spacing_known, source=volume.source)
-        return label_map.reoriented("".join(orientations.aff2axcodes(volume.affine)))
+        return mask
 
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:
         """Voxels."""

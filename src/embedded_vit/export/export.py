@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedded_vit.artifact.manifest import GraphPrecision, Manifest, SpacingRange, hashed_names, sealed
+from embedded_vit.artifact.manifest import GraphPrecision, Manifest, hashed_names, sealed
 from embedded_vit.artifact.onnx_file import graph_digest
+from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.engines.agreement import Agreement, compare

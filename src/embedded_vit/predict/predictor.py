@@ -31,9 +31,8 @@ from embedded_vit.io.nifti import (
 )
 from embedded_vit.io.transunet import announced_h5_bytes, is_h5_volume, read_h5_volume, spool_h5_volume
 from embedded_vit.labels import LabelSet
-from embedded_vit.predict.contract import check_channels, violations
 from embedded_vit.predict.memory import free_bytes, room_below
-from embedded_vit.predict.segmentation import fill_mask, map_ahead
+from embedded_vit.predict.segmentation import map_ahead, segment
 from embedded_vit.provenance import available_cores
 from embedded_vit.volume import Mask, Scan, Volume
 
@@ -161,8 +160,9 @@ class Predictor:
         source = self._source(scan, series)
         volume = self._read(source, memory_bytes, spool_folder)
         geometry = _geometry(source, volume)
-        check_channels(volume, self.manifest)
-        problems = self._modality_violations(source) + violations(volume, self.manifest)
+        contract = self.manifest.contract
+        contract.check_channels(volume)
+        problems = self._modality_violations(source) + contract.violations(volume)
         if problems and not force:
             raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
         read = time.perf_counter()
@@ -235,16 +235,7 @@ class Predictor:
             if on_progress is not None:
                 on_progress(done, total)
 
-        mask = volume.empty_mask()
-        fill_mask(
-            mask,
-            volume,
-            self.manifest.preprocessing,
-            self._engine,
-            smallest_shares=self.manifest.postprocessing.smallest_shares(self.manifest.labels),
-            on_slice=on_slice,
-        )
-        return mask
+        return segment(volume, self.manifest.contract, self._engine, on_slice=on_slice)
 
 
 def is_scan(path: Path) -> bool:

@@ -1,16 +1,17 @@
-"""From a scan to a mask on the scan's own grid, slice by slice, whatever computes the logits."""
+"""A scan becomes a mask on its own grid, slice by slice, whatever computes the logits."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.components import Components, Runs
+from embedded_vit.contract import Contract
+from embedded_vit.postprocessing import Components, remove_small_components
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network_inputs
 from embedded_vit.volume import LabelMap, Mask, Scan, Volume
@@ -18,70 +19,46 @@ from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 if TYPE_CHECKING:
     from embedded_vit.engines.engine import Engine
 
-__all__ = ["fill_mask", "label_slices", "map_ahead", "segment"]
+__all__ = ["OnSlice", "label_slices", "map_ahead", "segment"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+OnSlice = Callable[[], None]
 
 
-def segment(
-    volume: Volume,
-    preprocessing: Preprocessing,
-    engine: Engine,
-    *,
-    smallest_shares: Sequence[float] = (),
-    on_slice: Callable[[], None] | None = None,
-) -> LabelMap:
-    """Segment a scan in any orientation.
+@overload
+def segment(scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> LabelMap: ...
+@overload
+def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> Mask: ...
 
-    Beside the scan itself only the mask and a few slices are ever in memory.
+
+def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> Mask:
+    """Segment a scan in any orientation, and remove small components as the contract says.
+
+    Besides the scan itself only the mask and a few slices are in memory.
 
     Args:
-        volume: The scan, intensities in the unit that the preprocessing expects (HU for CT).
-        preprocessing: The network's input contract.
+        scan: In memory or on the disk, intensities in the unit that the contract expects (HU for CT).
+        contract: Of the network that `engine` computes.
         engine: Computes logits.
-        smallest_shares: As `Components.islands` takes them; islands are removed where any of them is above 0.
         on_slice: Called after every slice, for a progress bar.
 
     Returns:
-        The mask on the grid of `volume`: its orientation, its affine.
+        The mask on the grid of `scan`, with its orientation and affine; on the disk where the scan is.
     """
-    mask = volume.empty_mask()
-    fill_mask(mask, volume, preprocessing, engine, smallest_shares=smallest_shares, on_slice=on_slice)
-    return mask
-
-
-def fill_mask(
-    mask: Mask,
-    scan: Scan,
-    preprocessing: Preprocessing,
-    engine: Engine,
-    *,
-    smallest_shares: Sequence[float] = (),
-    on_slice: Callable[[], None] | None = None,
-) -> None:
-    """Segment a scan, in memory or on the disk, into its `empty_mask()`; further arguments as `segment`."""
-    upright_scan = scan.reoriented(preprocessing.orientation)
-    upright_mask = mask.reoriented(preprocessing.orientation)  # a view: what is put here lands in `mask`
-    components = Components() if any(smallest_shares) else None
-    for index, labels in enumerate(label_slices(upright_scan, preprocessing, engine)):
+    mask = scan.empty_mask()
+    upright_scan = scan.reoriented(contract.preprocessing.orientation)
+    upright_mask = mask.reoriented(contract.preprocessing.orientation)  # a view: what is put here lands in `mask`
+    components = Components() if any(contract.smallest_shares) else None
+    for index, labels in enumerate(label_slices(upright_scan, contract.preprocessing, engine)):
         upright_mask.put(index, labels)
         if components is not None:
             components.add(labels)
         if on_slice is not None:
             on_slice()
     if components is not None:
-        _remove(upright_mask, components.islands(smallest_shares))
-
-
-def _remove(mask: Mask, islands: Sequence[Runs]) -> None:
-    """Make background of the runs of each slice."""
-    for index, runs in enumerate(islands):
-        if len(runs):
-            labels = mask.get(index).copy()
-            for row, begin, end, _ in runs:
-                labels[row, begin:end] = 0
-            mask.put(index, labels)
+        remove_small_components(upright_mask, components, contract.smallest_shares)
+    return mask
 
 
 def label_slices(

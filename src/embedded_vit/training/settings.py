@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from embedded_vit.config import Config
+from embedded_vit.contract import Contract
 from embedded_vit.labels import LabelSet
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.postprocessing import Postprocessing
@@ -77,6 +78,11 @@ class RunConfig(Config):
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="found in the training masks")
     labels: LabelSet
     training: TrainingConfig
+
+    @property
+    def contract(self) -> Contract:
+        """What the network expects of a scan, and what its labels mean; the spacing range is found at export."""
+        return Contract(preprocessing=self.preprocessing, labels=self.labels, postprocessing=self.postprocessing)
 
     def with_training(self, **changes: Any) -> Self:
         """The same, trained in another way; None counts as unchanged."""

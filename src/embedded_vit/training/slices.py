@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,11 @@ class SliceSet:
         """The slices of the named cases, in order."""
         wanted = np.isin(np.array(self.case_names), list(names))
         return np.flatnonzero(wanted[self.case_of])
+
+    def masks_of(self, names: Sequence[str]) -> Iterator[Iterator[NDArray[np.uint8]]]:
+        """Yield for each named case its label slices, (S, S) uint8, upwards."""
+        for name in names:
+            yield (self.labels[index] for index in self.indices_of([name]))
 
     def batch(self, indices: NDArray[np.int64], context_slices: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Put a batch together.

@@ -16,6 +16,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import (
@@ -27,7 +28,6 @@ from embedded_vit.training.checkpoint import (
     read_record,
     read_run_config,
 )
-from embedded_vit.training.islands import find_postprocessing
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -160,7 +160,7 @@ class _Course:
             folder = self.slices_folder / str(config.preprocessing.image_size)
         slices = _prepare(self.data_set, names, config, folder, self.processes)
         if config.training.recipe == "modern":
-            postprocessing = find_postprocessing(slices, self.split.train, self.data_set.labels)
+            postprocessing = find_postprocessing(slices.masks_of(self.split.train), self.data_set.labels)
             config = config.model_copy(update={"postprocessing": postprocessing})
         record = TrainingRecord(
             data_folder=str(self.data_set.folder.resolve()),

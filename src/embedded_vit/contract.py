@@ -1,0 +1,86 @@
+"""What a network expects of a scan, and what its labels mean: preprocessing, labels, postprocessing, spacing range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from embedded_vit.config import Config
+from embedded_vit.errors import ContractError
+from embedded_vit.labels import LabelSet
+from embedded_vit.postprocessing import Postprocessing
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.volume import Scan
+
+__all__ = ["Contract", "SpacingRange"]
+
+# Every CT holds something this dark, fat at least: around it, or air, or what a window clips to. Scans scaled to
+# 0..1 or 0..255, shifted by 1024 or divided by their deviation do not.
+DARKEST_SOFT_TISSUE_HU = -50.0
+
+
+class SpacingRange(Config):
+    """The voxel spacings, in mm, that a network was trained for: lowest and highest."""
+
+    slices_mm: tuple[float, float]
+    in_plane_mm: tuple[float, float]
+
+
+class Contract(Config):
+    """What training, export, evaluation and prediction must agree on about a network.
+
+    `RunConfig.contract` and `Manifest.contract` give it; their files keep its parts as keys of their own.
+    """
+
+    preprocessing: Preprocessing = Field(description="how a scan becomes the network's input")
+    labels: LabelSet = Field(description="the structure that each number of a mask stands for")
+    postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
+    spacing_range: SpacingRange | None = Field(default=None, description="None where it is not known")
+
+    @property
+    def smallest_shares(self) -> list[float]:
+        """The smallest component of each label from 1, as a share of its largest; 0 where all components stay."""
+        return self.postprocessing.smallest_shares(self.labels)
+
+    def check_channels(self, scan: Scan) -> None:
+        """Refuse a scan that has another number of channels; --force does not overrule this.
+
+        Raises:
+            ContractError: The numbers of channels differ.
+        """
+        expected, found = self.preprocessing.channels, scan.channels
+        if found != len(expected):
+            raise ContractError(
+                f"{scan.source}: the scan has {found} channel{'s' if found > 1 else ''}, "
+                f"this artifact takes {len(expected)}: {', '.join(expected)}; choose another artifact"
+            )
+
+    def violations(self, scan: Scan) -> list[str]:
+        """Say in what a scan differs from the contract, one sentence each; the list is empty where it fits.
+
+        Args:
+            scan: In any orientation, with the contract's channels.
+        """
+        found = []
+        if self.spacing_range is not None and scan.spacing_known:
+            found += self._spacing_violations(scan.reoriented(self.preprocessing.orientation), self.spacing_range)
+        if self.preprocessing.modality == "CT":
+            lowest = scan.lowest_stored() * scan.slope + scan.intercept
+            if lowest > DARKEST_SOFT_TISSUE_HU:
+                found.append(f"a CT in HU is expected, but nothing here is below {lowest:.4g}: no fat, no air")
+        return found
+
+    def _spacing_violations(self, upright: Scan, allowed: SpacingRange) -> list[str]:
+        between_slices, *in_plane_mm = upright.spacing_mm
+        seen_together = between_slices * self.preprocessing.context_step(upright)  # distance of the context slices
+        ranges = (("slices", [seen_together], allowed.slices_mm), ("pixels", in_plane_mm, allowed.in_plane_mm))
+        return [
+            f"{what} lie {_distances(values)} mm apart, the artifact is made for {low:.3g} to {high:.3g} mm"
+            for what, values, (low, high) in ranges
+            if min(values) < low or max(values) > high
+        ]
+
+
+def _distances(values: Sequence[float]) -> str:
+    return " and ".join(f"{value:.3g}" for value in sorted(set(values)))
