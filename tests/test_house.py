@@ -19,6 +19,7 @@ FOUNDATION = (
     "about",
     "errors",
     "lazy",
+    "columns",
     "fresh_python",
     "quiet",
     "config",

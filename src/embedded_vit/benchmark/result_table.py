@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from embedded_vit.benchmark.accuracy_gate import Accuracy
 from embedded_vit.benchmark.queries import STREAMED_SLICES
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement, Model, Timing
+from embedded_vit.columns import in_columns
 from embedded_vit.engines.single_stream import PairedRatio
 
 __all__ = ["milliseconds", "result_text"]
@@ -58,7 +59,7 @@ def _models(models: Sequence[Model]) -> list[str]:
             [letter, _short(model.path), _short(model.name, 24), model.precision, f"{model.file_bytes / 1e6:.2f}", macs]
         )
     counters = dict.fromkeys(model.macs_counter for model in models)
-    return [*_aligned(rows, left=4), *(f"operations are multiply-accumulates an image: {each}" for each in counters)]
+    return [*in_columns(rows, left=4), *(f"operations are multiply-accumulates an image: {each}" for each in counters)]
 
 
 def _measurement(measurement: Measurement) -> list[str]:
@@ -76,7 +77,7 @@ def _measurement(measurement: Measurement) -> list[str]:
     rows = [TIMING_HEADER]
     for letter, timing in zip(MODEL_LETTERS, measurement.timings, strict=False):
         rows.append([letter, *_figures(timing, trusted=measurement.trusted)])
-    lines = [title, load, *_aligned(rows, left=1), "times in ms"]
+    lines = [title, load, *in_columns(rows, left=1), "times in ms"]
     if measurement.comparison is not None:
         lines.append(_comparison(measurement.comparison, trusted=measurement.trusted))
     if not measurement.trusted:
@@ -125,18 +126,6 @@ def _accuracy(accuracy: Accuracy) -> list[str]:
         passed = ", ".join(f"gate of {part} {'passed' if kept else 'FAILED'}" for part, kept in gates)
         lines.append(f"B keeps {accuracy.kept:.2%} of A's Dice: {passed}")
     return [*lines, *accuracy.notes]
-
-
-def _aligned(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
-    """Pad the cells of every column to its widest; the first `left` columns to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _bracketed(figure: str, *, trusted: bool) -> str:

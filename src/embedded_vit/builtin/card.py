@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.builtin.index import BuiltinModel, Figures, TrainingStage
+from embedded_vit.columns import in_columns, padded
 
 if TYPE_CHECKING:
     from embedded_vit.builtin.latency import LatencyHere
@@ -37,8 +38,7 @@ def list_text(models: Sequence[BuiltinModel], latency: LatencyHere | None = None
             model.facts.source.licence,
         ]
         rows.append(row + ([] if latency is None else [f"{latency.median_ms[model.name]:.2f}"]))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = in_columns(rows)
     lines += ["", "Dice: on held-out patients, of networks trained the same way."]
     if latency is not None:
         lines.append(f"ms here: median milliseconds of one image, measured now, the models in turns; {latency.where}.")
@@ -143,11 +143,9 @@ def _figures_section(figures: Figures) -> str:
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Return a padded table, which reads as plain text too."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    header, *others = padded(rows)
+    lines = [f"| {' | '.join(row)} |" for row in (header, *others)]
+    return "\n".join([lines[0], f"|{'|'.join('-' * (len(cell) + 2) for cell in header)}|", *lines[1:]])
 
 
 def _failures(model: BuiltinModel) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embedded_vit.columns import in_columns
 from embedded_vit.datasets.check import CaseSummary, DataSetReport
 
 __all__ = ["report_text"]
@@ -13,14 +14,12 @@ UNREADABLE = "unreadable"
 def report_text(report: DataSetReport) -> str:
     """The table of cases, the labels' names, everything that is wrong (errors first), and a line that sums it up."""
     rows = [HEADER, *(_row(case) for case in report.cases)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     labels = ", ".join(f"{label.id} {label.name}" for label in report.data_set.labels.labels)
     problems = [
         f"{problem.severity}: {f'{problem.case}: ' if problem.case else ''}{problem.message}"
         for problem in sorted(report.problems, key=lambda problem: problem.severity)
     ]
-    return "\n".join([*lines, "", f"labels: {labels}", *problems, _summary(report)])
+    return "\n".join([*in_columns(rows), "", f"labels: {labels}", *problems, _summary(report)])
 
 
 def _summary(report: DataSetReport) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embedded_vit.columns import in_columns
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
@@ -20,19 +21,11 @@ def text_table(evaluation: Evaluation) -> str:
         rows.append(_row(name, estimates, evaluation.counts(index)))
     overall = {metric: evaluation.summaries[metric].overall for metric in METRICS}
     rows.append(_row("mean", overall, evaluation.counts()))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
     title = (
         f"{evaluation.provenance.data['name']}: {len(evaluation.cases)} cases, split {evaluation.subset}, "
         f"protocol {evaluation.protocol.name}"
     )
-    return "\n".join([title, *evaluation.notes, *lines])
+    return "\n".join([title, *evaluation.notes, *in_columns(rows, left=1)])
 
 
 def _row(name: str, estimates: dict[str, Estimate], counts: dict[str, int]) -> list[str]:

@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field
 
 from embedded_vit.about import RESEARCH_USE_ONLY
+from embedded_vit.columns import in_columns
 from embedded_vit.config import Config
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.report.pareto_plot import Point, pareto_front
@@ -157,8 +158,7 @@ def _front_table(record: SearchRecord) -> str:
                 " ".join(map(str, candidate.convolution_widths)) or "none",
             )
         )
-    lengths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, lengths)).rstrip() for row in rows)
+    return "\n".join(in_columns(rows))
 
 
 def write_record(folder: Path, record: SearchRecord) -> None:
