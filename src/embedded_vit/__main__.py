@@ -1,4 +1,4 @@
-"""`python -m embedded_vit`, which torchrun needs."""
+"""Runs the command line as `python -m embedded_vit`, which torchrun needs."""
 
 from embedded_vit.cli import main
 

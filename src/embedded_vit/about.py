@@ -1,4 +1,4 @@
-"""What this package is: its version, and what its results may be used for."""
+"""Version of the package, and what its results may be used for."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Every error that Embedded-ViT raises on purpose.
+"""The errors that Embedded-ViT raises on purpose.
 
     EmbeddedVitError                one line for the user; `exit_status` for the shell
-    ├── InputError          (2)     what came in is not usable
+    ├── InputError          (2)     the input is not usable
     │   ├── FileFormatError         a file is unreadable, truncated, damaged or of another kind
     │   ├── DataSetError            a folder is not a data set that can be used
     │   ├── ConfigError             an option is unknown or out of range
     │   ├── NetworkError            shapes, sizes or tensors do not fit the network
     │   ├── CheckpointError         a run folder or a checkpoint cannot be loaded
-    │   └── OutputError             the result cannot be written: it exists already, or the disk is full
-    ├── ContractError       (3)     refused: outside what the artifact was made and measured for (`--force` overrides)
-    ├── GateError           (4)     a compression recipe harms the network more than its gate allows
+    │   └── OutputError             the result cannot be written: it already exists, or the disk is full
+    ├── ContractError       (3)     refused: outside the contract of the model file (`--force` overrides)
+    ├── GateError           (4)     a compression step costs more accuracy than the gate of the plan allows
     └── TrainingError       (1)     training cannot go on: the loss is not finite
 
 A message says what came, what was expected, where (file or tensor), and what to do. It never holds patient text.
@@ -40,7 +40,7 @@ class EmbeddedVitError(Exception):
 
 
 class InputError(EmbeddedVitError):
-    """What came in is not usable."""
+    """The input is not usable."""
 
     exit_status = 2
 
@@ -66,17 +66,17 @@ class CheckpointError(InputError):
 
 
 class OutputError(InputError):
-    """The result cannot be written: it exists already, or the disk is full."""
+    """The result cannot be written: it already exists, or the disk is full."""
 
 
 class ContractError(EmbeddedVitError):
-    """Refused: the input is outside what the artifact was made and measured for."""
+    """Refused: the input is outside the contract of the model file."""
 
     exit_status = 3
 
 
 class GateError(EmbeddedVitError):
-    """A compression recipe harms the network more than its gate allows; the last network that passed is kept."""
+    """A compression step costs more accuracy than the gate allows; the last network that passed is kept."""
 
     exit_status = 4
 

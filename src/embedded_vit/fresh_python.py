@@ -1,4 +1,4 @@
-"""Python in a process of its own."""
+"""Runs Python in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["run_python"]
 
 
 def run_python(arguments: Sequence[str], *, seconds_limit: float | None = None) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter; what it prints comes back.
+    """Run this interpreter with other arguments and capture what it prints.
 
     As the command line does, it imports nothing that happens to lie in the current folder: a user's `nt.py` or
     `types.py` would be taken for Python's own (from Python 3.11 on; 3.10 cannot be told).

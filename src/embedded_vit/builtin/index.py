@@ -1,7 +1,7 @@
-"""Which models come with the package, and what is known of each.
+"""The built-in models and what is known of each.
 
-The artifact's manifest says all that decides a mask: structures, contract, precision, patients, compression. NAME.json
-adds what no manifest can: how well networks trained in the same way segment patients that they were not shown.
+The manifest of the model file holds everything that decides a mask: structures, contract, precision, patients,
+compression. NAME.json adds the accuracy on held-out patients, known failures, training time and data source.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ MAXIMUM_BYTES = 8_000_000  # of all files of all models together
 
 
 class OrganFigures(Config):
-    """How well one structure is segmented, over all tested patients."""
+    """How well one structure is segmented, over all held-out patients."""
 
     dice: float | None = Field(description="mean over patients; None where no patient counts")
-    scored: int = Field(description="patients who have the structure, or of whom it was invented")
-    missed: int = Field(description="patients who have it, and nothing of it was found")
-    hallucinated: int = Field(description="patients who do not have it, and it was found")
+    scored: int = Field(description="patients who have the structure, or whose mask has it as a false positive")
+    missed: int = Field(description="patients who have it and whose mask has none of it")
+    hallucinated: int = Field(description="patients who do not have it and whose mask has it: false positives")
 
 
 class Failure(Config):
-    """One structure of one patient that was segmented badly."""
+    """A structure of a patient that was segmented badly."""
 
     patient: str = Field(description="the case's name in the public data set")
     organ: str
@@ -59,50 +59,52 @@ class Failure(Config):
 
 
 class Figures(Config):
-    """One experiment: networks trained as the shipped one, on patients that they were not shown; strict protocol."""
+    """One experiment: networks trained as the built-in one and scored on held-out patients, strict protocol."""
 
-    experiment: str = Field(description="who trained and who tested, in words")
-    patients: int = Field(ge=1, description="that were tested")
+    experiment: str = Field(description="training and held-out patients, in words")
+    patients: int = Field(ge=1, description="held-out patients that were scored")
     dice: float = Field(description="mean over structures of each structure's mean over patients")
     dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap over patients")
-    dice_of_other_seeds: tuple[float, ...] = Field(default=(), description="the same experiment trained again")
+    dice_of_other_seeds: tuple[float, ...] = Field(default=(), description="the same experiment with other seeds")
     nsd: float
     hd95: float
-    unit: Literal["mm", "voxels"] = Field(description="of hd95; the tolerance of nsd is 2 of them")
+    unit: Literal["mm", "voxels"] = Field(description="of hd95; the tolerance of nsd is 2 of this unit")
     organs: dict[str, OrganFigures]
     worst_patient: str
     worst_patient_dice: float = Field(description="mean over the patient's structures")
-    failures: tuple[Failure, ...] = Field(default=(), description="the worst first")
+    failures: tuple[Failure, ...] = Field(default=(), description="sorted, worst first")
 
     @property
     def worst_organ(self) -> tuple[str, float]:
-        """The structure with the lowest mean Dice, and that Dice."""
+        """Return the structure with the lowest mean Dice, and that Dice."""
         known = {name: organ.dice for name, organ in self.organs.items() if organ.dice is not None}
         worst = min(known, key=lambda name: known[name])
         return worst, known[worst]
 
 
 class TrainingStage(Config):
-    """One training of the chain that led to the weights."""
+    """One training in the sequence that led to the weights."""
 
     name: str = Field(description="in the table of benchmarks/builtin_models.py")
     epochs: int
-    pruned_to: float | None = Field(default=None, description="at most this fraction of the operations was left before")
-    taught_by: str | None = Field(default=None, description="the training whose network taught")
+    pruned_to: float | None = Field(
+        default=None, description="fraction of the MACs that channel pruning left before this training"
+    )
+    taught_by: str | None = Field(default=None, description="the training whose network was the teacher")
 
 
 class TrainingFacts(Config):
-    """How long the shipped weights took, and what repeats them besides the manifest."""
+    """How the weights were trained, as far as the manifest does not say it."""
 
-    stages: tuple[TrainingStage, ...] = Field(description="the first one first, each on the weights of the one before")
+    stages: tuple[TrainingStage, ...] = Field(description="in order; each starts from the weights of the one before")
     seed: int
-    precision: str = Field(description="of the multiplications in training")
-    minutes: float = Field(description="of all trainings that led to them, and of the compression")
+    precision: str = Field(description="number format of the multiplications in training")
+    minutes: float = Field(description="of all trainings that led to the weights, and of the compression")
     machine: str
 
 
 class DataSource(Config):
-    """Whose data a network learned from, and under which licence its weights are passed on."""
+    """The training data, and the licence of the weights."""
 
     name: str
     licence: str
@@ -111,12 +113,12 @@ class DataSource(Config):
 
 
 class Facts(Config):
-    """NAME.json."""
+    """The content of NAME.json."""
 
-    summary: str = Field(max_length=60, description="what it is, in one line")
-    graph_sha256: str = Field(description="of the artifact that all of this is about, as its manifest has it")
-    figures: tuple[Figures, ...] = Field(min_length=1, description="the first is the one that tables show")
-    limits: tuple[str, ...] = Field(default=(), description="known failures in words, a sentence each")
+    summary: str = Field(max_length=60, description="what the model is, in one line")
+    graph_sha256: str = Field(description="of the model file that the facts are about, as in its manifest")
+    figures: tuple[Figures, ...] = Field(min_length=1, description="the first one is shown in tables")
+    limits: tuple[str, ...] = Field(default=(), description="known failures, one sentence each")
     training: TrainingFacts
     source: DataSource
 
@@ -126,11 +128,11 @@ class BuiltinModel:
     """A model that comes with the package.
 
     Attributes:
-        name: What the command line takes in place of a file.
-        path: The artifact.
-        manifest: What the artifact says of itself.
+        name: Name that the command line takes in place of a file.
+        path: Model file.
+        manifest: Manifest of the model file.
         facts: What is known besides.
-        file_bytes: The artifact's size.
+        file_bytes: Size of the model file in bytes.
     """
 
     name: str
@@ -141,27 +143,27 @@ class BuiltinModel:
 
 
 def artifact_path(name: str) -> Path:
-    """Where a built-in model's artifact lies, or would."""
+    """Return the path of a built-in model's file, whether it exists or not."""
     return FOLDER / f"{name}.onnx"
 
 
 def facts_path(name: str) -> Path:
-    """Where what is known of a built-in model lies, or would."""
+    """Return the path of a built-in model's NAME.json, whether it exists or not."""
     return FOLDER / f"{name}.json"
 
 
 def builtin_names() -> list[str]:
-    """The names of all models that come with the package, sorted; no file is opened."""
+    """Return the names of all built-in models, sorted; no file is opened."""
     return [path.stem for path in builtin_paths()]
 
 
 def builtin_paths() -> list[Path]:
-    """The artifacts of all models that come with the package, sorted by name; none is opened."""
+    """Return the files of all built-in models, sorted by name; none is opened."""
     return sorted(FOLDER.glob("*.onnx"), key=lambda path: path.stem)
 
 
 def builtin_models() -> list[BuiltinModel]:
-    """Read what is known of all of them; errors as `builtin_model`."""
+    """Read and verify all built-in models; errors as `builtin_model`."""
     return [builtin_model(name) for name in builtin_names()]
 
 
@@ -169,11 +171,11 @@ def builtin_model(name: str) -> BuiltinModel:
     """Read and verify a built-in model.
 
     Raises:
-        ConfigError: None is called so, or its facts are not what they should be.
+        ConfigError: No built-in model has the name, or its facts are invalid.
         FileFormatError: A file is missing or damaged, or the two do not belong together.
     """
     if name not in builtin_names():
-        raise ConfigError(f"'{name}' is no built-in model{none_like(name)}")
+        raise ConfigError(f"'{name}' is not a built-in model{none_like(name)}")
     content, manifest = read_artifact(artifact_path(name))
     path = facts_path(name)
     try:
@@ -182,11 +184,13 @@ def builtin_model(name: str) -> BuiltinModel:
         raise FileFormatError(f"{path}: missing or not a JSON object; install embedded-vit again") from error
     facts = Facts.parse(values, source=str(path))
     if facts.graph_sha256 != manifest.graph_sha256:
-        raise FileFormatError(f"{path}: its figures are of other weights than {name}.onnx; install embedded-vit again")
+        raise FileFormatError(
+            f"{path}: its figures are of other weights than those of {name}.onnx; install embedded-vit again"
+        )
     return BuiltinModel(name, artifact_path(name), manifest, facts, len(content))
 
 
 def none_like(name: str) -> str:
-    """Say which built-in model's name is nearest: ' (did you mean ...?)', all of them, or that there are none."""
+    """Return the end of a message: ' (did you mean ...?)', or that there are none."""
     names = builtin_names()
     return nearest_name(name, names) if names else " (none comes with this version)"

@@ -1,4 +1,4 @@
-"""How long built-in models take on the computer at hand."""
+"""Latency of built-in models on this computer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SECONDS_LIMIT = 10.0
 
 @dataclass(frozen=True)
 class LatencyHere:
-    """What was measured, and on what.
+    """Latencies measured on this computer.
 
     Attributes:
-        median_ms: Name -> median of one image.
-        where: Engine, threads and processor, for people.
+        median_ms: Name -> median latency of one image in ms.
+        where: Engine, threads and processor, in words.
     """
 
     median_ms: dict[str, float]
@@ -28,11 +28,11 @@ class LatencyHere:
 
 
 def latency_here(models: Sequence[BuiltinModel], *, threads: int | None = None) -> LatencyHere:
-    """Measure one image of each model in ONNX Runtime, in turns.
+    """Measure the latency of one image in ONNX Runtime, the models in turns.
 
     Args:
-        models: Any number.
-        threads: Cores to compute on; by default all that this process may use.
+        models: Any number of built-in models.
+        threads: Cores to compute on; by default all cores of this process.
 
     Raises:
         ConfigError: `threads` is less than 1.
