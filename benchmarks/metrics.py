@@ -15,7 +15,7 @@ from machine import describe_machine
 from medpy.metric import binary
 from numpy.typing import NDArray
 
-from embedded_vit.evaluation.metrics import compare
+from embedded_vit.evaluation.metrics import compare_masks
 
 SHAPE = (90, 512, 512)
 SPACING_MM = (3.0, 0.8, 0.8)
@@ -48,7 +48,7 @@ def organs(shift: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 def ours(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], threads: int) -> list[tuple[float, float, float]]:
     """Dice, Jaccard and HD95 of every organ; NSD comes with them."""
-    results = compare(
+    results = compare_masks(
         prediction, truth, labels=len(ORGANS), spacing=SPACING_MM, tolerance=TOLERANCE_MM, threads=threads
     )
     return [(result.dice or 0, result.jaccard or 0, result.hausdorff_95 or 0) for result in results]

@@ -32,7 +32,7 @@ from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, processor_flags, versions
 from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import slice_panel
-from embedded_vit.report.pareto_plot import Plot, pareto_front
+from embedded_vit.report.pareto_plot import Plot, front_of
 from embedded_vit.report.rows import ReportRow
 from embedded_vit.report.tables import Column, columns_for, markdown_table
 from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
@@ -233,7 +233,7 @@ def fronts(plots: Sequence[Plot]) -> list[str]:
     """The rows that no other one beats, a sentence for each plot."""
     sentences = []
     for plot in plots:
-        front = pareto_front([mark.point for mark in plot.marks if mark.point.series is not None])
+        front = front_of([mark.point for mark in plot.marks])
         sentences.append(f"{plot.title}, the front from cheap to good: rows {', '.join(p.label for p in front)}.")
     return sentences
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from embedded_vit.compression.record import Measurements, Scores
+from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.latency import Latency
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
@@ -21,6 +21,7 @@ from embedded_vit.engines.example_inputs import example_image
 from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
 from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import onnx_graph
 from embedded_vit.models.registry import NetworkConfig, build_network
 from embedded_vit.preprocessing import Preprocessing

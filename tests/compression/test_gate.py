@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedded_vit.compression.gate import Gate
-from embedded_vit.compression.record import Scores
+from embedded_vit.evaluation.scores import Scores
 
 
 def scores(dice: float | None, **organs: float | None) -> Scores:

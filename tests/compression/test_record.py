@@ -10,7 +10,6 @@ from embedded_vit.compression.record import (
     Attempt,
     CompressionRecord,
     Measurements,
-    Scores,
     StageRecord,
     read_compression_record,
     write_compression_record,
@@ -18,6 +17,7 @@ from embedded_vit.compression.record import (
 from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.evaluation.protocol import PROTOCOLS, Score
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.labels import LabelSet
 
 

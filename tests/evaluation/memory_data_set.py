@@ -15,7 +15,7 @@ from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.contract import Contract
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.evaluation import evaluate as evaluate_module
-from embedded_vit.evaluation.evaluated_model import Subject
+from embedded_vit.evaluation.evaluated_model import EvaluatedModel
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
@@ -74,9 +74,9 @@ def memory_data_set(
     return MemoryDataSet(Path("memory"), "boxes", cases=cases, truths=truths, shown=shown, **settings)
 
 
-def subject(split: Mapping[str, Sequence[str]] | None = None) -> Subject:
+def evaluated_model(split: Mapping[str, Sequence[str]] | None = None) -> EvaluatedModel:
     split = {"train": (), "validation": (), "test": (), **(split or {})}
-    return Subject(
+    return EvaluatedModel(
         path=Path("model.onnx"),
         kind="artifact",
         engine=IntensityEngine(),
@@ -87,7 +87,7 @@ def subject(split: Mapping[str, Sequence[str]] | None = None) -> Subject:
     )
 
 
-def install(monkeypatch: pytest.MonkeyPatch, model: Subject, data_set: MemoryDataSet) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, model: EvaluatedModel, data_set: MemoryDataSet) -> None:
     """Make `evaluate` find this model and this data set, whatever the paths."""
-    monkeypatch.setattr(evaluate_module, "open_subject", lambda path, **options: model)
+    monkeypatch.setattr(evaluate_module, "open_model", lambda path, **options: model)
     monkeypatch.setattr(evaluate_module, "open_data_set", lambda folder: data_set)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_data_set import box_mask, install, memory_data_set, subject
+from memory_data_set import box_mask, evaluated_model, install, memory_data_set
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
@@ -28,7 +28,7 @@ SPLIT = {"train": ["case1"], "test": ["case2", "case3"]}
 
 
 def run(monkeypatch, output: Path, *, split=None, **options):
-    install(monkeypatch, subject(SPLIT if split is None else split), memory_data_set(TRUTHS, SHOWN))
+    install(monkeypatch, evaluated_model(SPLIT if split is None else split), memory_data_set(TRUTHS, SHOWN))
     return evaluate(Path("model.onnx"), Path("data"), output=output, **options)
 
 
@@ -163,7 +163,7 @@ def test_all_takes_training_cases_too_and_says_so(monkeypatch, tmp_path: Path) -
 
 def test_without_spacing_everything_says_voxels(monkeypatch, tmp_path: Path) -> None:
     data_set = memory_data_set(TRUTHS, SHOWN, unknown_spacing=tuple(TRUTHS))
-    install(monkeypatch, subject(SPLIT), data_set)
+    install(monkeypatch, evaluated_model(SPLIT), data_set)
     evaluation = evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
     assert metrics_of(tmp_path)["units"] == {"hd95": "voxels", "nsd_tolerance": "2 voxels"}
     assert "hd95_voxels" in (tmp_path / "cases.csv").read_text()
@@ -172,14 +172,14 @@ def test_without_spacing_everything_says_voxels(monkeypatch, tmp_path: Path) -> 
 
 
 def test_lengths_in_two_units_are_not_averaged(monkeypatch, tmp_path: Path) -> None:
-    install(monkeypatch, subject(SPLIT), memory_data_set(TRUTHS, SHOWN, unknown_spacing=("case3",)))
+    install(monkeypatch, evaluated_model(SPLIT), memory_data_set(TRUTHS, SHOWN, unknown_spacing=("case3",)))
     with pytest.raises(DataSetError, match="voxels"):
         evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_data_set_without_any_labelled_voxel_still_gets_valid_files(monkeypatch, tmp_path: Path) -> None:
-    install(monkeypatch, subject(), memory_data_set({"case1": box_mask()}))
+    install(monkeypatch, evaluated_model(), memory_data_set({"case1": box_mask()}))
     evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
     metrics = metrics_of(tmp_path)
     assert metrics["mean"] == {"dice": None, "jaccard": None, "hd95": None, "nsd": None}
@@ -198,6 +198,6 @@ def test_the_same_input_gives_the_same_digest_and_another_another(monkeypatch, t
     first = run(monkeypatch, tmp_path / "a").provenance.data["sha256"]
     assert run(monkeypatch, tmp_path / "b").provenance.data["sha256"] == first
     changed = {**TRUTHS, "case2": np.roll(TRUTHS["case2"], 1, axis=1)}
-    install(monkeypatch, subject(SPLIT), memory_data_set(changed, SHOWN))
+    install(monkeypatch, evaluated_model(SPLIT), memory_data_set(changed, SHOWN))
     other = evaluate(Path("model.onnx"), Path("data"), output=tmp_path / "c").provenance.data["sha256"]
     assert other != first

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedded_vit.evaluation.metrics import (
-    compare,
+    compare_masks,
     hausdorff_95,
     normalised_surface_dice,
     surface_distances,
@@ -36,23 +36,23 @@ def blobs(seed: int, shape: tuple[int, int, int] = (14, 40, 36)) -> NDArray[np.u
 
 def test_dice_and_jaccard_of_a_cube_moved_by_a_quarter_of_its_side() -> None:
     truth, prediction = cube((20, 20, 20), (4, 4, 4), 8), cube((20, 20, 20), (4, 6, 4), 8)
-    (result,) = compare(prediction, truth, labels=1, spacing=(1, 1, 1), tolerance=2)
+    (result,) = compare_masks(prediction, truth, labels=1, spacing=(1, 1, 1), tolerance=2)
     assert result.dice == pytest.approx(6 / 8)
     assert result.jaccard == pytest.approx(6 / 10)
 
 
 def test_hd95_of_a_cube_moved_along_an_axis_is_the_shift_in_mm() -> None:
     truth, prediction = cube((30, 30, 30), (4, 4, 4), 8), cube((30, 30, 30), (4, 4, 10), 8)
-    (result,) = compare(prediction, truth, labels=1, spacing=(3.0, 0.7, 0.9), tolerance=2)
+    (result,) = compare_masks(prediction, truth, labels=1, spacing=(3.0, 0.7, 0.9), tolerance=2)
     assert result.hausdorff_95 == pytest.approx(6 * 0.9)
 
 
 def test_concentric_balls_are_as_far_apart_as_their_radii() -> None:
-    (result,) = compare(ball(81, 30), ball(81, 20), labels=1, spacing=(0.5, 0.5, 0.5), tolerance=2)
+    (result,) = compare_masks(ball(81, 30), ball(81, 20), labels=1, spacing=(0.5, 0.5, 0.5), tolerance=2)
     assert result.hausdorff_95 == pytest.approx(5.0, abs=0.5)
     assert result.dice == pytest.approx(2 * 20**3 / (20**3 + 30**3), rel=0.01)
     assert result.surface_dice == 0.0
-    (within,) = compare(ball(81, 30), ball(81, 20), labels=1, spacing=(0.5, 0.5, 0.5), tolerance=6)
+    (within,) = compare_masks(ball(81, 30), ball(81, 20), labels=1, spacing=(0.5, 0.5, 0.5), tolerance=6)
     assert within.surface_dice == 1.0
 
 
@@ -68,7 +68,7 @@ def test_nsd_of_parallel_faces_is_the_share_within_tolerance() -> None:
 
 def test_equal_masks_score_perfectly() -> None:
     mask = blobs(3)
-    for result in compare(mask, mask, labels=8, spacing=ANISOTROPIC_MM, tolerance=2):
+    for result in compare_masks(mask, mask, labels=8, spacing=ANISOTROPIC_MM, tolerance=2):
         assert (result.dice, result.jaccard, result.hausdorff_95, result.surface_dice) == (1, 1, 0, 1)
 
 
@@ -76,7 +76,7 @@ def test_equal_masks_score_perfectly() -> None:
 def test_all_values_agree_with_medpy(spacing: tuple[float, float, float]) -> None:
     binary = pytest.importorskip("medpy.metric.binary")
     prediction, truth = blobs(1), blobs(2)
-    for label, result in enumerate(compare(prediction, truth, labels=8, spacing=spacing, tolerance=2), start=1):
+    for label, result in enumerate(compare_masks(prediction, truth, labels=8, spacing=spacing, tolerance=2), start=1):
         pair = prediction == label, truth == label
         assert result.dice == pytest.approx(binary.dc(*pair), abs=1e-9)
         assert result.jaccard == pytest.approx(binary.jc(*pair), abs=1e-9)
@@ -98,7 +98,7 @@ STRAY[38, 85, 85] = 1
 )
 def test_distances_agree_with_medpy_near_and_far(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
     binary = pytest.importorskip("medpy.metric.binary")
-    (result,) = compare(prediction, truth, labels=1, spacing=ANISOTROPIC_MM, tolerance=2)
+    (result,) = compare_masks(prediction, truth, labels=1, spacing=ANISOTROPIC_MM, tolerance=2)
     expected = binary.hd95(prediction, truth, voxelspacing=ANISOTROPIC_MM)
     assert result.hausdorff_95 == pytest.approx(expected, abs=1e-6)
 
@@ -111,14 +111,16 @@ def test_hd95_takes_the_percentile_over_both_masks_together() -> None:
 
 def test_what_is_empty_has_no_distance() -> None:
     mask, nothing = cube((8, 8, 8), (2, 2, 2), 3), np.zeros((8, 8, 8), np.uint8)
-    absent, invented = compare(mask * 2, nothing, labels=2, spacing=(1, 1, 1), tolerance=2)
+    absent, invented = compare_masks(mask * 2, nothing, labels=2, spacing=(1, 1, 1), tolerance=2)
     assert (absent.dice, absent.jaccard, absent.hausdorff_95) == (None, None, None)
     assert (invented.dice, invented.hausdorff_95, invented.prediction_voxels) == (0, None, 27)
 
 
 def test_masks_on_two_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
-        compare(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8), labels=1, spacing=(1, 1, 1), tolerance=2)
+        compare_masks(
+            np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8), labels=1, spacing=(1, 1, 1), tolerance=2
+        )
 
 
 def test_a_volume_of_512_with_eight_organs_takes_seconds_at_most() -> None:
@@ -132,7 +134,7 @@ def test_a_volume_of_512_with_eight_organs_takes_seconds_at_most() -> None:
             )
             mask[inside <= 1] = label
     start = time.perf_counter()
-    results = compare(prediction, truth, labels=8, spacing=ANISOTROPIC_MM, tolerance=2)
+    results = compare_masks(prediction, truth, labels=8, spacing=ANISOTROPIC_MM, tolerance=2)
     seconds = time.perf_counter() - start
     assert all(result.dice is not None and 0.7 < result.dice < 1 for result in results)
     assert seconds < 5  # half a second on two idle cores; medpy takes a minute

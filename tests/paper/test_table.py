@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from embedded_vit.compression.record import Measurements, Scores
+from embedded_vit.compression.record import Measurements
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.checkpoint import TrainingRecord, save_checkpoint

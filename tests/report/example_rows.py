@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedded_vit.compression.record import Measurements, Scores
+from embedded_vit.compression.record import Measurements
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.report.rows import ReportRow
 
 

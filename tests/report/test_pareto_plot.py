@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from embedded_vit.report.pareto_plot import CHARACTER_WIDTH, LABEL_HEIGHT, Point, pareto_front, scatter_plot
+from embedded_vit.report.pareto_plot import CHARACTER_WIDTH, LABEL_HEIGHT, Point, front_of, scatter_plot
 
 
 def point(x: float, y: float, series: int | None = 0, label: str = "1") -> Point:
@@ -13,8 +13,8 @@ def point(x: float, y: float, series: int | None = 0, label: str = "1") -> Point
 
 def test_the_front_is_what_no_other_point_beats() -> None:
     cheap, beaten, equal_but_dearer, best = point(1, 0.5), point(2, 0.4), point(3, 0.5), point(4, 0.8)
-    assert pareto_front([best, equal_but_dearer, beaten, cheap]) == [cheap, best]
-    assert pareto_front([point(1, 0.3), point(1, 0.6)]) == [point(1, 0.6)]
+    assert front_of([best, equal_but_dearer, beaten, cheap]) == [cheap, best]
+    assert front_of([point(1, 0.3), point(1, 0.6)]) == [point(1, 0.6)]
 
 
 def test_the_papers_points_are_not_on_our_front() -> None:

@@ -104,11 +104,11 @@ def scan_of_data_set(model: Path, folder: Path) -> tuple[Volume, str]:
         FileFormatError: The scan or the model cannot be read.
     """
     from embedded_vit.datasets import open_data_set
-    from embedded_vit.evaluation.evaluated_model import open_subject
+    from embedded_vit.evaluation.evaluated_model import open_model
 
-    subject, data_set = open_subject(model, threads=1), open_data_set(folder)
-    subject.check_fits(data_set)
-    case, _ = subject.choose(data_set, "test").cases[0]
+    evaluated, data_set = open_model(model, threads=1), open_data_set(folder)
+    evaluated.check_fits(data_set)
+    case, _ = evaluated.choose(data_set, "test").cases[0]
     scan = data_set.read_volume(case)
     return scan, f"the first test case of {data_set.name}, {_measures(scan.array)}"
 

@@ -25,7 +25,6 @@ from embedded_vit.compression.record import (
     Attempt,
     CompressionRecord,
     Measurements,
-    Scores,
     StageRecord,
     read_compression_record,
     write_compression_record,
@@ -33,6 +32,7 @@ from embedded_vit.compression.record import (
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.engines.torch_engine import TorchEngine
 from embedded_vit.errors import ConfigError, GateError, OutputError
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, describe_machine, versions

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from embedded_vit.compression.record import Scores
 from embedded_vit.config import Config
+from embedded_vit.evaluation.scores import Scores
 
 __all__ = ["Gate"]
 

@@ -10,12 +10,13 @@ from typing import Literal
 from torch import nn
 
 from embedded_vit.artifact.manifest import read_artifact
-from embedded_vit.compression.record import Measurements, Scores
+from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.costs.footprint import footprint
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.evaluation.evaluate import evaluate
 from embedded_vit.evaluation.protocol import ProtocolName
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.training.settings import RunConfig
 
 __all__ = ["LATENCY_THREADS", "measure_artifact"]

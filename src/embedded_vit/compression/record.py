@@ -10,8 +10,7 @@ from pydantic import Field
 
 from embedded_vit.config import Config
 from embedded_vit.errors import CheckpointError
-from embedded_vit.evaluation.protocol import METRICS
-from embedded_vit.evaluation.results import Evaluation
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.io.atomic import write_text
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "Attempt",
     "CompressionRecord",
     "Measurements",
-    "Scores",
     "StageRecord",
     "read_compression_record",
     "summary_line",
@@ -29,37 +27,6 @@ __all__ = [
 
 COMPRESSION_FILE = "compression.json"
 ORIGINAL = "original"  # the name of the first stage
-
-
-class Scores(Config):
-    """How well an artifact segments the cases of one subset, strict protocol.
-
-    Every mean is over structures of each structure's mean over cases; None where no case counts.
-    """
-
-    dice: float | None
-    jaccard: float | None
-    hd95: float | None
-    nsd: float | None
-    unit: Literal["mm", "voxels"] = Field(description="of hd95")
-    cases: int = Field(ge=1)
-    dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap over cases")
-    organs: dict[str, float | None] = Field(default_factory=dict, description="structure -> Dice")
-    by_case: dict[str, float | None] = Field(default_factory=dict, description="case -> Dice, mean over structures")
-
-    @classmethod
-    def of(cls, evaluation: Evaluation) -> Scores:
-        """Sum up an evaluation."""
-        summary = evaluation.summaries["dice"]
-        low, high = summary.overall.low, summary.overall.high
-        return cls(
-            **{metric: evaluation.summaries[metric].overall.mean for metric in METRICS},
-            unit=evaluation.unit,
-            cases=len(evaluation.cases),
-            dice_interval=None if low is None or high is None else (low, high),
-            organs={name: organ.mean for name, organ in zip(evaluation.labels.names, summary.organs, strict=True)},
-            by_case={case.name: case.mean("dice") for case in evaluation.cases},
-        )
 
 
 class Measurements(Config):

@@ -13,7 +13,7 @@ from embedded_vit.training.hooks import TrainingHook
 
 __all__ = ["RoundedTraining", "rounded_input", "rounded_weight"]
 
-Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of values and weights, and a bias
+Multiply = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of values and weights, and a bias
 
 
 class RoundedTraining(TrainingHook):
@@ -63,7 +63,7 @@ def _rounded_linear(layer: nn.Linear, values: Tensor) -> Tensor:
     return _rounded(nn.functional.linear, values, layer.weight, layer.bias)
 
 
-def _rounded(multiply: Product, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _rounded(multiply: Multiply, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return multiply(rounded_input(values), rounded_weight(weight), bias)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Blob", "Box", "SlicePlane", "Structure"]
+__all__ = ["Blob", "PixelBox", "SlicePlane", "Structure"]
 
 Position = tuple[float, float, float]  # superior, left, posterior, in mm
-Box = tuple[slice, slice]  # rows, columns
+PixelBox = tuple[slice, slice]  # rows, columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class SlicePlane:
     left_mm: NDArray[np.float32]
     posterior_mm: NDArray[np.float32]
 
-    def box(self, left: float, posterior: float, reach_left: float, reach_posterior: float) -> Box:
+    def box(self, left: float, posterior: float, reach_left: float, reach_posterior: float) -> PixelBox:
         """The pixels within a rectangle around (left, posterior), in mm."""
         rows = np.searchsorted(self.left_mm, [left - reach_left, left + reach_left])
         columns = np.searchsorted(self.posterior_mm, [posterior - reach_posterior, posterior + reach_posterior])
@@ -65,7 +65,7 @@ class Blob:
         superior, left, posterior = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
         return replace(self, radii_mm=(superior, left, posterior))
 
-    def inside(self, plane: SlicePlane) -> tuple[Box, NDArray[np.bool_]] | None:
+    def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
         """Its cross-section: the bounding box and, in it, which pixels are inside; None where there are none."""
         height = plane.superior_mm - self.centre_mm[0]
         room = (1 + self.waves) ** 2 - (height / self.radii_mm[0]) ** 2
@@ -114,7 +114,7 @@ class Structure:
     gas_before_mm: float | None = None
     in_cavity: bool = True
 
-    def inside(self, plane: SlicePlane) -> tuple[Box, NDArray[np.bool_]] | None:
+    def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
         """Its cross-section, as `Blob.inside`."""
         sections = [section for part in self.parts if (section := part.inside(plane)) is not None]
         if not sections:
@@ -133,7 +133,7 @@ class Structure:
         return (rows, columns), united
 
 
-def _within(box: Box, rows: slice, columns: slice) -> Box:
+def _within(box: PixelBox, rows: slice, columns: slice) -> PixelBox:
     """A box in the coordinates of the larger box (rows, columns)."""
     return (
         slice(box[0].start - rows.start, box[0].stop - rows.start),

@@ -16,7 +16,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.engines.load import EngineName
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
-from embedded_vit.evaluation.evaluated_model import ChosenCases, Precision, Subject, Subset, open_subject
+from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
 from embedded_vit.evaluation.pictures import PictureCollector
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
@@ -67,19 +67,19 @@ def evaluate(
         raise ConfigError(f"threads must be at least 1, got {threads}")
     threads = threads or available_cores()
     _prepare(output)
-    subject = open_subject(model_path, threads=threads, precision=precision, engine=engine)
+    model = open_model(model_path, threads=threads, precision=precision, engine=engine)
     data_set = open_data_set(data_folder)
-    subject.check_fits(data_set)
-    chosen = subject.choose(data_set, subset)
-    pictures = PictureCollector(subject.contract)
-    results = _Runner(subject, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
+    model.check_fits(data_set)
+    chosen = model.choose(data_set, subset)
+    pictures = PictureCollector(model.contract)
+    results = _Runner(model, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
     evaluation = Evaluation(
         cases=tuple(results),
-        labels=subject.contract.labels,
+        labels=model.contract.labels,
         protocol=PROTOCOLS[protocol],
         subset=subset,
         unit=results[0].unit,
-        provenance=_provenance(subject, data_set, results),
+        provenance=_provenance(model, data_set, results),
         notes=chosen.notes + _length_notes(PROTOCOLS[protocol], results[0].unit) + _precision_notes(precision),
     )
     write_text(output / CASES_FILE, cases_csv(evaluation))
@@ -102,7 +102,7 @@ def _prepare(output: Path) -> None:
 class _Runner:
     """What stays the same from case to case."""
 
-    subject: Subject
+    model: EvaluatedModel
     data_set: DataSet
     protocol: Protocol
     pictures: PictureCollector
@@ -128,12 +128,12 @@ class _Runner:
 
     def _evaluate_case(self, case: Case, known_as: str, progress: Progress, slice_bar: TaskID) -> CaseResult:
         volume, truth = self.data_set.read_volume(case), self.data_set.read_labels(case)
-        contract = self.subject.contract
+        contract = self.model.contract
         slices, _, _ = volume.reoriented(contract.preprocessing.orientation).shape
         progress.reset(slice_bar, total=slices, description=case.name)
         start = time.perf_counter()
         prediction = self.protocol.segment(
-            volume, contract, self.subject.engine, on_slice=lambda: progress.advance(slice_bar)
+            volume, contract, self.model.engine, on_slice=lambda: progress.advance(slice_bar)
         )
         seconds = time.perf_counter() - start
         scores = self.protocol.score(prediction, truth, labels=len(contract.labels.labels), threads=self.threads)
@@ -167,14 +167,14 @@ def _precision_notes(precision: Precision) -> tuple[str, ...]:
     return ("Computed in half precision: weights in float32, products in float16.",) if precision == "fp16" else ()
 
 
-def _provenance(subject: Subject, data_set: DataSet, results: list[CaseResult]) -> Provenance:
+def _provenance(model: EvaluatedModel, data_set: DataSet, results: list[CaseResult]) -> Provenance:
     data_digest = hashlib.sha256("".join(sorted(result.digest for result in results)).encode()).hexdigest()
     return Provenance(
         model={
-            "path": str(subject.path),
-            "kind": subject.kind,
-            "sha256": subject.digest,
-            "computed_by": subject.computed_by,
+            "path": str(model.path),
+            "kind": model.kind,
+            "sha256": model.digest,
+            "computed_by": model.computed_by,
         },
         data={
             "path": str(data_set.folder),

@@ -15,7 +15,7 @@ from embedded_vit.engines.load import EngineName, load_engine
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.io.digest import sha256_of
 
-__all__ = ["ChosenCases", "Precision", "Subject", "Subset", "open_subject"]
+__all__ = ["ChosenCases", "EvaluatedModel", "Precision", "Subset", "open_model"]
 
 Subset = Literal["train", "validation", "test", "all"]
 Precision = Literal["fp32", "fp16"]
@@ -36,7 +36,7 @@ class ChosenCases:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model under evaluation.
 
     Attributes:
@@ -119,9 +119,9 @@ class Subject:
         return tuple(notes)
 
 
-def open_subject(
+def open_model(
     path: Path, *, threads: int, precision: Precision = "fp32", engine: EngineName = "onnxruntime"
-) -> Subject:
+) -> EvaluatedModel:
     """Open a run folder (with PyTorch) or an artifact (without).
 
     Args:
@@ -145,7 +145,7 @@ def open_subject(
         raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
     loaded = load_engine(path, engine, threads=threads, streams=threads)
     manifest = loaded.manifest
-    return Subject(
+    return EvaluatedModel(
         path,
         "artifact",
         loaded,
@@ -156,7 +156,7 @@ def open_subject(
     )
 
 
-def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
+def _open_run_folder(path: Path, threads: int, precision: Precision) -> EvaluatedModel:
     import torch
 
     from embedded_vit.engines.torch_engine import TorchEngine
@@ -164,7 +164,7 @@ def _open_run_folder(path: Path, threads: int, precision: Precision) -> Subject:
 
     checkpoint = load_checkpoint(path)
     split = checkpoint.record.split
-    return Subject(
+    return EvaluatedModel(
         path,
         "run folder",
         TorchEngine(checkpoint.network, threads=threads, precision=precision),

@@ -21,9 +21,9 @@ from scipy.spatial import cKDTree
 
 from embedded_vit.volume import border
 
-__all__ = ["Comparison", "compare", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
+__all__ = ["Comparison", "compare_masks", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
 
-Box = tuple[slice, slice, slice]
+BoundingBox = tuple[slice, slice, slice]
 
 # Two ways to the same distances. Searching a tree costs by the border voxel, and ten times more where the borders lie
 # far apart; a distance transform costs by the voxel of the box, whatever it holds. Measured, they meet at this Dice in
@@ -61,7 +61,7 @@ class Comparison:
         return self.common_voxels / union if union else None
 
 
-def compare(
+def compare_masks(
     prediction: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     *,
@@ -94,7 +94,7 @@ def compare(
         box = _union(prediction_boxes[label - 1], truth_boxes[label - 1])
         if box is None:
             return Comparison(0, 0, 0, None, None)
-        return _compare_masks(prediction[box] == label, truth[box] == label, spacing, tolerance)
+        return _compare_structure(prediction[box] == label, truth[box] == label, spacing, tolerance)
 
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         return tuple(pool.map(compare_label, range(1, labels + 1)))
@@ -138,7 +138,7 @@ def normalised_surface_dice(distances: NDArray[np.float64], tolerance: float) ->
     return float(np.mean(distances <= tolerance))
 
 
-def _compare_masks(
+def _compare_structure(
     prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Sequence[float], tolerance: float
 ) -> Comparison:
     predicted, true, common = (int(np.count_nonzero(mask)) for mask in (prediction, truth, prediction & truth))
@@ -148,7 +148,7 @@ def _compare_masks(
     return Comparison(predicted, true, common, hausdorff_95(distances), normalised_surface_dice(distances, tolerance))
 
 
-def _union(first: Box | None, second: Box | None) -> Box | None:
+def _union(first: BoundingBox | None, second: BoundingBox | None) -> BoundingBox | None:
     """The smallest box around both; None stands for no box."""
     if first is None or second is None:
         return first or second

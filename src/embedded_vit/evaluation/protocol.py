@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from embedded_vit.contract import Contract
 from embedded_vit.engines.engine import Engine
 from embedded_vit.errors import DataSetError
-from embedded_vit.evaluation.metrics import Comparison, compare
+from embedded_vit.evaluation.metrics import Comparison, compare_masks
 from embedded_vit.predict.segmentation import OnSlice, segment
 from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
@@ -98,7 +98,7 @@ class Protocol(ABC):
                 f"{prediction.array.shape}; resample one of them"
             )
         spacing = self.spacing(truth)
-        comparisons = compare(
+        comparisons = compare_masks(
             prediction.array, truth.array, labels=labels, spacing=spacing, tolerance=NSD_TOLERANCE, threads=threads
         )
         diagonal = float(np.linalg.norm(np.multiply(truth.array.shape, spacing)))

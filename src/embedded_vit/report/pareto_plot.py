@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedded_vit.evaluation.box_plot import round_step
+from embedded_vit.pareto import pareto_front
 
-__all__ = ["Mark", "Plot", "Point", "pareto_front", "scatter_plot"]
+__all__ = ["Mark", "Plot", "Point", "front_of", "scatter_plot"]
 
 WIDTH, HEIGHT = 480.0, 330.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 20.0, 30.0, 44.0  # margins, for the scales
@@ -91,7 +92,7 @@ def scatter_plot(
     up = _mapping(y_ends, (HEIGHT - BOTTOM, TOP), logarithmic=False)
     corners: list[tuple[float, float]] = []
     if front:
-        for point in pareto_front([point for point in points if point.series is not None]):
+        for point in front_of(points):
             corners += [(across(point.x), corners[-1][1])] if corners else []
             corners.append((across(point.x), up(point.y)))
     return Plot(
@@ -105,13 +106,10 @@ def scatter_plot(
     )
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats: none has a larger y at the same x or a smaller one; by rising x."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.x, -point.y)):
-        if not front or point.y > front[-1].y:
-            front.append(point)
-    return front
+def front_of(points: Sequence[Point]) -> list[Point]:
+    """Return the measured points on the Pareto front of a low x and a high y, by rising x."""
+    measured = [point for point in points if point.series is not None]
+    return pareto_front(measured, cost=lambda point: point.x, quality=lambda point: point.y)
 
 
 def _marks(points: Sequence[Point], across: Callable[[float], float], up: Callable[[float], float]) -> tuple[Mark, ...]:

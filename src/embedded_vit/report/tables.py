@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedded_vit.about import RESEARCH_USE_ONLY
-from embedded_vit.compression.record import Scores
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.report.rows import ReportRow
 
 __all__ = ["Column", "columns_for", "markdown_table", "rows_csv"]

@@ -7,7 +7,7 @@ import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -17,7 +17,7 @@ from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.columns import in_columns
 from embedded_vit.config import Config
 from embedded_vit.io.atomic import atomic_path, write_text
-from embedded_vit.report.pareto_plot import Point, pareto_front
+from embedded_vit.pareto import pareto_front
 from embedded_vit.search.space import Candidate, SearchSettings
 
 __all__ = ["SearchRecord", "TrialRecord", "outcome_text", "train_command", "with_front", "write_record"]
@@ -73,18 +73,29 @@ class SearchRecord(Config):
 
 def with_front(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     """Mark the trials on the Pareto front of validation Dice against latency."""
-    points = _points(trials)
-    front = {int(point.label) for point in pareto_front(points)}
+    front = {point.trial for point in _front(_points(trials))}
     return tuple(trial.model_copy(update={"front": trial.number in front}) for trial in trials)
 
 
-def _points(trials: Sequence[TrialRecord]) -> list[Point]:
-    """What was trained and scored: latency and Dice, each candidate once."""
+class _Point(NamedTuple):
+    """A candidate that was trained and scored."""
+
+    trial: int
+    latency_ms: float
+    dice: float
+
+
+def _points(trials: Sequence[TrialRecord]) -> list[_Point]:
+    """Return the latency and the Dice of what was trained and scored, each candidate once."""
     return [
-        Point(str(trial.number), str(trial.candidate), trial.latency_ms, trial.validation_dice)
+        _Point(trial.number, trial.latency_ms, trial.validation_dice)
         for trial in trials
         if trial.latency_ms is not None and trial.validation_dice is not None and trial.same_as is None
     ]
+
+
+def _front(points: Sequence[_Point]) -> list[_Point]:
+    return pareto_front(points, cost=lambda point: point.latency_ms, quality=lambda point: point.dice)
 
 
 def train_command(candidate: Candidate, settings: SearchSettings, data_folder: Path, output: Path) -> str:
@@ -191,11 +202,11 @@ def _figure(record: SearchRecord) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     points = _points(record.trials)
-    front = pareto_front(points)
+    front = _front(points)
     for point in points:
-        axes.plot(point.x, point.y, "o", color=BLUE if point in front else GREY)
-        axes.annotate(point.label, (point.x, point.y), (5, 4), textcoords="offset points")
-    axes.step([point.x for point in front], [point.y for point in front], where="post", color=BLUE)
+        axes.plot(point.latency_ms, point.dice, "o", color=BLUE if point in front else GREY)
+        axes.annotate(str(point.trial), (point.latency_ms, point.dice), (5, 4), textcoords="offset points")
+    axes.step([point.latency_ms for point in front], [point.dice for point in front], where="post", color=BLUE)
     out = [trial.latency_ms for trial in record.trials if trial.state == "over budget" and trial.latency_ms is not None]
     if out:
         axes.plot(out, [0.02] * len(out), "|", color=RED, transform=axes.get_xaxis_transform(), label="over budget")

@@ -19,12 +19,12 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from embedded_vit.compression.record import Scores
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, DataSetError, TrainingError
 from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.models.registry import build_network
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.search.inheritance import inherit, likeness, tensor_shapes
