@@ -18,8 +18,7 @@ from machine import describe_machine
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.builtin.resolve import model_path
-from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.openvino_engine import OpenVinoEngine
+from embedded_vit.engines import example_image, open_graph
 from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.export.export import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -51,7 +50,7 @@ def row(model: Path, threads: int, rounds: int) -> str:
     yardstick = yardstick_graph(size)
     cells = []
     for bf16 in (False, True):
-        engines = [OpenVinoEngine(graph, threads=threads, bf16=bf16) for graph in (content, yardstick)]
+        engines = [open_graph(graph, "openvino", threads=threads, bf16=bf16) for graph in (content, yardstick)]
         images = [example_image(manifest.preprocessing), example_image(preprocessing(size))]
         queries = [lambda e=engine, i=image: e.run(i) for engine, image in zip(engines, images, strict=True)]
         latencies = single_stream(queries, rounds=rounds, seconds_limit=60).latencies_ms  # (rounds, 2)

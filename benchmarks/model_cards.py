@@ -25,7 +25,7 @@ from embedded_vit.builtin.card import card
 from embedded_vit.builtin.index import builtin_model, builtin_models
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.evaluation.evaluate import METRICS_FILE
 from embedded_vit.io.atomic import atomic_path, write_text
@@ -93,7 +93,7 @@ def tested_file(name: str, experiments: Path, patient: str) -> Path:
 
 def segmented(data_set: DataSet, patient: str, artifact: Path) -> tuple[Volume, LabelMap, LabelMap, Manifest]:
     """A patient's scan, true mask and predicted mask in training orientation, and the manifest of what predicted it."""
-    engine = load_engine(artifact)
+    engine = load(artifact)
     manifest = engine.manifest
     preprocessing, case = manifest.preprocessing, data_set.case(patient)
     volume = data_set.read_volume(case)

@@ -22,10 +22,7 @@ from embedded_vit.costs.latency import Latency, paired_latency_of
 from embedded_vit.costs.machine_state import CoreTimes, load_average
 from embedded_vit.costs.noise import MAXIMUM_SPREAD, busy_reasons
 from embedded_vit.datasets.data_set import DataSet, Split
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.load import EngineName, load_engine
-from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_installed
+from embedded_vit.engines import Engine, EngineName, engine_entry, example_image, installed_engines, load, open_graph
 from embedded_vit.errors import FileFormatError
 from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
@@ -106,26 +103,28 @@ def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
 
 
 def backends() -> list[Backend]:
-    """ONNX Runtime, OpenVINO where it is installed, and its bf16 where the processor computes in it."""
-    found = [Backend("ONNX Runtime", "onnxruntime")]
-    if openvino_is_installed():
-        found.append(Backend("OpenVINO f32", "openvino"))
-        if any("bf16" in flag for flag in processor_flags()):
-            found.append(Backend("OpenVINO bf16", "openvino", bf16=True))
+    """List every installed engine, and its bf16 where engine and processor compute in it."""
+    has_bf16 = any("bf16" in flag for flag in processor_flags())
+    found = []
+    for name in installed_engines():
+        entry = engine_entry(name)
+        found.append(Backend(f"{entry.title} f32" if entry.bf16 else entry.title, name))
+        if entry.bf16 and has_bf16:
+            found.append(Backend(f"{entry.title} bf16", name, bf16=True))
     return found
 
 
-def load(artifact: Path, backend: Backend, threads: int) -> Engine:
-    """An artifact in a backend.
+def open_in(backend: Backend, artifact: Path, threads: int) -> Engine:
+    """Open a model file in a backend.
 
     Raises:
         FileFormatError: The backend cannot run it.
     """
-    engine = load_engine(artifact, backend.engine, threads=threads)  # OpenVINO is tried in a process of its own first
+    engine = load(artifact, backend.engine, threads=threads)  # tried in a process of its own first
     if not backend.bf16:
         return engine
     content, _ = read_artifact(artifact)
-    return OpenVinoEngine(content, threads=threads, bf16=True, source=str(artifact))
+    return open_graph(content, backend.engine, threads=threads, bf16=True, source=str(artifact))
 
 
 def measure_latency(results: Sequence[Result], *, repeats: int) -> tuple[list[Result], list[str]]:
@@ -154,7 +153,7 @@ def in_turns(
     engines, images, reasons = {}, [], []
     for place, result in enumerate(results):
         try:
-            engines[place] = load(result.run / ARTIFACT, backend, threads)
+            engines[place] = open_in(backend, result.run / ARTIFACT, threads)
         except FileFormatError as error:
             reasons.append(str(error))
             continue

@@ -15,11 +15,7 @@ import torch
 from machine import describe_machine
 
 from embedded_vit.compression.integer_graph import FloatGraph
-from embedded_vit.engines.engine import GraphEngine
-from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.litert.engine import LiteRtEngine, litert_is_installed
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_installed
+from embedded_vit.engines import GraphEngine, engine_entry, example_image, installed_engines, open_graph
 from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.export.export import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -53,17 +49,17 @@ def measure(network: str, threads: int, rounds: int) -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, (CALIBRATION_IMAGES, *shape)).astype(np.float32)
     integers = prepared.quantised(prepared.layers, list(noise))
 
-    engines: dict[tuple[str, str], GraphEngine] = {
-        ("ONNX Runtime", "float32"): OnnxRuntimeEngine(graph, threads=threads),
-        ("ONNX Runtime", "int8"): OnnxRuntimeEngine(integers, threads=threads),
-    }
-    if litert_is_installed():
-        engines["LiteRT", "float32"] = LiteRtEngine(graph, threads=threads)
-    if openvino_is_installed():
-        engines["OpenVINO", "float32"] = OpenVinoEngine(graph, threads=threads)
-        engines["OpenVINO", "bfloat16"] = OpenVinoEngine(graph, threads=threads, bf16=True)
-        engines["OpenVINO", "int8"] = OpenVinoEngine(integers, threads=threads)
-        engines["OpenVINO", "int8, rest bfloat16"] = OpenVinoEngine(integers, threads=threads, bf16=True)
+    engines: dict[tuple[str, str], GraphEngine] = {}
+    for name in installed_engines():
+        entry = engine_entry(name)
+        for precision, content, bf16 in (
+            ("float32", graph, False),
+            ("bfloat16", graph, True),
+            ("int8", integers, False),
+            ("int8, rest bfloat16", integers, True),
+        ):
+            if (entry.bf16 or not bf16) and (entry.int8 or content is graph):
+                engines[entry.title, precision] = open_graph(content, name, threads=threads, bf16=bf16)
     image = example_image(preprocessing)
     queries = [lambda engine=engine: engine.run(image) for engine in engines.values()]
     latencies = single_stream(queries, rounds=rounds, seconds_limit=120).latencies_ms  # (rounds, engines)

@@ -23,8 +23,7 @@ from scipy.ndimage import zoom
 from embedded_vit.benchmark.queries import generated_scan, make_workload
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.builtin.resolve import model_path
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.registry import installed_engines
+from embedded_vit.engines import installed_engines, load
 from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.errors import FileFormatError
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -60,7 +59,7 @@ def compare(model: Path, threads: int, streams: int, rounds: int) -> None:
     engines = []
     for name in installed_engines():
         try:
-            engines.append(load_engine(model, name, threads=threads, streams=streams))
+            engines.append(load(model, name, threads=threads, streams=streams))
         except FileFormatError as error:
             print(f"| {model} | | | {name} | refused: {error} |")
     preprocessing = engines[0].manifest.preprocessing

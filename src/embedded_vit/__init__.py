@@ -20,7 +20,7 @@ from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from embedded_vit.engines.load import EngineName
+    from embedded_vit.engines import EngineChoice
     from embedded_vit.predict.predictor import Predictor
 
 __all__ = ["RESEARCH_USE_ONLY", "__version__", "load"]
@@ -28,7 +28,7 @@ __all__ = ["RESEARCH_USE_ONLY", "__version__", "load"]
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def load(model: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Predictor:
+def load(model: str | Path, engine: EngineChoice = "onnxruntime", *, threads: int | None = None) -> Predictor:
     """Load an artifact for prediction.
 
     Args:

@@ -10,8 +10,7 @@ from accuracy_artifacts import organ_graph
 from embedded_vit.benchmark.queries import STREAMED_SLICES, generated_scan, make_workload, scan_of_data_set
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
-from embedded_vit.engines.engine import ArtifactEngine
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import ArtifactEngine, load
 from embedded_vit.errors import DataSetError
 from embedded_vit.predict.segmentation import segment
 from embedded_vit.volume import Volume
@@ -19,7 +18,7 @@ from embedded_vit.volume import Volume
 
 @pytest.fixture
 def engine(make_artifact: Callable[..., Path]) -> ArtifactEngine:
-    return load_engine(make_artifact(), threads=1)
+    return load(make_artifact(), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_a_query_of_a_volume_segments_all_of_it(
 def test_the_generated_scan_has_the_models_channels(
     make_artifact: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = load_engine(make_artifact(), threads=1).manifest
+    manifest = load(make_artifact(), threads=1).manifest
     two = manifest.preprocessing.model_copy(update={"channels": ("T1w", "FLAIR")})
     scan, name = generated_scan(manifest.model_copy(update={"preprocessing": two}))
     assert (scan.array.shape, scan.array.dtype) == ((2, 64, 512, 512), np.int16)

@@ -16,7 +16,7 @@ from embedded_vit.benchmark.queries import Scope
 from embedded_vit.benchmark.result_file import read_result
 from embedded_vit.costs.fresh_process import FreshProcess
 from embedded_vit.datasets import open_data_set
-from embedded_vit.engines.engine import ArtifactEngine
+from embedded_vit.engines import ArtifactEngine, load
 from embedded_vit.engines.single_stream import Query, Stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.preprocessing import Preprocessing
@@ -93,12 +93,11 @@ def test_threads_and_engine_reach_what_is_measured(
 ) -> None:
     asked: list[tuple[str, int, int]] = []
 
-    def load(path: Path, engine: str, *, threads: int, streams: int) -> ArtifactEngine:
+    def load_and_note(path: Path, engine: str, *, threads: int, streams: int) -> ArtifactEngine:
         asked.append((engine, threads, streams))
-        return load_engine(path, threads=threads, streams=streams)
+        return load(path, threads=threads, streams=streams)
 
-    load_engine = run.load_engine
-    monkeypatch.setattr(run, "load_engine", load)
+    monkeypatch.setattr(run, "load", load_and_note)
     run.benchmark([make_artifact()], threads=[1, 2], engine="openvino", scope=scope, seconds=0.05)
     assert asked == [("openvino", 1, 1), ("openvino", 2, streams)]
 

@@ -16,10 +16,7 @@ from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.latency import Latency
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
-from embedded_vit.engines.agreement import compare
-from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import compare, example_image, open_graph, open_network
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import onnx_graph
@@ -171,7 +168,7 @@ def test_a_peer_exports_and_computes_the_same(name: str) -> None:
     image = example_image(preprocessing)
     assert network(torch.from_numpy(image)).shape == (1, 5, 64, 64)
     graph = onnx_graph(network, preprocessing)
-    compare(TorchEngine(network), OnnxRuntimeEngine(graph), [image]).check(name)
+    compare(open_network(network), open_graph(graph), [image]).check(name)
     assert "torchvision" not in sys.modules
 
 

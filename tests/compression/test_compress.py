@@ -16,8 +16,7 @@ from embedded_vit.compression.gate import Gate
 from embedded_vit.compression.plan import Recipe
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import Product, Step
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import load, open_network
 from embedded_vit.errors import ConfigError, GateError, OutputError
 
 LAYERS = ("encoder.0.norm", "encoder.1.norm", "decoder.0.expand.norm", "expand.norm")
@@ -36,7 +35,7 @@ class Wreck(Step):
         network = copy.deepcopy(before.network)
         with torch.no_grad():
             network.get_submodule(unit).weight.zero_()
-        return TorchEngine(network)
+        return open_network(network)
 
     def apply(self, before, workshop, folder, protected):
         checkpoint = copy.deepcopy(before)
@@ -70,7 +69,7 @@ def test_every_stage_is_measured(compressed):
 
 def test_the_result_is_an_ordinary_run_with_its_artifact(compressed):
     output, record = compressed
-    manifest = load_engine(output / "model.onnx").manifest
+    manifest = load(output / "model.onnx").manifest
     assert manifest.compression == record.recipe
     assert (output / "model.onnx").read_bytes() == (output / record.stages[-1].artifact).read_bytes()
     assert not list(output.glob("cache*"))

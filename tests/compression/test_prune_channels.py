@@ -19,7 +19,7 @@ from embedded_vit.costs.latency import Latency
 from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError
 from embedded_vit.export.export import export
 from embedded_vit.models.channels import channel_groups, keep_channels
@@ -135,7 +135,7 @@ def test_a_pruned_network_exports_to_what_it_is(product, pruned_folder, synapse_
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32)
     with torch.inference_mode():
         expected = product.checkpoint.network(torch.from_numpy(image)).numpy()
-    np.testing.assert_allclose(load_engine(report.path, threads=1).run(image), expected, atol=1e-3)
+    np.testing.assert_allclose(load(report.path, threads=1).run(image), expected, atol=1e-3)
 
 
 def test_a_step_killed_in_its_second_round_ends_in_the_same_network(

@@ -18,12 +18,8 @@ from embedded_vit.compression.integer_graph import FloatGraph, _Images
 from embedded_vit.compression.quantize import Quantize
 from embedded_vit.compression.step import Workshop
 from embedded_vit.compression.stored_weights import store_as_half, without_annotations
-from embedded_vit.engines.agreement import compare
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.engines.registry import installed_engines
-from embedded_vit.engines.torch_engine import TorchEngine
-from embedded_vit.engines.trial import MAXIMUM_DISAGREEMENT
+from embedded_vit.engines import compare, installed_engines, load, open_graph, open_network
+from embedded_vit.engines.agreement import MAXIMUM_DISAGREEMENT
 from embedded_vit.errors import ConfigError
 from embedded_vit.export.export import export_checkpoint, onnx_graph
 from embedded_vit.models.registry import build_network, network_config
@@ -66,7 +62,7 @@ def test_a_quantised_artifact_agrees_with_pytorch(workshop, tmp_path, precision,
     product = Quantize(precision=precision, calibration_slices=16).apply(before, workshop, tmp_path, frozenset())
     path = tmp_path / "model.onnx"
     export_checkpoint(before, path, workshop.data_set, graph=product.graph, precision=product.precision)
-    engine, exact = load_engine(path), TorchEngine(before.network)
+    engine, exact = load(path), open_network(before.network)
     assert engine.manifest.precision == precision
     images = workshop.probe_images(6)
     scale = max(np.abs(exact.run(image)).max() for image in images)
@@ -87,9 +83,9 @@ def test_quantising_every_operator_wrecks_what_our_choice_keeps(random_network, 
         per_channel=True,
         reduce_range=True,
     )
-    prepared, exact = FloatGraph.of(random_graph, random_network), TorchEngine(random_network)
-    ours = compare(OnnxRuntimeEngine(prepared.quantised(prepared.layers, images)), exact, images)
-    everything = compare(OnnxRuntimeEngine((tmp_path / "all.onnx").read_bytes()), exact, images)
+    prepared, exact = FloatGraph.of(random_graph, random_network), open_network(random_network)
+    ours = compare(open_graph(prepared.quantised(prepared.layers, images)), exact, images)
+    everything = compare(open_graph((tmp_path / "all.onnx").read_bytes()), exact, images)
     assert ours.label_disagreement < 0.03
     assert everything.label_disagreement > 5 * ours.label_disagreement
 
@@ -146,7 +142,7 @@ def test_protected_layers_stay_in_float(workshop):
 def test_a_layer_alone_does_some_damage(workshop):
     step = Quantize(precision="int8", calibration_slices=4)
     engine = step.damaged(workshop.original, "decoder.0.linear_joined", workshop)
-    agreement = compare(engine, TorchEngine(workshop.original.network), workshop.probe_images(4))
+    agreement = compare(engine, open_network(workshop.original.network), workshop.probe_images(4))
     assert agreement.max_logit_difference > 1e-4
 
 
@@ -172,7 +168,7 @@ def test_half_precision_halves_a_published_network():
     check_self_contained(half, "half")
     assert len(half) <= 0.51 * len(graph)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 64, 64)).astype(np.float32)
-    assert compare(OnnxRuntimeEngine(half), OnnxRuntimeEngine(graph), [image]).label_disagreement < 0.005
+    assert compare(open_graph(half), open_graph(graph), [image]).label_disagreement < 0.005
 
 
 def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(random_graph):
@@ -208,7 +204,7 @@ def test_integers_with_the_rest_in_bfloat16_are_the_same_graph(workshop, tmp_pat
     assert manifest.in_integers
     assert manifest.in_bfloat16
     image = workshop.probe_images(1)[0]
-    found = {engine: load_engine(path, engine).run(image).argmax(axis=1) for engine in installed_engines()[:2]}
+    found = {engine: load(path, engine).run(image).argmax(axis=1) for engine in installed_engines()[:2]}
     assert all(np.mean(labels != found["onnxruntime"]) <= MAXIMUM_DISAGREEMENT for labels in found.values())
 
 

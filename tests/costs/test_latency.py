@@ -7,7 +7,7 @@ from artifact_fixtures import threshold_graph
 from scripted_clock import Clock
 
 from embedded_vit.costs.latency import paired_latency, paired_latency_of
-from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines import example_image
 from embedded_vit.preprocessing import Preprocessing
 
 IMAGE = np.zeros((1, 1, 8, 8), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedded_vit.engines.agreement import Agreement, compare
+from embedded_vit.engines import Agreement, compare
 from embedded_vit.errors import ContractError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
 
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, FileFormatError, NetworkError
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
@@ -25,7 +25,7 @@ def images(count: int) -> np.ndarray:
 @pytest.mark.parametrize("batch", [1, "batch"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_any_number_of_images_gives_their_logits(make_artifact: MakeArtifact, batch: int | str, count: int) -> None:
-    engine = load_engine(make_artifact(threshold_graph(batch=batch)), threads=1)
+    engine = load(make_artifact(threshold_graph(batch=batch)), threads=1)
     image_bchw = images(count)
     logits = engine.run(image_bchw)
     assert logits.dtype == np.float32
@@ -33,14 +33,14 @@ def test_any_number_of_images_gives_their_logits(make_artifact: MakeArtifact, ba
 
 
 def test_an_input_that_is_not_contiguous_or_not_float32_is_taken(make_artifact: MakeArtifact) -> None:
-    engine = load_engine(make_artifact(), threads=1)
+    engine = load(make_artifact(), threads=1)
     image_bchw = images(1)
     turned = image_bchw.astype(np.float64).swapaxes(2, 3)
     np.testing.assert_array_equal(engine.run(turned)[:, 1:], image_bchw.swapaxes(2, 3))
 
 
 def test_an_input_of_another_shape_names_both(make_artifact: MakeArtifact) -> None:
-    engine = load_engine(make_artifact(), threads=1)
+    engine = load(make_artifact(), threads=1)
     with pytest.raises(NetworkError, match=r"\(1, 3, 32, 32\), expected \(batch, 1, 32, 32\)"):
         engine.run(np.zeros((1, 3, 32, 32), np.float32))
 
@@ -55,7 +55,7 @@ def test_an_input_of_another_shape_names_both(make_artifact: MakeArtifact) -> No
 )
 def test_a_manifest_that_contradicts_the_graph_is_refused(make_artifact: MakeArtifact, fields: dict, role: str) -> None:
     with pytest.raises(FileFormatError, match=f"the graph's {role} is .* its manifest says"):
-        load_engine(make_artifact(**fields))
+        load(make_artifact(**fields))
 
 
 def test_a_graph_with_two_outputs_is_refused(make_artifact: MakeArtifact) -> None:
@@ -63,7 +63,7 @@ def test_a_graph_with_two_outputs_is_refused(make_artifact: MakeArtifact) -> Non
     model.graph.output.append(model.graph.input[0])
     model.graph.output[1].name = "negated"
     with pytest.raises(FileFormatError, match="2 outputs, expected one"):
-        load_engine(make_artifact(model))
+        load(make_artifact(model))
 
 
 def test_what_onnx_runtime_refuses_is_one_line_of_ours(
@@ -72,7 +72,7 @@ def test_what_onnx_runtime_refuses_is_one_line_of_ours(
     model = threshold_graph()
     model.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(FileFormatError, match="ONNX Runtime cannot load it") as caught:
-        load_engine(make_artifact(model))
+        load(make_artifact(model))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
 
@@ -80,7 +80,7 @@ def test_what_onnx_runtime_refuses_is_one_line_of_ours(
 @pytest.mark.parametrize("threads", [0, -1])
 def test_a_thread_count_below_one_is_refused(make_artifact: MakeArtifact, threads: int) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        load_engine(make_artifact(), threads=threads)
+        load(make_artifact(), threads=threads)
 
 
 def test_cores_are_those_that_the_process_may_use() -> None:

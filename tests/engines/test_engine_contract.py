@@ -11,20 +11,28 @@ import numpy as np
 import pytest
 from network_fixtures import made_run
 
-from embedded_vit.engines import trial
-from embedded_vit.engines.engine import ArtifactEngine, GraphEngine
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.registry import ENGINES, EngineName, installed_engines
-from embedded_vit.engines.trial import example_images
+from embedded_vit.engines import (
+    ENGINES,
+    ArtifactEngine,
+    EngineName,
+    GraphEngine,
+    agreement,
+    installed_engines,
+    load,
+    open_graph,
+    trial,
+)
+from embedded_vit.engines.agreement import label_disagreement
+from embedded_vit.engines.example_inputs import soft_images
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.export.export import export
 from embedded_vit.models.registry import NetworkConfig
 
 USES_NO_MORE = """
 import sys, time, numpy
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 path, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-engine = load_engine(path, name, threads=threads)
+engine = load(path, name, threads=threads)
 size, channels = engine.manifest.preprocessing.image_size, engine.manifest.preprocessing.input_channels
 image = numpy.zeros((1, channels, size, size), numpy.float32)
 engine.run(image)
@@ -54,17 +62,17 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(name: EngineName, artifact: Path) -> ArtifactEngine:
     """The artifact in each engine."""
-    return load_engine(artifact, name, threads=1)
+    return load(artifact, name, threads=1)
 
 
 def test_labels_are_those_of_onnx_runtime(engine: ArtifactEngine, artifact: Path) -> None:
-    for image in example_images(engine.manifest.preprocessing):
-        expected = load_engine(artifact, threads=1).run(image)
+    for image in soft_images(1, engine.manifest.preprocessing.image_size):
+        expected = load(artifact, threads=1).run(image)
         np.testing.assert_allclose(engine.run(image), expected, atol=1e-4)
 
 
 def test_a_call_changes_nothing_for_the_next(engine: ArtifactEngine) -> None:
-    first_image, second_image, _ = example_images(engine.manifest.preprocessing)
+    first_image, second_image, _ = soft_images(1, engine.manifest.preprocessing.image_size)
     first = engine.run(first_image)
     second = engine.run(second_image)
     np.testing.assert_array_equal(engine.run(first_image), first)
@@ -73,13 +81,13 @@ def test_a_call_changes_nothing_for_the_next(engine: ArtifactEngine) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_batch_is_its_images(engine: ArtifactEngine, count: int) -> None:
-    images = example_images(engine.manifest.preprocessing)[:count]
+    images = soft_images(1, engine.manifest.preprocessing.image_size)[:count]
     expected = np.concatenate([engine.run(image) for image in images])
     np.testing.assert_allclose(engine.run(np.concatenate(images)), expected, atol=1e-5)
 
 
 def test_several_callers_at_once_get_their_own_logits(engine: ArtifactEngine) -> None:
-    images = example_images(engine.manifest.preprocessing) * 20
+    images = soft_images(1, engine.manifest.preprocessing.image_size) * 20
     expected = [engine.run(image) for image in images]
     with ThreadPoolExecutor(4) as callers:
         for logits, own in zip(callers.map(engine.run, images), expected, strict=True):
@@ -87,8 +95,8 @@ def test_several_callers_at_once_get_their_own_logits(engine: ArtifactEngine) ->
 
 
 def test_streams_answer_as_one_does(name: EngineName, engine: ArtifactEngine, artifact: Path) -> None:
-    images = example_images(engine.manifest.preprocessing) * 20
-    two = load_engine(artifact, name, threads=2, streams=2)
+    images = soft_images(1, engine.manifest.preprocessing.image_size) * 20
+    two = load(artifact, name, threads=2, streams=2)
     assert (engine.streams, two.streams) == (1, 2)
     with ThreadPoolExecutor(4) as callers:
         for logits, image in zip(callers.map(two.run, images), images, strict=True):
@@ -98,7 +106,7 @@ def test_streams_answer_as_one_does(name: EngineName, engine: ArtifactEngine, ar
 @pytest.mark.parametrize("streams", [0, 3])
 def test_streams_that_have_no_thread_are_refused(artifact: Path, streams: int) -> None:
     with pytest.raises(ConfigError, match=f"streams must be 1 to the number of threads, got {streams}"):
-        load_engine(artifact, threads=2, streams=streams)
+        load(artifact, threads=2, streams=streams)
 
 
 def test_it_says_what_it_is(engine: ArtifactEngine, name: EngineName) -> None:
@@ -119,7 +127,7 @@ def test_a_truncated_artifact_is_refused_in_one_line(
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(artifact.read_bytes()[:kept])
     with pytest.raises(FileFormatError) as caught:
-        load_engine(broken, name)
+        load(broken, name)
     assert "\n" not in str(caught.value)
 
 
@@ -139,13 +147,11 @@ def test_an_engine_that_crashes_is_refused_and_remembered(monkeypatch: pytest.Mo
         with pytest.raises(
             FileFormatError, match=r"openvino crashed on it \(exit status -11\); use --engine onnxruntime"
         ):
-            load_engine(artifact, "openvino")
+            load(artifact, "openvino")
     assert len(tries) == 1
 
 
 def test_an_engine_that_gives_other_labels_is_refused(monkeypatch: pytest.MonkeyPatch, artifact: Path) -> None:
-    make = trial.make_graph_engine
-
     class Inverting:
         def __init__(self, graph: GraphEngine) -> None:
             self.graph = graph
@@ -153,15 +159,7 @@ def test_an_engine_that_gives_other_labels_is_refused(monkeypatch: pytest.Monkey
         def run(self, image: np.ndarray) -> np.ndarray:
             return -self.graph.run(image)
 
-    monkeypatch.setattr(
-        trial,
-        "make_graph_engine",
-        lambda content, manifest, name, **options: (
-            make(content, manifest, name, **options)
-            if name == "onnxruntime"
-            else Inverting(make(content, manifest, "onnxruntime", **options))
-        ),
-    )
+    monkeypatch.setattr(agreement, "open_graph", lambda graph, name, **options: Inverting(open_graph(graph, **options)))
     assert "another label than ONNX Runtime" in trial.try_here(artifact, "openvino").failure
 
 
@@ -169,11 +167,12 @@ def test_only_decided_pixels_are_compared_where_there_are_any() -> None:
     expected = np.array([[[[0.0, 0.0, 0.0, 0.2]], [[3.0, 2.0, 0.5, 0.0]]]], dtype=np.float32)  # (1, K, 1, 4)
     undecided, decided = expected.copy(), expected.copy()
     undecided[0, 0, 0, 2], decided[0, 0, 0, 1] = 1, 5
-    assert trial._disagreement(undecided, expected) == 0
-    assert trial._disagreement(decided, expected) == 1 / 2
-    assert trial._disagreement(-expected[..., 2:], expected[..., 2:]) == 1
+    assert label_disagreement(undecided, expected, decided_only=True) == 0
+    assert label_disagreement(decided, expected, decided_only=True) == 1 / 2
+    assert label_disagreement(-expected[..., 2:], expected[..., 2:], decided_only=True) == 1
+    assert label_disagreement(undecided, expected) == label_disagreement(decided, expected) == 1 / 4
 
 
 def test_an_unknown_engine_is_refused(artifact: Path) -> None:
     with pytest.raises(ConfigError, match="unknown engine 'tensorrt', expected one of onnxruntime, openvino"):
-        load_engine(artifact, "tensorrt")
+        load(artifact, "tensorrt")

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from embedded_vit.engines import ArtifactEngine, fastest_engine, load
 from embedded_vit.engines import fastest as module
-from embedded_vit.engines.engine import ArtifactEngine
-from embedded_vit.engines.fastest import fastest_engine
-from embedded_vit.engines.load import load_engine
 from embedded_vit.errors import FileFormatError
 
 MakeArtifact = Callable[..., Path]
@@ -51,12 +49,12 @@ def test_another_number_of_threads_is_measured_anew(measured: list[list[str]], m
 def test_an_engine_that_fails_is_left_out(
     measured: list[list[str]], make_artifact: MakeArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(path: Path, engine: str, **options: int) -> ArtifactEngine:
+    def fail(path: Path, engine: str, **options: int) -> ArtifactEngine:
         if engine == "openvino":
             raise FileFormatError("openvino crashed on it")
-        return load_engine(path, "onnxruntime", **options)
+        return load(path, "onnxruntime", **options)
 
-    monkeypatch.setattr(module, "load_engine", load)
+    monkeypatch.setattr(module, "load_tried", fail)
     assert fastest_engine(make_artifact(), threads=1).latency_ms == {"onnxruntime": 4.0}
 
 

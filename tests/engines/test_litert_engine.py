@@ -13,15 +13,13 @@ from network_fixtures import made_network, made_run
 from onnx import helper
 
 from embedded_vit.builtin.index import builtin_paths
-from embedded_vit.engines.litert.engine import LiteRtEngine, litert_is_installed
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
+from embedded_vit.engines import installed_engines, load, open_graph
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.export.export import export, onnx_graph
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
 
-needs_litert = pytest.mark.skipif(not litert_is_installed(), reason="LiteRT is not installed")
+needs_litert = pytest.mark.skipif("litert" not in installed_engines(), reason="LiteRT is not installed")
 
 NETWORKS = {
     "more tokens than channels": NetworkConfig(name="small", image_size=32, widths=(8, 16), classes=9),
@@ -40,22 +38,22 @@ def test_a_translated_network_gives_the_logits_of_onnx_runtime(network: NetworkC
     preprocessing = Preprocessing.for_modality("CT", image_size=network.image_size, context_slices=3)
     graph = onnx_graph(made_network(network), preprocessing)
     image = np.random.default_rng(0).uniform(-1, 1, (2, 3, network.image_size, network.image_size)).astype(np.float32)
-    logits = LiteRtEngine(graph, threads=1).run(image)
-    np.testing.assert_allclose(logits, OnnxRuntimeEngine(graph, threads=1).run(image), atol=1e-4)
+    logits = open_graph(graph, "litert", threads=1).run(image)
+    np.testing.assert_allclose(logits, open_graph(graph, threads=1).run(image), atol=1e-4)
 
 
 @needs_litert
 @pytest.mark.parametrize("path", builtin_paths(), ids=lambda path: path.stem)
 def test_built_in_models_compute_the_same_or_are_refused(path: Path) -> None:
-    reference = load_engine(path, threads=1)
+    reference = load(path, threads=1)
     preprocessing = reference.manifest.preprocessing
     shape = (1, preprocessing.input_channels, preprocessing.image_size, preprocessing.image_size)
     image = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     if reference.manifest.precision == "int8":
-        with pytest.raises(FileFormatError, match="LiteRT cannot run it: operator DequantizeLinear"):
-            load_engine(path, "litert", threads=1)
+        with pytest.raises(FileFormatError, match="LiteRT does not compute quantized networks"):
+            load(path, "litert", threads=1)
     else:
-        logits = load_engine(path, "litert", threads=1).run(image)
+        logits = load(path, "litert", threads=1).run(image)
         np.testing.assert_allclose(logits, reference.run(image), atol=1e-3)
 
 
@@ -64,18 +62,18 @@ def test_a_graph_for_any_number_of_images_is_refused_or_takes_one_at_a_time(tmp_
     network = NetworkConfig(name="small", image_size=16, widths=(8, 16), classes=9)
     path = export(made_run(tmp_path / "run", network), tmp_path / "model.onnx", dynamic_batch=True).path
     try:
-        engine = load_engine(path, "litert", threads=1)
+        engine = load(path, "litert", threads=1)
     except FileFormatError as error:
         assert "use --engine onnxruntime" in str(error)  # noqa: PT017
     else:
         image = np.random.default_rng(0).uniform(-1, 1, (3, 1, 16, 16)).astype(np.float32)
-        np.testing.assert_allclose(engine.run(image), load_engine(path, threads=1).run(image), atol=1e-4)
+        np.testing.assert_allclose(engine.run(image), load(path, threads=1).run(image), atol=1e-4)
 
 
 @needs_litert
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     network = made_network(NETWORKS["more tokens than channels"])
-    LiteRtEngine(onnx_graph(network, Preprocessing.for_modality("CT", image_size=32)), threads=1)
+    open_graph(onnx_graph(network, Preprocessing.for_modality("CT", image_size=32)), "litert", threads=1)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 
@@ -95,11 +93,11 @@ REFUSED = {
 def test_what_other_networks_have_is_refused_by_name(message: str, node: onnx.NodeProto) -> None:
     model = threshold_graph()
     model.graph.node[0].CopyFrom(node)
-    with pytest.raises(FileFormatError, match=rf"model.onnx: LiteRT cannot run it: {message}"):
-        LiteRtEngine(model.SerializeToString(), threads=1, source="model.onnx")
+    with pytest.raises(FileFormatError, match=rf"model.onnx: LiteRT cannot load it: {message}"):
+        open_graph(model.SerializeToString(), "litert", threads=1, source="model.onnx")
 
 
 def test_without_litert_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(ConfigError, match=r"embedded-vit\[litert\]"):
-        LiteRtEngine(threshold_graph().SerializeToString())
+        open_graph(threshold_graph().SerializeToString(), "litert")

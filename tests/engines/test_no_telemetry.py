@@ -20,8 +20,8 @@ def test_loading_and_running_an_artifact_leaves_nothing_in_the_home_folder(
         key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     }
     script = (
-        "import sys, numpy, embedded_vit.engines.load as e;"
-        "e.load_engine(sys.argv[1]).run(numpy.zeros((1, 1, 32, 32), numpy.float32))"
+        "import sys, numpy, embedded_vit.engines as e;"
+        "e.load(sys.argv[1]).run(numpy.zeros((1, 1, 32, 32), numpy.float32))"
     )
     subprocess.run(
         [sys.executable, "-c", script, str(make_artifact())], env=environment | {"HOME": str(home)}, check=True

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
 
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.openvino_engine import OpenVinoEngine
+from embedded_vit.engines import load, open_graph
 from embedded_vit.errors import ConfigError, FileFormatError
 
 
@@ -18,16 +17,16 @@ def test_an_artifact_gives_the_logits_of_onnx_runtime(make_artifact):
     pytest.importorskip("openvino")
     path = make_artifact()
     image = np.random.default_rng(0).uniform(-1, 1, (2, 1, 32, 32)).astype(np.float32)
-    np.testing.assert_allclose(load_engine(path, "openvino", threads=1).run(image), load_engine(path).run(image))
+    np.testing.assert_allclose(load(path, "openvino", threads=1).run(image), load(path).run(image))
 
 
 FIRST_RUN_IN_TWO_THREADS = """
 import sys, threading
 import numpy as np
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 
 sys.setswitchinterval(1e-6)
-engine = load_engine(sys.argv[1], "openvino", threads=2, streams=2)
+engine = load(sys.argv[1], "openvino", threads=2, streams=2)
 together = threading.Barrier(2)
 done = []
 
@@ -55,12 +54,12 @@ def test_the_first_slices_may_come_in_two_threads_at_once(make_artifact):
 
 def test_what_is_no_graph_is_refused_in_one_line():
     pytest.importorskip("openvino")
-    with pytest.raises(FileFormatError, match="OpenVINO cannot compile it") as caught:
-        OpenVinoEngine(b"no graph", threads=1, source="model.onnx")
+    with pytest.raises(FileFormatError, match="OpenVINO cannot load it") as caught:
+        open_graph(b"no graph", "openvino", threads=1, source="model.onnx")
     assert "\n" not in str(caught.value)
 
 
 def test_without_openvino_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match=r"embedded-vit\[openvino\]"):
-        OpenVinoEngine(threshold_graph().SerializeToString())
+        open_graph(threshold_graph().SerializeToString(), "openvino")

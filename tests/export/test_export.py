@@ -17,8 +17,7 @@ from torch import nn
 
 import embedded_vit.export.export as export_module
 from embedded_vit.datasets import open_data_set
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import load, open_network
 from embedded_vit.errors import ContractError, NetworkError, OutputError
 from embedded_vit.export.export import ExportReport, export, onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -51,13 +50,13 @@ def test_the_artifact_computes_what_pytorch_computes(report_64: ExportReport) ->
     assert "synthetic" in report_64.checked_on
     network = made_network(network_config("embedded-vit-64", classes=9))
     image_bchw = np.random.default_rng(1).uniform(-1, 1, (2, 1, 64, 64)).astype(np.float32)
-    logits = load_engine(report_64.path, threads=1).run(image_bchw)
+    logits = load(report_64.path, threads=1).run(image_bchw)
     assert logits.std() > 0.1
-    np.testing.assert_allclose(logits, TorchEngine(network).run(image_bchw), atol=1e-4)
+    np.testing.assert_allclose(logits, open_network(network).run(image_bchw), atol=1e-4)
 
 
 def test_the_manifest_says_where_the_network_comes_from_without_case_names(report_64: ExportReport) -> None:
-    manifest = load_engine(report_64.path, threads=1).manifest
+    manifest = load(report_64.path, threads=1).manifest
     assert manifest == report_64.manifest
     assert manifest.name == "embedded-vit-64"
     assert manifest.network["widths"] == [32, 80]
@@ -115,7 +114,7 @@ def own_network(tmp_path: Path) -> Path:
 def test_a_users_own_network_is_exported_the_same_way(tmp_path: Path) -> None:
     report = export(own_network(tmp_path), tmp_path / "model.onnx", dynamic_batch=True)
     image_bchw = np.random.default_rng(1).uniform(-1, 1, (5, 3, 16, 16)).astype(np.float32)
-    engine = load_engine(report.path, threads=1)
+    engine = load(report.path, threads=1)
     assert engine.run(image_bchw).shape == (5, 9, 16, 16)
     shape = onnx.load(report.path).graph.input[0].type.tensor_type.shape
     assert not shape.dim[0].dim_value

@@ -23,7 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from embedded_vit.artifact.manifest import sealed
 from embedded_vit.artifact.onnx_file import graph_digest
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 from embedded_vit.errors import EmbeddedVitError
 from embedded_vit.io.dicom import find_series
 from embedded_vit.predict.predictor import read_scan
@@ -105,7 +105,7 @@ def read_dicom(path: Path) -> None:
 def main() -> None:
     [kind, seed, count, folder] = sys.argv[1:]
     damage, read = {
-        "artifact": (damaged_artifact, lambda path: load_engine(path, threads=1)),
+        "artifact": (damaged_artifact, lambda path: load(path, threads=1)),
         "scan": (damaged_scan, read_scan),
         "dicom": (damaged_dicom, read_dicom),
     }[kind]

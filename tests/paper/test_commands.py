@@ -14,7 +14,7 @@ import torch
 
 from embedded_vit.compression.prune_weights import prunable_weights
 from embedded_vit.datasets import open_data_set
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
@@ -105,7 +105,7 @@ def test_pruning_zeroes_weights_by_the_recipe_and_exports(output: Path, synapse_
     pruned_weights = sum(weight.numel() for name, weight in weights.items() if name not in spared)
     assert zeros / pruned_weights == pytest.approx(0.5, abs=1e-4)
     assert "decoder_1.last_layer.weight: 0." in done.stdout
-    assert load_engine(pruned / "model.onnx").manifest.name == "embedded-vit-64"
+    assert load(pruned / "model.onnx").manifest.name == "embedded-vit-64"
     assert (pruned / "test" / "metrics.json").is_file()
     assert not list(pruned.glob("cache*"))
 

@@ -19,7 +19,7 @@ from artifact_fixtures import threshold_graph
 import embedded_vit
 from embedded_vit.cli import main
 from embedded_vit.contract import SpacingRange
-from embedded_vit.engines.fastest import FastestEngine
+from embedded_vit.engines import FastestEngine
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
 from embedded_vit.labels import LabelSet
 from embedded_vit.predict.predictor import Predictor, structure_volumes
@@ -87,7 +87,7 @@ def test_the_fastest_engine_is_told_and_recorded(
 ) -> None:
     pytest.importorskip("openvino")
     measured = FastestEngine("openvino", {"onnxruntime": 2.0, "openvino": 1.0})
-    monkeypatch.setattr("embedded_vit.engines.fastest.fastest_engine", lambda model, threads: measured)
+    monkeypatch.setattr("embedded_vit.engines.fastest_engine", lambda model, threads: measured)
     model, scan, mask = make_artifact(), write_ct(tmp_path / "scan.nii.gz"), tmp_path / "mask.nii.gz"
     command = ["predict", str(model), str(scan), "--engine", "auto", "--threads", "1", "--output", str(mask)]
     monkeypatch.setattr(sys, "argv", ["embedded-vit", *command])

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.artifact.manifest import Manifest
-from embedded_vit.engines.engine import ArtifactEngine
-from embedded_vit.engines.example_inputs import example_image
+from embedded_vit.engines import ArtifactEngine, example_image
 from embedded_vit.engines.single_stream import Query
 from embedded_vit.predict.segmentation import label_slices, segment
 from embedded_vit.preprocessing import Grid, Intensities

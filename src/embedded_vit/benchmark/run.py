@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,7 @@ from embedded_vit.costs.fresh_process import FreshProcess, in_fresh_process
 from embedded_vit.costs.graph_macs import COUNTER, count_macs
 from embedded_vit.costs.machine_state import CoreTimes, load_average
 from embedded_vit.costs.noise import busy_reasons, latency_reasons, too_few_reasons
-from embedded_vit.engines.engine import ArtifactEngine
-from embedded_vit.engines.fastest import fastest_engine
-from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.engines import ArtifactEngine, EngineChoice, EngineName, fastest_engine, load
 from embedded_vit.engines.single_stream import paired_ratio, single_stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.io.digest import sha256_of
@@ -41,7 +38,7 @@ def benchmark(
     models: Sequence[Path],
     *,
     threads: Sequence[int] | None = None,
-    engine: EngineName | Literal["auto"] = "onnxruntime",
+    engine: EngineChoice = "onnxruntime",
     data: Path | None = None,
     scope: Scope = "network",
     seconds: float = 60.0,
@@ -88,9 +85,7 @@ def benchmark(
         names = [
             fastest_engine(path, threads=number // streams).engine if engine == "auto" else engine for path in models
         ]
-        engines = [
-            load_engine(path, name, threads=number, streams=streams) for path, name in zip(models, names, strict=True)
-        ]
+        engines = [load(path, name, threads=number, streams=streams) for path, name in zip(models, names, strict=True)]
         processes = [_fresh_process(path, name, number) for path, name in zip(models, names, strict=True)]
         on_stage(f"latency, threads: {number}, at most {seconds:g} s")
         measurements.append(

@@ -19,9 +19,9 @@ def command(
 
     path = None if model is None else model_path(model)
     if path is not None and path.is_file():
-        from embedded_vit.engines.load import load_engine
+        from embedded_vit.engines import load
 
-        print(load_engine(path).manifest.model_dump_json(indent=1))
+        print(load(path).manifest.model_dump_json(indent=1))
         return
     from embedded_vit.costs.complexity import complexity
     from embedded_vit.models.registry import network_config

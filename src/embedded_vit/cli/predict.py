@@ -51,7 +51,7 @@ def command(
 
     artifact = model_path(model)
     if engine == "auto":
-        from embedded_vit.engines.fastest import fastest_engine
+        from embedded_vit.engines import fastest_engine
 
         choice = fastest_engine(artifact, threads=1)  # for one slice; every thread has its own
         print(f"engine: {choice.engine} ({choice})", file=sys.stderr)

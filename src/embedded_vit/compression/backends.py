@@ -1,26 +1,46 @@
-"""What the engines at hand make of a graph: whether they agree, and which of them is fastest on this machine."""
+"""What the installed engines make of a graph: whether they agree, and which of them is fastest on this computer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from embedded_vit.costs.latency import paired_latency_of
-from embedded_vit.engines.agreement import compare
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.litert.engine import LiteRtEngine, litert_is_installed
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.engines.openvino_engine import OpenVinoEngine, openvino_is_installed
-from embedded_vit.engines.trial import MAXIMUM_DISAGREEMENT
+from embedded_vit.engines import ENGINES, Engine, engine_entry, installed_engines, open_graph
+from embedded_vit.engines.agreement import Candidate, logits_of, open_agreeing
 from embedded_vit.errors import ContractError, FileFormatError
 
-__all__ = ["BackendReport", "check_backends"]
+__all__ = ["BackendReport", "EngineReport", "check_backends"]
 
+REFERENCE = "onnxruntime"
 REPEATS, SECONDS_LIMIT = 15, 30.0
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """Whether an engine gives the labels of ONNX Runtime.
+
+    Attributes:
+        how: "as it is", "without low-precision transforms", "not at all", or "not installed".
+        disagreement: Fraction of the pixels whose label differs, at best; None where nothing was compared.
+    """
+
+    how: str
+    disagreement: float | None
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> Self:
+        """Describe an engine that was given the graph."""
+        if candidate.engine is None:
+            return cls("not at all", candidate.disagreement)
+        transforms = candidate.low_precision_transforms
+        return cls("as it is" if transforms else "without low-precision transforms", candidate.disagreement)
 
 
 @dataclass(frozen=True)
@@ -28,23 +48,27 @@ class BackendReport:
     """What `check_backends` found.
 
     Attributes:
-        latency_ms: Median of one image by backend and precision, for example "openvino int8".
+        latency_ms: Median of one image by engine and precision, for example "openvino int8".
         fastest: The key of the lowest.
-        openvino: How OpenVINO gives the labels of ONNX Runtime: "as it is", "without low-precision transforms",
-            "not at all", or "not installed".
-        openvino_disagreement: Part of the pixels whose label it gives differently; None where it is not installed.
+        engines: A report on every engine but ONNX Runtime.
     """
 
     latency_ms: dict[str, float]
     fastest: str
-    openvino: str
-    openvino_disagreement: float | None
+    engines: dict[str, EngineReport]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `compression.json` holds: "openvino" and "openvino_disagreement", and likewise for others."""
+        facts: dict[str, Any] = {"latency_ms": self.latency_ms, "fastest": self.fastest}
+        for name, report in self.engines.items():
+            facts |= {name: report.how, f"{name}_disagreement": report.disagreement}
+        return facts
 
 
 def check_backends(
     graph: bytes, float_graph: bytes, images: Sequence[NDArray[np.float32]], *, precision: str, threads: int = 1
 ) -> BackendReport:
-    """Run a graph in every backend at hand, compare their labels, and measure them against the float graph in turns.
+    """Run a graph in every installed engine, compare their labels, and measure them and the float graph in turns.
 
     Args:
         graph: A serialized ONNX model.
@@ -56,43 +80,39 @@ def check_backends(
     Raises:
         ContractError: ONNX Runtime does not give the same labels twice.
     """
-    reference = OnnxRuntimeEngine(graph, threads=threads)
-    if not _repeats(reference, images):
+    reference = open_graph(graph, threads=threads)
+    expected = logits_of(reference, images)
+    if expected is None:
         raise ContractError(f"quantize: ONNX Runtime gives other labels at a second call of the {precision} graph")
-    engines: dict[str, Engine] = {
-        "onnxruntime fp32": OnnxRuntimeEngine(float_graph, threads=threads),
-        f"onnxruntime {precision}": reference,
-    }
-    if litert_is_installed():  # which has no integers
-        with suppress(FileFormatError):  # nor every operator that a network of the user's own may have
-            engines["litert fp32"] = LiteRtEngine(float_graph, threads=threads)
-    openvino, disagreement = "not installed", None
-    if openvino_is_installed():
-        engines["openvino fp32"] = OpenVinoEngine(float_graph, threads=threads)
-        openvino, disagreement, engine = _openvino(graph, reference, images, threads, bf16=precision.endswith("bf16"))
-        if engine is not None:
-            engines[f"openvino {precision}"] = engine
+    float_reference = open_graph(float_graph, threads=threads)
+    engines: dict[str, Engine] = {f"{REFERENCE} fp32": float_reference, f"{REFERENCE} {precision}": reference}
+    reports: dict[str, EngineReport] = {}
+    is_int8 = precision.startswith("int8")
+    for name in ENGINES:
+        if name == REFERENCE:
+            continue
+        if name not in installed_engines():
+            reports[name] = EngineReport("not installed", None)
+            continue
+        with suppress(FileFormatError):  # not every engine has every operator of a user's own network
+            engines[f"{name} fp32"] = open_graph(float_graph, name, threads=threads)
+        if is_int8 and not engine_entry(name).int8:
+            reports[name] = EngineReport("not at all", None)
+            continue
+        found = open_agreeing(
+            graph,
+            name,
+            expected,
+            images,
+            int8=is_int8,
+            bf16=precision.endswith("bf16"),
+            threads=threads,
+        )
+        reports[name] = EngineReport.of(found)
+        if found.engine is not None:
+            engines[f"{name} {precision}"] = found.engine
     measured = paired_latency_of(
         list(engines.values()), [images[0]] * len(engines), repeats=REPEATS, seconds_limit=SECONDS_LIMIT
     )
     latency_ms = {name: round(latency.p50_ms, 3) for name, latency in zip(engines, measured, strict=True)}
-    return BackendReport(latency_ms, min(latency_ms, key=lambda name: latency_ms[name]), openvino, disagreement)
-
-
-def _openvino(
-    graph: bytes, reference: Engine, images: Sequence[NDArray[np.float32]], threads: int, *, bf16: bool
-) -> tuple[str, float, OpenVinoEngine | None]:
-    """How OpenVINO agrees with ONNX Runtime, how far at best, and the engine that does."""
-    nearest = 1.0
-    for transforms, how in ((True, "as it is"), (False, "without low-precision transforms")):
-        engine = OpenVinoEngine(graph, threads=threads, bf16=bf16, low_precision_transforms=transforms)
-        disagreement = compare(engine, reference, images).label_disagreement
-        nearest = min(nearest, disagreement)
-        if disagreement <= MAXIMUM_DISAGREEMENT and _repeats(engine, images):
-            return how, disagreement, engine
-    return "not at all", nearest, None
-
-
-def _repeats(engine: Engine, images: Sequence[NDArray[np.float32]]) -> bool:
-    """Whether an engine gives the same labels twice."""
-    return compare(engine, engine, images).label_disagreement == 0
+    return BackendReport(latency_ms, min(latency_ms, key=lambda name: latency_ms[name]), reports)

@@ -30,7 +30,7 @@ from embedded_vit.compression.record import (
     write_compression_record,
 )
 from embedded_vit.compression.step import Product, Step, Workshop
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import open_network
 from embedded_vit.errors import ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import export_checkpoint
@@ -196,7 +196,7 @@ class _Compression:
 
     def _by_sensitivity(self, step: Step, before: Checkpoint) -> list[str]:
         """A step's units, those first whose treatment alone costs most Dice."""
-        whole = self.workshop.quick_dice(TorchEngine(before.network), every=8)
+        whole = self.workshop.quick_dice(open_network(before.network), every=8)
         damage = {
             unit: whole - self.workshop.quick_dice(step.damaged(before, unit, self.workshop), every=8)
             for unit in step.units(before)

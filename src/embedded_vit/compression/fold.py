@@ -12,8 +12,7 @@ from torch import nn
 
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.costs.complexity import complexity
-from embedded_vit.engines.agreement import compare
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import compare, open_network
 from embedded_vit.models.published_form import PublishedForm
 from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import NetworkConfig
@@ -41,7 +40,7 @@ class Fold(Step):
             return Product(before, facts=facts | {"not_compared": f"the network {_why_unpublished(config.network)}"})
         published = _Published(before.network.float().cpu(), stages=len(config.network.widths))
         images = workshop.probe_images(COMPARED_SLICES)
-        agreement = compare(TorchEngine(before.network, threads=workshop.threads), published, images)
+        agreement = compare(open_network(before.network, threads=workshop.threads), published, images)
         agreement.check("fold: the folded form against the published one")
         facts["largest_deviation"] = agreement.max_logit_difference
         facts["label_disagreement"] = agreement.label_disagreement

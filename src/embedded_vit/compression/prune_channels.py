@@ -23,8 +23,7 @@ from embedded_vit.compression.distill import Distillation, Teacher
 from embedded_vit.compression.step import CutMix, Product, Step, Workshop
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.costs.macs_by_shape import macs_by_shape
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import ConfigError
 from embedded_vit.export.export import export_checkpoint
 from embedded_vit.io.atomic import write_text
@@ -138,7 +137,7 @@ class PruneChannels(Step):
         width = self._half(channel_groups(before.network)[unit])
         network = copy.deepcopy(before.network)
         keep_channels(network, unit, sorted(strongest_first[:width].tolist()))
-        return TorchEngine(network, threads=workshop.threads)
+        return open_network(network, threads=workshop.threads)
 
     def _next(self, group: ChannelGroup) -> int | None:
         return next_width(group.width, unit=group.unit, multiple=self.multiple)

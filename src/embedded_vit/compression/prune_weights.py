@@ -19,8 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from embedded_vit.compression.distill import Distillation, Teacher
 from embedded_vit.compression.step import Product, Step, Workshop
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.training.checkpoint import Checkpoint
 from embedded_vit.training.hooks import TrainingHook
@@ -95,7 +94,7 @@ class PruneWeights(Step):
         network = copy.deepcopy(before.network)
         weights = {unit: network.get_parameter(unit).detach()}
         weights[unit].masked_fill_(~magnitude_masks(weights, self.sparsity)[unit], 0.0)
-        return TorchEngine(network, threads=workshop.threads)
+        return open_network(network, threads=workshop.threads)
 
 
 class MagnitudePruning(TrainingHook):

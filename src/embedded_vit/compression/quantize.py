@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +21,7 @@ from embedded_vit.compression.rounded_training import RoundedTraining
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.compression.stored_weights import store_as_half, without_annotations
 from embedded_vit.config import nearest_name
-from embedded_vit.engines.agreement import compare
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import Engine, compare, open_graph, open_network
 from embedded_vit.errors import ConfigError
 from embedded_vit.export.export import onnx_graph
 from embedded_vit.preprocessing import Preprocessing
@@ -103,7 +99,7 @@ class Quantize(Step):
         """The network with one layer in integers."""
         prepared = _prepared(before.network, before.config.preprocessing)
         images = workshop.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
-        return OnnxRuntimeEngine(prepared.quantised([unit], images), threads=workshop.threads)
+        return open_graph(prepared.quantised([unit], images), threads=workshop.threads)
 
 
 @lru_cache(maxsize=2)  # before and after fine-tuning; a sensitivity sweep asks for them layer by layer
@@ -121,19 +117,19 @@ def _facts(
 ) -> dict[str, Any]:
     """How far a graph is from PyTorch, and what the backends make of it."""
     float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing)
-    agreement = compare(OnnxRuntimeEngine(graph, threads=threads), TorchEngine(checkpoint.network), images)
+    agreement = compare(open_graph(graph, threads=threads), open_network(checkpoint.network), images)
     report = check_backends(graph, float_graph, images, precision=precision, threads=threads)
     return {
         "label_disagreement": agreement.label_disagreement,
         "max_logit_difference": agreement.max_logit_difference,
         "size_ratio": len(graph) / len(float_graph),
-        **asdict(report),
+        **report.facts(),
     }
 
 
 def _bf16_facts(checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
     """What bfloat16 products do to the labels, and whether this processor has them or only emulates them."""
-    agreement = compare(TorchEngine(checkpoint.network, precision="bf16"), TorchEngine(checkpoint.network), images)
+    agreement = compare(open_network(checkpoint.network, precision="bf16"), open_network(checkpoint.network), images)
     return {
         "label_disagreement": agreement.label_disagreement,
         "max_logit_difference": agreement.max_logit_difference,

@@ -19,7 +19,7 @@ from embedded_vit.config import Config
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.unlabelled import open_unlabelled
-from embedded_vit.engines.engine import Engine
+from embedded_vit.engines import Engine
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import STATE, Checkpoint, load_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from embedded_vit.config import Config
-from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.engines import EngineName, load
 from embedded_vit.errors import FileFormatError
 from embedded_vit.fresh_python import run_python
 from embedded_vit.predict.segmentation import segment
@@ -64,7 +64,7 @@ def report_first_slice(began: float) -> None:
     """
     imported = time.perf_counter()
     [_, path, threads, engine_name] = sys.argv
-    engine = load_engine(path, engine_name, threads=int(threads), streams=int(threads))  # type: ignore[arg-type]
+    engine = load(path, engine_name, threads=int(threads), streams=int(threads))  # type: ignore[arg-type]
     loaded = time.perf_counter()
     volume = _one_slice(engine.manifest.preprocessing)
     ready = time.perf_counter()

@@ -1,22 +1,15 @@
-"""Multiply-accumulates of an artifact, counted from the shapes that ONNX Runtime meets while it runs the file's graph.
+"""MACs of a model file, counted from the shapes that ONNX Runtime meets while it runs the file's graph.
 
-So what is counted is the file itself, pruned, quantised or a user's own, and PyTorch is not needed. The graph runs as
-it was written, before ONNX Runtime fuses anything; convolutions and matrix products count, as everywhere here.
+The file itself is counted, pruned, quantized or a user's own, and PyTorch is not needed. The graph runs as it was
+written, before ONNX Runtime fuses anything. Convolutions and matrix products count, as everywhere in this package.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnxruntime
-
-from embedded_vit.errors import FileFormatError
+from embedded_vit.engines import executed_nodes
 
 __all__ = ["COUNTER", "count_macs", "node_macs"]
 
@@ -33,30 +26,7 @@ def count_macs(graph: bytes, *, source: str) -> int:
     Raises:
         FileFormatError: ONNX Runtime cannot run the graph.
     """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.disable_prepacking", "1")  # else weights lose their shapes
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    options.enable_profiling = True
-    with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
-            session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-            image = session.get_inputs()[0]
-            session.run(None, {image.name: np.zeros((1, *image.shape[1:]), np.float32)})
-        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            raise FileFormatError(f"{source}: ONNX Runtime cannot run it: {str(error)[:200]!r}") from error
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return sum(_event_macs(event) for event in events if str(event.get("name", "")).endswith("_kernel_time"))
-
-
-def _event_macs(event: dict[str, Any]) -> int:
-    inputs, outputs = (
-        [shape for tensor in event["args"][key] for shape in tensor.values()]
-        for key in ("input_type_shape", "output_type_shape")
-    )
-    return node_macs(event["args"]["op_name"], inputs, outputs)
+    return sum(node_macs(node.operator, node.inputs, node.outputs) for node in executed_nodes(graph, source=source))
 
 
 def node_macs(operator: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]]) -> int:

@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import Engine, example_image, load
 from embedded_vit.engines.single_stream import single_stream
 
 __all__ = ["Latency", "paired_latency", "paired_latency_of"]
@@ -53,7 +51,7 @@ def paired_latency(
     Raises:
         FileFormatError: A file is no artifact.
     """
-    engines = [load_engine(path, threads=threads) for path in paths]
+    engines = [load(path, threads=threads) for path in paths]
     images = [example_image(engine.manifest.preprocessing) for engine in engines]
     return paired_latency_of(engines, images, repeats=repeats, warmup=warmup, seconds_limit=seconds_limit)
 

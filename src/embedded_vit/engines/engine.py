@@ -1,30 +1,30 @@
-"""What turns a network's input into logits: the protocol that every engine follows, and an artifact in one of them."""
+"""What turns a network's input into logits: the protocol of all engines, and what those of a graph have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.artifact.manifest import Manifest
-from embedded_vit.errors import FileFormatError, NetworkError
-from embedded_vit.provenance import available_cores
+from embedded_vit.errors import FileFormatError
 
-__all__ = ["ArtifactEngine", "Engine", "GraphEngine", "Tensor", "borrowed", "first_line", "threads_each"]
+__all__ = ["Engine", "GraphEngine", "GraphSettings", "Tensor", "first_line"]
 
-Lent = TypeVar("Lent")
+REASON_CHARACTERS = 200  # of a library's message
 
 
 class Engine(Protocol):
-    """Anything that computes logits: an artifact on the device, or a network under training."""
+    """Anything that computes logits: a model file on a device, or a network under training."""
 
     @property
     def streams(self) -> int:
-        """How many calls of `run` compute at the same time; further ones wait."""
+        """How many calls of `run` compute at the same time; further calls wait."""
         ...
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -46,87 +46,101 @@ class Tensor(NamedTuple):
     shape: tuple[int | None, ...]
 
 
-class GraphEngine(Engine, Protocol):
-    """A serialized ONNX model in a library that runs it."""
+@dataclass(frozen=True)
+class GraphSettings:
+    """How an engine computes a graph; `embedded_vit.engines.open_graph` describes the fields."""
+
+    threads: int
+    streams: int
+    bf16: bool
+    low_precision_transforms: bool
+    source: str
 
     @property
-    def version(self) -> str:
-        """Of the library."""
-        ...
-
-    @property
-    def inputs(self) -> list[Tensor]: ...
-
-    @property
-    def outputs(self) -> list[Tensor]: ...
+    def threads_each(self) -> int:
+        """The threads of one stream."""
+        return max(1, self.threads // self.streams)
 
 
-class ArtifactEngine:
-    """An artifact, ready to run, its graph checked against its manifest.
+class GraphEngine(ABC):
+    """A serialized ONNX model in a library that computes it on the CPU.
 
-    Args:
-        graph: The artifact's graph.
-        manifest: What the artifact says of it.
-        name: Of the engine, one of `embedded_vit.engines.registry.ENGINES`.
-        source: The artifact's path, for messages.
+    A subclass opens the graph and computes images. This class does what is the same for all: callers wait for a free
+    stream, a batch is computed image by image, and what the library raises becomes a `FileFormatError`.
 
-    Raises:
-        FileFormatError: The graph's one input and one output are not what the manifest says.
+    Attributes:
+        title: The library's name in messages.
+        version: The library's version.
+        inputs, outputs: The graph's.
+        streams: See `Engine.streams`.
     """
 
-    def __init__(self, graph: GraphEngine, manifest: Manifest, *, name: str, source: str) -> None:
-        size = manifest.preprocessing.image_size
-        _check(graph.inputs, "input", (manifest.preprocessing.input_channels, size, size), source)
-        _check(graph.outputs, "output", (manifest.labels.classes, size, size), source)
-        self.manifest, self.name, self.version = manifest, name, graph.version
-        self._graph, self._source = graph, source
+    title: ClassVar[str]
+    version: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
-    @property
-    def streams(self) -> int:
-        """Calls that compute at the same time."""
-        return self._graph.streams
+    def __init__(self, graph: bytes, settings: GraphSettings) -> None:
+        """Open a graph.
+
+        Args:
+            graph: A serialized ONNX model with one input and one output.
+            settings: How to compute it.
+
+        Raises:
+            FileFormatError: The library cannot load the graph.
+        """
+        self.streams = settings.streams
+        self._source = settings.source
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        try:
+            for session in self._open(graph, settings):
+                self._idle.put(session)
+        except Exception as error:  # the libraries' exceptions share no base
+            raise FileFormatError(f"{self._source}: {self.title} cannot load it: {self._reason(error)}") from error
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits; see `Engine.run`.
 
         Raises:
-            NetworkError: The input's shape is not the manifest's.
-            FileFormatError: The engine cannot run the graph.
+            FileFormatError: The library cannot run the graph.
         """
-        size, channels = self.manifest.preprocessing.image_size, self.manifest.preprocessing.input_channels
-        if image_bchw.shape[1:] != (channels, size, size):
-            raise NetworkError(
-                f"{self._source}: input of shape {image_bchw.shape}, expected (batch, {channels}, {size}, {size})"
-            )
-        return self._graph.run(image_bchw)
+        images = np.ascontiguousarray(image_bchw, np.float32)
+        parts = [images] if self._takes_batches else [images[place : place + 1] for place in range(len(images))]
+        try:
+            with self._idle_session() as session:
+                logits = [self._compute(session, part) for part in parts]
+        except Exception as error:
+            raise FileFormatError(f"{self._source}: {self.title} cannot run it: {self._reason(error)}") from error
+        return logits[0] if len(logits) == 1 else np.concatenate(logits)
 
+    @abstractmethod
+    def _open(self, graph: bytes, settings: GraphSettings) -> Sequence[Any]:
+        """Load the graph, set `inputs` and `outputs`, and return one session a stream."""
 
-def threads_each(threads: int | None, streams: int) -> int:
-    """What a stream has of an engine's threads, which are all that this process may use where None is given."""
-    return max(1, (threads or available_cores()) // streams)
+    @abstractmethod
+    def _compute(self, session: Any, images_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the logits of one image, or of a batch where `_takes_batches`; the result belongs to the caller."""
 
+    @property
+    def _takes_batches(self) -> bool:
+        """Whether `_compute` takes several images."""
+        return False
 
-@contextmanager
-def borrowed(idle: SimpleQueue[Lent]) -> Iterator[Lent]:
-    """One of those that nobody uses, for as long as the block lasts; waits for it."""
-    one = idle.get()
-    try:
-        yield one
-    finally:
-        idle.put(one)
+    def _reason(self, error: Exception) -> str:
+        """Return the line of the library's message that says what is wrong."""
+        return first_line(error)
 
-
-def _check(tensors: list[Tensor], role: str, expected: tuple[int, int, int], source: str) -> None:
-    if len(tensors) != 1:
-        raise FileFormatError(f"{source}: the graph has {len(tensors)} {role}s, expected one; export it again")
-    batch, *rest = tensors[0].shape or (None,)
-    if tuple(rest) != expected or batch not in (1, None) or tensors[0].dtype != "float32":
-        raise FileFormatError(
-            f"{source}: the graph's {role} is {tensors[0].dtype} {tensors[0].shape}, "
-            f"its manifest says float32 (1, {', '.join(map(str, expected))}); export it again"
-        )
+    @contextmanager
+    def _idle_session(self) -> Iterator[Any]:
+        """Borrow a session that nobody uses; waits for one."""
+        session = self._idle.get()
+        try:
+            yield session
+        finally:
+            self._idle.put(session)
 
 
 def first_line(error: Exception) -> str:
-    """What a library's exception says, in one short line."""
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    """Return the first line of an exception's message, at most 200 characters, or its type if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:REASON_CHARACTERS]

@@ -1,29 +1,37 @@
-"""Which engine is fastest for an artifact on this computer: measured once, then remembered."""
+"""Which engine is fastest for a network on this computer: measured once for a model file, then remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
+from embedded_vit.engines.artifact_engine import load_tried
 from embedded_vit.engines.engine import Engine
 from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.load import EngineName, load_engine
-from embedded_vit.engines.registry import engine_version, installed_engines
+from embedded_vit.engines.registry import EngineName, engine_entry, installed_engines
 from embedded_vit.engines.single_stream import single_stream
+from embedded_vit.engines.trial import open_tried
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.cache import recall, remember
 from embedded_vit.io.digest import sha256_of
+from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import available_cores, processor_name
 
-__all__ = ["FastestEngine", "fastest_engine"]
+__all__ = ["FastestEngine", "fastest_engine", "fastest_for_graph"]
 
 MEASURED = "fastest-engine"  # the file of the cache
 ROUNDS, SECONDS_LIMIT = 30, 10.0
+
+Opened = TypeVar("Opened", bound=Engine)
 
 
 @dataclass(frozen=True)
@@ -32,51 +40,74 @@ class FastestEngine:
 
     Attributes:
         engine: The fastest.
-        latency_ms: Engine -> median of one image; one that cannot run the artifact is not there.
+        latency_ms: Engine -> median of one image, in ms. An engine that cannot run the graph is not there.
     """
 
     engine: EngineName
-    latency_ms: dict[str, float]
+    latency_ms: dict[EngineName, float]
+
+    @classmethod
+    def of(cls, latency_ms: dict[EngineName, float]) -> Self:
+        """Choose by measured latencies."""
+        return cls(min(latency_ms, key=lambda engine: latency_ms[engine]), latency_ms)
 
     def __str__(self) -> str:
         return ", ".join(f"{engine} {latency:.1f} ms" for engine, latency in sorted(self.latency_ms.items()))
 
 
 def fastest_engine(path: Path, *, threads: int | None = None) -> FastestEngine:
-    """Measure every installed engine that can run an artifact, in turns, or recall what was measured before.
+    """Measure every installed engine that can run a model file, in turns, or recall what was measured before.
 
     Args:
-        path: The artifact.
+        path: The model file.
         threads: Cores to compute on; by default all that this process may use.
 
     Raises:
-        FileFormatError: The file is no artifact.
+        FileFormatError: The file is not an artifact.
         ConfigError: `threads` is less than 1.
     """
     threads = available_cores() if threads is None else threads
-    installed = " ".join(f"{engine} {engine_version(engine)}" for engine in installed_engines())
+    installed = " ".join(f"{engine} {engine_entry(engine).version}" for engine in installed_engines())
     key = f"{sha256_of(path)} {installed} {processor_name()} {threads} threads"
     latency_ms = recall(MEASURED, key)
     if not isinstance(latency_ms, dict):
-        latency_ms = _measured(path, threads)
+        engines = _usable(lambda name: load_tried(path, name, threads=threads))
+        latency_ms = _latency_ms(engines, engines["onnxruntime"].manifest.preprocessing)
         remember(MEASURED, key, latency_ms)
-    fastest: EngineName = min(latency_ms, key=lambda engine: latency_ms[engine])
-    return FastestEngine(fastest, latency_ms)
+    return FastestEngine.of(latency_ms)
 
 
-def _measured(path: Path, threads: int) -> dict[str, float]:
-    """Engine -> median in ms."""
-    engines = [load_engine(path, "onnxruntime", threads=threads)]
+def fastest_for_graph(graph: bytes, preprocessing: Preprocessing, *, threads: int | None = None) -> FastestEngine:
+    """Measure every installed engine that can run a float32 graph, in turns.
+
+    Args:
+        graph: A serialized ONNX model.
+        preprocessing: The network's, for the shape of its input.
+        threads: Cores to compute on; by default all that this process may use.
+
+    Raises:
+        FileFormatError: ONNX Runtime cannot run the graph.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "graph.onnx")
+        path.write_bytes(graph)
+        engines = _usable(lambda name: open_tried(path, graph, name, threads=threads))
+        return FastestEngine.of(_latency_ms(engines, preprocessing))
+
+
+def _usable(open_in: Callable[[EngineName], Opened]) -> dict[EngineName, Opened]:
+    """Open a graph in ONNX Runtime, which must be able to, and in every other installed engine that is."""
+    engines: dict[EngineName, Opened] = {"onnxruntime": open_in("onnxruntime")}
     for name in installed_engines():
-        if name == "onnxruntime":
-            continue
-        try:
-            engines.append(load_engine(path, name, threads=threads))
-        except FileFormatError:  # it crashes on this artifact, or gives other labels
-            continue
-    image = example_image(engines[0].manifest.preprocessing)
-    medians_ms = _medians_ms(engines, image)
-    return {engine.name: round(median_ms, 3) for engine, median_ms in zip(engines, medians_ms, strict=True)}
+        if name not in engines:
+            with suppress(FileFormatError):  # it crashes on this graph, refuses it, or gives other labels
+                engines[name] = open_in(name)
+    return engines
+
+
+def _latency_ms(engines: Mapping[EngineName, Engine], preprocessing: Preprocessing) -> dict[EngineName, float]:
+    medians_ms = _medians_ms(list(engines.values()), example_image(preprocessing))
+    return {name: round(median_ms, 3) for name, median_ms in zip(engines, medians_ms, strict=True)}
 
 
 def _medians_ms(engines: Sequence[Engine], image_bchw: NDArray[np.float32]) -> list[float]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
-from embedded_vit.engines.load import EngineName
+from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
 from embedded_vit.evaluation.pictures import PictureCollector
@@ -41,7 +41,7 @@ def evaluate(
     protocol: ProtocolName = "strict",
     threads: int | None = None,
     precision: Precision = "fp32",
-    engine: EngineName = "onnxruntime",
+    engine: EngineChoice = "onnxruntime",
     on_case: OnCase | None = None,
 ) -> Evaluation:
     """Segment and score every case of a subset, and write `cases.csv`, `metrics.json` and `report.html`.
@@ -54,7 +54,7 @@ def evaluate(
         protocol: See `embedded_vit.evaluation.protocol`.
         threads: Cores to compute on; by default all that this process may use.
         precision: Of a run folder's multiplications.
-        engine: What computes an artifact.
+        engine: What computes an artifact; "auto" is the fastest.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
 
     Raises:

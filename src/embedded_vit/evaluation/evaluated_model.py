@@ -10,8 +10,7 @@ from typing import Literal
 from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.contract import Contract
 from embedded_vit.datasets.data_set import Case, DataSet
-from embedded_vit.engines.engine import Engine
-from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.engines import Engine, EngineChoice, load, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.io.digest import sha256_of
 
@@ -120,7 +119,7 @@ class EvaluatedModel:
 
 
 def open_model(
-    path: Path, *, threads: int, precision: Precision = "fp32", engine: EngineName = "onnxruntime"
+    path: Path, *, threads: int, precision: Precision = "fp32", engine: EngineChoice = "onnxruntime"
 ) -> EvaluatedModel:
     """Open a run folder (with PyTorch) or an artifact (without).
 
@@ -128,7 +127,7 @@ def open_model(
         path: A folder that `embedded-vit train` wrote, or a file that `embedded-vit export` wrote.
         threads: Cores to compute on.
         precision: Of a run folder's multiplications; an artifact has its own.
-        engine: What computes an artifact; PyTorch computes a run folder.
+        engine: What computes an artifact; "auto" is the fastest. PyTorch computes a run folder.
 
     Raises:
         ConfigError: fp16 is asked of an artifact, or an engine of a run folder, or it is not installed.
@@ -136,14 +135,14 @@ def open_model(
         FileFormatError: The artifact cannot be loaded.
     """
     if path.is_dir():
-        if engine != "onnxruntime":
+        if engine not in ("onnxruntime", "auto"):
             raise ConfigError(f"{path}: PyTorch computes a run folder; export it to evaluate it in {engine}")
         return _open_run_folder(path, threads, precision)
     if not path.exists():
         raise CheckpointError(f"{path}: no such run folder or artifact")
     if precision != "fp32":
         raise ConfigError(f"{path}: an artifact computes in its own precision; evaluate the run folder in {precision}")
-    loaded = load_engine(path, engine, threads=threads, streams=threads)
+    loaded = load(path, engine, threads=threads, streams=threads)
     manifest = loaded.manifest
     return EvaluatedModel(
         path,
@@ -159,7 +158,6 @@ def open_model(
 def _open_run_folder(path: Path, threads: int, precision: Precision) -> EvaluatedModel:
     import torch
 
-    from embedded_vit.engines.torch_engine import TorchEngine
     from embedded_vit.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
@@ -167,7 +165,7 @@ def _open_run_folder(path: Path, threads: int, precision: Precision) -> Evaluate
     return EvaluatedModel(
         path,
         "run folder",
-        TorchEngine(checkpoint.network, threads=threads, precision=precision),
+        open_network(checkpoint.network, threads=threads, precision=precision),
         checkpoint.config.contract,
         sha256_of(path / "model.safetensors"),
         {name: hashed_names(split.names(name)) for name in ("train", "validation", "test")},

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.contract import Contract
-from embedded_vit.engines.engine import Engine
+from embedded_vit.engines import Engine
 from embedded_vit.errors import DataSetError
 from embedded_vit.evaluation.metrics import Comparison, compare_masks
 from embedded_vit.predict.segmentation import OnSlice, segment

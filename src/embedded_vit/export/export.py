@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
@@ -22,9 +22,7 @@ from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
-from embedded_vit.engines.agreement import Agreement, compare
-from embedded_vit.engines.load import load_engine
-from embedded_vit.engines.torch_engine import TorchEngine
+from embedded_vit.engines import Agreement, compare, grainy_images, load, open_network
 from embedded_vit.errors import DataSetError, NetworkError
 from embedded_vit.io.atomic import atomic_path, refuse_existing
 from embedded_vit.layers.convolutions import without_batch_norms
@@ -121,14 +119,15 @@ def export_checkpoint(
     if graph is None:
         graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
     manifest = _manifest(checkpoint, data_set, graph_digest(graph), precision, compression)
+    images: Iterable[NDArray[np.float32]]
     if data_set is None:
-        images = _synthetic_inputs(preprocessing)
+        images = grainy_images(preprocessing)
         checked_on = f"synthetic inputs: no data set at {checkpoint.record.data_folder}"
     else:
         images, checked_on = _real_inputs(data_set, preprocessing), f"real slices of {data_set.folder}"
     with atomic_path(output, overwrite=overwrite) as temporary:
         temporary.write_bytes(sealed(graph, manifest))
-        agreement = compare(TorchEngine(network), load_engine(temporary), images)
+        agreement = compare(open_network(network), load(temporary), images)
         if exact:
             agreement.check(f"{output}: ONNX Runtime against PyTorch")
     return ExportReport(output, output.stat().st_size, manifest, agreement, checked_on)
@@ -243,12 +242,3 @@ def _real_inputs(data_set: DataSet, preprocessing: Preprocessing) -> Iterator[ND
         slice_step = max(1, volume.shape[0] // VERIFIED_SLICES)
         for image in islice(network_inputs(volume, preprocessing), slice_step // 2, None, slice_step):
             yield image[None]
-
-
-def _synthetic_inputs(preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
-    """Yield noise of coarse to fine grain in [-1, 1], (1, C, S, S)."""
-    size, channels = preprocessing.image_size, preprocessing.input_channels
-    generator = np.random.default_rng(0)
-    for grain in (8, 4, 2, 1) * VERIFIED_CASES:
-        coarse = generator.uniform(-1, 1, (channels, -(-size // grain), -(-size // grain)))
-        yield np.kron(coarse, np.ones((1, grain, grain)))[None, :, :size, :size].astype(np.float32)

@@ -14,8 +14,7 @@ from typing_extensions import Self
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.artifact.manifest import Manifest
-from embedded_vit.engines.engine import ArtifactEngine
-from embedded_vit.engines.load import EngineName, load_engine
+from embedded_vit.engines import ArtifactEngine, EngineChoice, load
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.io.dicom import DicomSeries, find_series
@@ -118,10 +117,10 @@ class Predictor:
         self._model_sha256 = model_sha256
 
     @classmethod
-    def load(cls, path: str | Path, engine: EngineName = "onnxruntime", *, threads: int | None = None) -> Self:
-        """Load and verify an artifact; arguments and errors as `load_engine`. Every thread gets slices of its own."""
+    def load(cls, path: str | Path, engine: EngineChoice = "onnxruntime", *, threads: int | None = None) -> Self:
+        """Load and verify a model file; see `embedded_vit.engines.load`. Each thread segments slices of its own."""
         threads = available_cores() if threads is None else threads
-        return cls(load_engine(path, engine, threads=threads, streams=threads), sha256_of(path))
+        return cls(load(path, engine, threads=threads, streams=threads), sha256_of(path))
 
     @property
     def manifest(self) -> Manifest:

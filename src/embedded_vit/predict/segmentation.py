@@ -17,7 +17,7 @@ from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network
 from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 
 if TYPE_CHECKING:
-    from embedded_vit.engines.engine import Engine
+    from embedded_vit.engines import Engine
 
 __all__ = ["OnSlice", "label_slices", "map_ahead", "segment"]
 

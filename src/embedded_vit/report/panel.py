@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.datasets.data_set import Case, DataSet
-from embedded_vit.engines.engine import ArtifactEngine
-from embedded_vit.engines.load import load_engine
+from embedded_vit.engines import ArtifactEngine, load
 from embedded_vit.evaluation.pictures import png_data_uri, slice_dice
 from embedded_vit.labels import LabelSet
 from embedded_vit.overlay import overlay
@@ -56,7 +55,7 @@ def slice_panel(data_set: DataSet, case: Case, rows: Sequence[ReportRow], *, thr
         threads: Cores to compute on.
     """
     volume, truth_map = data_set.read_volume(case), data_set.read_labels(case)
-    engines = [load_engine(row.artifact, threads=threads) for row in rows]
+    engines = [load(row.artifact, threads=threads) for row in rows]
     preprocessing = engines[0].manifest.preprocessing  # orientation and intensities are one for all rows
     volume, truth_map = volume.reoriented(preprocessing.orientation), truth_map.reoriented(preprocessing.orientation)
     index = _fullest_slice(truth_map.array)

@@ -15,10 +15,7 @@ import torch
 
 from embedded_vit.costs.machine_state import load_average
 from embedded_vit.costs.noise import busy_reasons
-from embedded_vit.engines.example_inputs import example_image
-from embedded_vit.engines.onnxruntime_engine import OnnxRuntimeEngine
-from embedded_vit.engines.openvino_engine import OpenVinoEngine
-from embedded_vit.engines.registry import EngineName
+from embedded_vit.engines import EngineChoice, EngineName, example_image, fastest_for_graph, open_graph
 from embedded_vit.engines.single_stream import Query, single_stream
 from embedded_vit.export.export import onnx_graph
 from embedded_vit.models.registry import build_network
@@ -50,13 +47,20 @@ class LatencyMeter:
 
     Args:
         reference: The reference network's configuration.
-        engine: What computes.
+        engine: The engine; "auto" takes the one that is fastest for the reference network.
         threads: Cores to compute on.
+
+    Attributes:
+        engine: The engine.
     """
 
-    def __init__(self, reference: RunConfig, engine: EngineName, *, threads: int) -> None:
-        self._engine, self._threads = engine, threads
-        self._reference = self._query(reference)
+    def __init__(self, reference: RunConfig, engine: EngineChoice, *, threads: int) -> None:
+        self._threads = threads
+        graph = _graph(reference)
+        if engine == "auto":
+            engine = fastest_for_graph(graph, reference.preprocessing, threads=threads).engine
+        self.engine: EngineName = engine
+        self._reference = self._query(reference, graph)
 
     def reference_ms(self) -> float:
         """The reference's own latency now."""
@@ -70,7 +74,7 @@ class LatencyMeter:
             NetworkError: It uses what ONNX cannot express.
             FileFormatError: The engine cannot run it.
         """
-        queries = [self._query(config), self._reference]
+        queries = [self._query(config, _graph(config)), self._reference]
         latencies_ms = single_stream(queries, rounds=ROUNDS, seconds_limit=SECONDS_LIMIT).latencies_ms
         candidate_ms, reference_ms = np.median(latencies_ms, axis=0)
         return MeasuredLatency(
@@ -79,12 +83,15 @@ class LatencyMeter:
             ratio=float(np.median(latencies_ms[:, 0] / latencies_ms[:, 1])),
         )
 
-    def _query(self, config: RunConfig) -> Query:
-        torch.manual_seed(config.training.seed)
-        graph = onnx_graph(build_network(config.network).eval(), config.preprocessing)
-        engines = {"onnxruntime": OnnxRuntimeEngine, "openvino": OpenVinoEngine}
-        engine = engines[self._engine](graph, threads=self._threads, source=config.network.name)
+    def _query(self, config: RunConfig, graph: bytes) -> Query:
+        engine = open_graph(graph, self.engine, threads=self._threads, source=config.network.name)
         return partial(engine.run, example_image(config.preprocessing))
+
+
+def _graph(config: RunConfig) -> bytes:
+    """Translate a network with random weights, which cost the same as trained ones."""
+    torch.manual_seed(config.training.seed)
+    return onnx_graph(build_network(config.network).eval(), config.preprocessing)
 
 
 def busy_now(threads: int) -> list[str]:

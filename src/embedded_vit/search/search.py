@@ -38,7 +38,7 @@ from embedded_vit.training.train import plan, train
 
 __all__ = ["search"]
 
-RECORD, REFERENCE_MS = "record", "reference_ms"  # attributes of a trial and of the study
+RECORD, REFERENCE_MS, ENGINE = "record", "reference_ms", "engine"  # attributes of a trial and of the study
 
 
 def search(
@@ -153,7 +153,12 @@ class _Searcher:
         """Measures this machine's latencies."""
         self.on_event("exporting the network that latencies are measured against")
         reference = plan(self.data_set, network=REFERENCE, measures={}, training=self.settings.training())
-        return LatencyMeter(reference, self.settings.engine, threads=self.settings.threads)
+        engine = self.study.user_attrs.get(ENGINE, self.settings.engine)  # "auto" is decided once
+        meter = LatencyMeter(reference, engine, threads=self.settings.threads)
+        if engine == "auto":
+            self.study.set_user_attr(ENGINE, meter.engine)
+            self.on_event(f"latency is measured in {meter.engine}, the fastest engine for that network")
+        return meter
 
     @cached_property
     def reference_ms(self) -> float:

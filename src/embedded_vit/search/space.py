@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config, nearest_name
-from embedded_vit.engines.registry import EngineName
+from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.embedded_vit import check_image_size
 from embedded_vit.training.settings import Precision, TrainingConfig
@@ -63,7 +63,7 @@ class SearchSettings(Config):
     inherit: bool = Field(default=True, description="begin with the weights of the most similar network trained before")
     precision: Precision = "fp32"
     validation_cases: int | None = Field(default=None, description="patients that select; as `make_split` takes them")
-    engine: EngineName = "onnxruntime"
+    engine: EngineChoice = "onnxruntime"
     threads: int = Field(ge=1, description="to train on, and to measure latency on")
     seed: int = Field(default=0, ge=0)
 

@@ -1,4 +1,4 @@
-"""A network under training as an engine, so that evaluation treats it as it treats an artifact."""
+"""PyTorch: a network under training as an engine, so that it is evaluated as a model file is."""
 
 from __future__ import annotations
 
@@ -12,24 +12,13 @@ __all__ = ["TorchEngine"]
 
 
 class TorchEngine:
-    """A PyTorch network as an `embedded_vit.engines.engine.Engine`, on the CPU."""
+    """A PyTorch network as an engine on the CPU; `embedded_vit.engines.open_network` describes the arguments."""
 
     streams = 1  # PyTorch's threads are the whole process's
 
     def __init__(
-        self,
-        network: torch.nn.Module,
-        *,
-        threads: int | None = None,
-        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+        self, network: torch.nn.Module, *, threads: int | None, precision: Literal["fp32", "fp16", "bf16"]
     ) -> None:
-        """Set a network to inference.
-
-        Args:
-            network: Maps (B, C, S, S) to (B, K, S, S) logits.
-            threads: Cores to compute on, for the whole process; by default PyTorch's own choice.
-            precision: fp16 and bf16 keep the weights in float32 and multiply in 16 bits where autocast does.
-        """
         self._network = network.eval().float().cpu()
         if threads is not None:
             torch.set_num_threads(threads)
