@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from embedded_vit.cli.options import Flag, Integers, OutputAlias
+from embedded_vit.cli.options import EngineOption, Flag, Integers, OutputAlias
 
 
 def command(
@@ -14,7 +14,7 @@ def command(
     /,
     *,
     threads: Integers | None = None,
-    engine: Literal["onnxruntime", "openvino", "litert", "auto"] = "onnxruntime",
+    engine: EngineOption = "onnxruntime",
     data: Path | None = None,
     scope: Literal["network", "slice", "volume"] = "network",
     seconds: float = 60.0,
@@ -28,7 +28,6 @@ def command(
             reference: best a float32 one.
         model_b: Second model. Both are measured in turns and compared pair by pair.
         threads: Numbers of cores to measure on, for example 1 2; all cores by default.
-        engine: Inference engine; auto takes the fastest one for each model.
         data: Labelled data set. Dice is measured on its test cases, and latency on the first of them.
         scope: What one query is: the network alone, a slice from stored intensities to labels, or a whole scan.
         seconds: Time limit of a measurement, in seconds; it ends earlier after 1024 queries per model.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from embedded_vit.cli.options import OutputAlias
+from embedded_vit.cli.options import EngineOption, OutputAlias
 
 
 def command(
@@ -17,7 +17,7 @@ def command(
     split: Literal["test", "validation", "train", "all"] = "test",
     protocol: Literal["strict", "transunet"] = "strict",
     threads: int | None = None,
-    engine: Literal["onnxruntime", "openvino", "litert"] = "onnxruntime",
+    engine: EngineOption = "onnxruntime",
 ) -> None:
     """Score a model on labelled cases: Dice, HD95 and NSD of every structure, with a report.
 
@@ -29,8 +29,6 @@ def command(
         protocol: How masks are compared: strict measures distances in mm and leaves out a structure that is in neither
             mask; transunet is the published convention.
         threads: CPU threads; all cores by default.
-        engine: Inference engine for a model file. A bf16 model computes in bfloat16 only in openvino, on processors
-            that have it.
     """
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.evaluation.evaluate import REPORT_FILE, evaluate

@@ -7,9 +7,18 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-__all__ = ["Flag", "Integers", "NetworkOptions", "OutputAlias"]
+from embedded_vit.engines import EngineChoice
+
+__all__ = ["EngineOption", "Flag", "Integers", "NetworkOptions", "OutputAlias"]
 
 OutputAlias = Parameter(alias="-o")
+EngineOption = Annotated[
+    EngineChoice,
+    Parameter(
+        help="Inference engine; auto measures once per model and computer, and takes the fastest. Only openvino computes "
+        "bf16 models in bfloat16, on processors that have it; litert refuses int8 models."
+    ),
+]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Integers = Annotated[list[int], Parameter(consume_multiple=True, negative="")]  # --widths 32 80
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from embedded_vit.cli.options import Flag, OutputAlias
+from embedded_vit.cli.options import EngineOption, Flag, OutputAlias
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,7 +20,7 @@ def command(
     *,
     output: Annotated[Path, OutputAlias],
     threads: int | None = None,
-    engine: Literal["onnxruntime", "openvino", "litert", "auto"] = "onnxruntime",
+    engine: EngineOption = "onnxruntime",
     memory: str | None = None,
     series: int | None = None,
     force: Flag = False,
@@ -33,7 +33,6 @@ def command(
         output: Mask to write (.nii.gz), with a .json of the structures' volumes beside it; for a folder of scans, the
             folder of the masks.
         threads: Cores to compute on; all cores by default.
-        engine: Inference engine; auto measures once per model and computer, and takes the fastest.
         memory: Most memory to use, for example 400M or 1G; half of the free memory by default. A scan that does not
             fit is segmented slice by slice from a temporary file beside the output, with the same result.
         series: Number of the DICOM series to segment, where a folder holds several that fit the model.

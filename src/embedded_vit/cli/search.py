@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from embedded_vit.cli.options import Integers, OutputAlias
+from embedded_vit.cli.options import EngineOption, Integers, OutputAlias
 
 if TYPE_CHECKING:
     from embedded_vit.search.space import SearchSettings
@@ -24,7 +24,7 @@ def command(
     inherit: bool = True,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     validation_cases: int | None = None,
-    engine: Literal["onnxruntime", "openvino", "litert"] = "onnxruntime",
+    engine: EngineOption = "onnxruntime",
     threads: int | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -44,7 +44,6 @@ def command(
         inherit: Start each training from the weights of the most similar network trained before.
         precision: Number format of the multiplications in training; weights stay in fp32.
         validation_cases: Number of patients that score the candidates; a tenth of the patients by default.
-        engine: Inference engine that latency is measured with.
         threads: Cores to train on and to measure latency on; all cores by default.
         seed: Seed of the split, the initial weights and the choice of candidates.
         device: Device to train on: cpu, cuda, cuda:1, ...

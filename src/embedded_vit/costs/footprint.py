@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedded_vit.costs.fresh_process import in_fresh_process
+from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import FileFormatError
 
 __all__ = ["Footprint", "footprint", "peak_memory_mib"]
@@ -21,7 +22,7 @@ class Footprint:
     Attributes:
         file_bytes: On the disk.
         deflated_bytes: When compressed as zip and gzip do: pruned weights count only here.
-        peak_memory_mib: Of a process that loads it and segments one slice, Python and ONNX Runtime included.
+        peak_memory_mib: Of a process that loads it and segments one slice, Python and the engine included.
     """
 
     file_bytes: int
@@ -29,12 +30,13 @@ class Footprint:
     peak_memory_mib: float
 
 
-def footprint(path: Path, *, threads: int = 1) -> Footprint:
+def footprint(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxruntime") -> Footprint:
     """Measure an artifact.
 
     Args:
         path: The artifact.
         threads: Cores that the segmentation computes on.
+        engine: The engine that segments.
 
     Raises:
         FileFormatError: The file cannot be read or is no artifact.
@@ -43,13 +45,15 @@ def footprint(path: Path, *, threads: int = 1) -> Footprint:
         content = path.read_bytes()
     except OSError as error:
         raise FileFormatError(f"{path}: cannot read it: {error.strerror or error}") from error
-    return Footprint(len(content), len(zlib.compress(content, DEFLATE_LEVEL)), peak_memory_mib(path, threads=threads))
+    return Footprint(
+        len(content), len(zlib.compress(content, DEFLATE_LEVEL)), peak_memory_mib(path, threads=threads, engine=engine)
+    )
 
 
-def peak_memory_mib(path: Path, *, threads: int = 1) -> float:
+def peak_memory_mib(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxruntime") -> float:
     """The most memory that a fresh process held while it loaded an artifact and segmented one slice, in MiB.
 
     Raises:
         FileFormatError: The file is no artifact.
     """
-    return in_fresh_process(path, threads=threads).peak_memory_mib
+    return in_fresh_process(path, threads=threads, engine=engine).peak_memory_mib

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from embedded_vit.config import Config
-from embedded_vit.engines import EngineName, load
+from embedded_vit.engines import EngineChoice, load
 from embedded_vit.errors import FileFormatError
 from embedded_vit.fresh_python import run_python
 from embedded_vit.predict.segmentation import segment
@@ -43,7 +43,7 @@ class FreshProcess(Config):
     peak_memory_mib: float = Field(description="the most that the process held, Python and the engine included")
 
 
-def in_fresh_process(path: Path, *, threads: int = 1, engine: EngineName = "onnxruntime") -> FreshProcess:
+def in_fresh_process(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxruntime") -> FreshProcess:
     """Load an artifact in a process of its own, and segment one slice there.
 
     Raises:

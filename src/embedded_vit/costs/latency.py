@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.engines import Engine, example_image, load
+from embedded_vit.engines import Engine, EngineChoice, example_image, load
 from embedded_vit.engines.single_stream import single_stream
 
 __all__ = ["Latency", "paired_latency", "paired_latency_of"]
@@ -33,15 +33,17 @@ class Latency:
 def paired_latency(
     paths: Sequence[Path],
     *,
+    engine: EngineChoice = "onnxruntime",
     threads: int = 1,
     repeats: int = 30,
     warmup: int = 3,
     seconds_limit: float = 60.0,
 ) -> list[Latency]:
-    """Measure artifacts in ONNX Runtime in turns: A, B, A, B, ...
+    """Measure artifacts in turns: A, B, A, B, ...
 
     Args:
         paths: Artifacts of any input size.
+        engine: The engine; "auto" takes the fastest for each artifact.
         threads: Cores to compute on.
         repeats, warmup, seconds_limit: As `paired_latency_of` takes them.
 
@@ -51,7 +53,7 @@ def paired_latency(
     Raises:
         FileFormatError: A file is no artifact.
     """
-    engines = [load(path, threads=threads) for path in paths]
+    engines = [load(path, engine, threads=threads) for path in paths]
     images = [example_image(engine.manifest.preprocessing) for engine in engines]
     return paired_latency_of(engines, images, repeats=repeats, warmup=warmup, seconds_limit=seconds_limit)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -64,6 +63,8 @@ class EngineEntry:
     @property
     def version(self) -> str:
         """The installed library's version; does not import it."""
+        from importlib.metadata import version  # takes 20 ms, and seldom needed
+
         return version(self.package)
 
 
