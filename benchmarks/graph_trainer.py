@@ -114,7 +114,7 @@ class GraphTrainer(Trainer):
 
     def _train_epoch(self, epoch: int, progress: TrainingProgress) -> EpochMetrics:
         started = time.perf_counter()
-        order, batch = self._epoch_order(epoch), self.training.batch_size
+        order, batch = self.order.indices(epoch), self.training.batch_size
         steps = len(order) // batch
         # The GPU copies a row while the next one is drawn.
         rows = torch.empty(steps, 2 * batch * WIDTH + 2, pin_memory=self.on_gpu)

@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from peer_results import Result, measure_latency, measure_once, write_results
 
 from embedded_vit.config import Config, nearest_name
@@ -33,12 +32,12 @@ from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.io.atomic import write_text
 from embedded_vit.models.registry import PRESETS, build_network
-from embedded_vit.postprocessing import find_postprocessing
-from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.training.checkpoint import RECORD, STATE, TrainingRecord, describe_run, read_record, read_run_config
+from embedded_vit.training.checkpoint import RECORD, read_record
+from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.hooks import TrainingHook
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import keep_freed_memory
+from embedded_vit.training.run import check_same_data, check_same_settings, open_run
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 from embedded_vit.training.train import plan
@@ -183,21 +182,14 @@ def train_once(contestant: Contestant, course: Course) -> tuple[Path, Schedule]:
     slices = prepare_slices(
         course.data_set, sorted(course.split.train), config.preprocessing, course.output / "slices" / grid
     )
-    postprocessing = find_postprocessing(slices.masks_of(course.split.train), config.labels)
-    config = config.model_copy(update={"postprocessing": postprocessing})
     schedule = schedule_once(run, config, slices, course)
     config = config.with_training(epochs=schedule.epochs)
-    begun = (run / STATE).is_file()
     if (run / RECORD).is_file():
-        check_same(run, config, slices)
+        check_same_settings(run, config)
+        check_same_data(run, slices, course.split)
         if len(read_record(run).epochs) == schedule.epochs:
             return run, schedule
-    trainer = trainer_for(run, config, slices, course, steps=schedule.steps_per_epoch)
-    if begun:
-        trainer.resume()
-    else:
-        describe_run(run, config, trainer.record)
-    trainer.run()
+    trainer_for(run, config, slices, course, steps_per_epoch=schedule.steps_per_epoch).run()
     return run, schedule
 
 
@@ -220,53 +212,11 @@ def planned(contestant: Contestant, course: Course) -> RunConfig:
     return config.model_copy(update={"network": config.network.model_copy(update={"name": network})})
 
 
-def check_same(run: Path, config: RunConfig, slices: SliceSet) -> None:
-    """Refuse a run of other settings or data.
-
-    Raises:
-        ConfigError: It is one.
-    """
-    if read_run_config(run) != config or read_record(run).data_fingerprint != slices.fingerprint:
-        raise ConfigError(f"{run}: was trained with other settings or data; choose another --output")
-
-
-class FixedEpochs(Trainer):
-    """The one training loop with epochs of so many steps: longer or shorter than one pass over the slices."""
-
-    steps_per_epoch: int | None = None
-
-    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
-        order = super()._epoch_order(epoch)
-        steps = self.steps_per_epoch
-        return order if steps is None else np.resize(order, steps * self.training.batch_size)
-
-    @property
-    def steps_of_a_pass(self) -> int:
-        """Steps that see every slice of an epoch once."""
-        return len(super()._epoch_order(1)) // self.training.batch_size
-
-
-def trainer_for(
-    run: Path,
-    config: RunConfig,
-    slices: SliceSet,
-    course: Course,
-    *,
-    steps: int | None = None,
-    hooks: Sequence[TrainingHook] = (),
-) -> FixedEpochs:
-    """A trainer of a fresh network; `steps` an epoch, by default those of one pass."""
-    torch.manual_seed(config.training.seed)
-    record = TrainingRecord(
-        data_folder=str(course.data_set.folder.resolve()),
-        data_fingerprint=slices.fingerprint,
-        split=course.split,
-        machine=describe_machine(),
-        versions=versions(),
+def trainer_for(run: Path, config: RunConfig, slices: SliceSet, course: Course, **options: Any) -> Trainer:
+    """Begin or resume a run; `options` as `open_run` takes them. Every network gets the same postprocessing."""
+    return open_run(
+        *(run, config, slices, course.split), data_folder=course.data_set.folder, postprocess=True, **options
     )
-    trainer = FixedEpochs(build_network(config.network), config, record, slices, run, hooks=hooks)
-    trainer.steps_per_epoch = steps
-    return trainer
 
 
 def schedule_once(run: Path, config: RunConfig, slices: SliceSet, course: Course) -> Schedule:
@@ -282,7 +232,7 @@ def schedule_once(run: Path, config: RunConfig, slices: SliceSet, course: Course
             fixed = f"{schedule.epochs} epochs" if schedule.minutes is None else f"{schedule.minutes:g} minutes"
             raise ConfigError(f"{run}: was begun with {fixed}; ask for as many, or choose another --output")
         return schedule
-    steps_of_a_pass = trainer_for(run, config, slices, course).steps_of_a_pass
+    steps_of_a_pass = EpochOrder(slices, course.split.train, config.training).steps_of_a_pass
     if course.minutes is None:
         schedule = Schedule(epochs=course.epochs, steps_per_epoch=steps_of_a_pass, steps_of_a_pass=steps_of_a_pass)
     else:
@@ -334,7 +284,7 @@ def seconds_a_step(config: RunConfig, slices: SliceSet, course: Course) -> float
     """How long a network's training step takes here and now: some are made and thrown away."""
     stopwatch, config = Stopwatch(), config.with_training(epochs=1)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughTimed):
-        trainer_for(Path(folder), config, slices, course, steps=MANY_STEPS, hooks=[stopwatch]).run()
+        trainer_for(Path(folder), config, slices, course, steps_per_epoch=MANY_STEPS, hooks=[stopwatch]).run()
     return stopwatch.seconds_a_step
 
 

@@ -77,7 +77,6 @@ KNOWN_ARROWS: set[str] = set()
 KNOWN_LIBRARIES = {"onnxruntime in compression"}
 KNOWN_LONG_FILES = {"src/embedded_vit/engines/litert/graph.py", "benchmarks/builtin_models.py"}
 KNOWN_LONG_FUNCTIONS = {
-    "src/embedded_vit/training/train.py: train",
     "src/embedded_vit/benchmark/run.py: benchmark",
 }
 KNOWN_TWINS = {

@@ -21,10 +21,10 @@ from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.unlabelled import open_unlabelled
 from embedded_vit.engines import Engine
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.training.checkpoint import STATE, Checkpoint, load_checkpoint
+from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.hooks import TrainingHook
-from embedded_vit.training.loop import Trainer, dice_by_case
+from embedded_vit.training.loop import dice_by_case
+from embedded_vit.training.run import open_run
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
@@ -150,13 +150,13 @@ class Workshop:
             config: In place of the checkpoint's, where the network has another form or is trained in another way.
         """
         config = (config or checkpoint.config).with_training(epochs=epochs, learning_rate=learning_rate)
-        here = {"machine": describe_machine(self.device), "versions": versions()}
-        record = checkpoint.record.model_copy(update={"epochs": (), "selected_epoch": None, **here})
-        trainer = Trainer(
-            copy.deepcopy(checkpoint.network), config, record, self.slices, folder, device=self.device, hooks=hooks
+        trainer = open_run(
+            *(folder, config, self.slices, checkpoint.record.split),
+            data_folder=self.data_set.folder,
+            network=copy.deepcopy(checkpoint.network),
+            device=self.device,
+            hooks=hooks,
         )
-        if (folder / STATE).is_file():
-            trainer.resume()
         trainer.run()
         return load_checkpoint(folder)
 

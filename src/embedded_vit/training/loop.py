@@ -10,7 +10,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from embedded_vit.training.checkpoint import (
     save_record,
     save_state,
 )
+from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.flat_parameters import FlatParameters
 from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.journal import Journal
@@ -55,6 +55,7 @@ class Trainer:
         record: Data and split; its epochs grow.
         slices: The slices of the training and validation cases.
         folder: The run.
+        steps_per_epoch: Optimizer steps in an epoch; by default as many as show every drawn slice once.
         device: "cpu", "cuda", "cuda:1", ...
         processes: This process among all.
         hooks: What a compression step adds to the loop.
@@ -68,6 +69,7 @@ class Trainer:
         slices: SliceSet,
         folder: Path,
         *,
+        steps_per_epoch: int | None = None,
         device: str = "cpu",
         processes: Processes | None = None,
         hooks: Sequence[TrainingHook] = (),
@@ -86,8 +88,7 @@ class Trainer:
             share_batch_norms(self.network)
         self.optimizer = make_optimizer(self.parameters, self.training)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.training.precision == "fp16")
-        self.train_indices = slices.indices_of(record.split.train)
-        self.has_structure = slices.labels[self.train_indices].any(axis=(1, 2))
+        self.order = EpochOrder(slices, record.split.train, self.training, steps=steps_per_epoch)
         self.history: list[EpochMetrics] = []
         self.loading_seconds = 0.0  # of this epoch
         self.selected_epoch: int | None = None
@@ -103,7 +104,7 @@ class Trainer:
         """
         done, leads = len(self.history), self.processes.leads
         journal = Journal(self.folder, first_epoch=done + 1) if leads else None
-        steps = self._steps_per_epoch
+        steps = self.order.steps
         for hook in self.hooks:
             hook.begin(self.network, self.average, steps=self.training.epochs * steps, first_step=done * steps)
         with TrainingProgress(self.training.epochs, done=done, silent=not leads) as progress:
@@ -138,7 +139,7 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, progress: TrainingProgress) -> EpochMetrics:
         started = time.perf_counter()
-        steps = self._steps_per_epoch
+        steps = self.order.steps
         losses, rate = [], 0.0
         self.loading_seconds = 0.0
         self.network.train()
@@ -166,34 +167,21 @@ class Trainer:
             seconds=time.perf_counter() - started,
         )
 
-    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
-        """The slices of an epoch in whole batches: all with a structure, some of those without, shuffled."""
-        random = np.random.default_rng((self.training.seed, epoch))
-        empty = self.train_indices[~self.has_structure]
-        kept = random.permutation(empty)[: round(self.training.empty_slice_weight * len(empty))]
-        order = random.permutation(np.concatenate([self.train_indices[self.has_structure], kept]))
-        batches = math.ceil(len(order) / self.training.batch_size)
-        return np.resize(order, batches * self.training.batch_size)
-
-    @cached_property
-    def _steps_per_epoch(self) -> int:
-        return len(self._epoch_order(1)) // self.training.batch_size
-
     def _learning_rate(self, step: int) -> float:
-        rate = learning_rate(step, self.training.epochs * self._steps_per_epoch, self.training)
+        rate = learning_rate(step, self.training.epochs * self.order.steps, self.training)
         for hook in self.hooks:
             rate = hook.learning_rate(rate, step)
         return rate
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """This process's part of every batch of an epoch, distorted."""
-        order, batch_size = self._epoch_order(epoch), self.training.batch_size
-        for step in range(self._steps_per_epoch):
+        order, batch_size = self.order.indices(epoch), self.training.batch_size
+        for step in range(self.order.steps):
             positions = np.arange(step * batch_size, (step + 1) * batch_size)
             positions = positions[self.processes.rank :: self.processes.count]
             indices, distortions = order[positions], self._distortions(epoch, positions, order)
             images, labels = augment(self._read, indices, distortions)
-            total_step = (epoch - 1) * self._steps_per_epoch + step
+            total_step = (epoch - 1) * self.order.steps + step
             yield Batch(images, labels, indices, distortions, total_step, self._autocast)
 
     def _distortions(self, epoch: int, positions: NDArray[np.int64], order: NDArray[np.int64]) -> list[Distortion]:
@@ -283,7 +271,7 @@ class Trainer:
 
     def _save(self, epoch: int) -> None:
         """Write the state, then what follows from it: killed in between, `resume` writes the rest."""
-        if all(hook.complete(epoch * self._steps_per_epoch - 1) for hook in self.hooks):
+        if all(hook.complete(epoch * self.order.steps - 1) for hook in self.hooks):
             dice = self.history[-1].validation_dice
             best = -1.0 if self.selected_epoch is None else self.history[self.selected_epoch - 1].validation_dice or 0.0
             if dice is None or dice > best:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,28 +14,16 @@ from rich.console import Console
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
-from embedded_vit.errors import CheckpointError, ConfigError, OutputError
-from embedded_vit.models.registry import build_network, network_config
-from embedded_vit.postprocessing import find_postprocessing
+from embedded_vit.errors import ConfigError
+from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.training.checkpoint import (
-    MODEL,
-    STATE,
-    TrainingRecord,
-    describe_run,
-    initialise,
-    read_record,
-    read_run_config,
-)
-from embedded_vit.training.loop import Trainer
+from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
+from embedded_vit.training.run import COARSE, check_whether_to_resume, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
 __all__ = ["plan", "train"]
-
-COARSE = "coarse"  # the run folder, within a run's, of its training at half the image size
 
 
 def plan(
@@ -122,30 +110,43 @@ def train(
             device = f"cuda:{processes.local_rank}"
         if training.batch_size % processes.count:
             raise ConfigError(f"--batch-size {training.batch_size} is not a multiple of {processes.count} processes")
-        data_set, measures = open_data_set(data_folder), dict(measures or {})
+        data_set = open_data_set(data_folder)
         planned = partial(plan, data_set, network=network, context_slices=context_slices)
-        config = planned(measures=measures, training=training)
+        stages = _stages(planned, dict(measures or {}), training, output)
+        for folder, config in stages.items():
+            # A main run without a state was stopped at half the size: it begins, whatever `resume` says.
+            resumed = resume and (len(stages) == 1 or folder != output or (folder / STATE).is_file())
+            check_whether_to_resume(folder, config, resume=resumed)
         split = split or make_split(data_set, seed=training.seed, validation_cases=validation_cases)
-        course = _Course(data_set, split, device, processes, slices_folder)
-        stages = [(config, output, resume)]
-        if training.coarse_epochs:
-            half = measures | {"image_size": config.network.image_size // 2}
-            first = training.model_copy(update={"epochs": training.coarse_epochs, "coarse_epochs": 0})
-            coarse = planned(measures=half, training=first)
-            # Without a state it was killed at half the size; what is done there is done at once.
-            stages = [(coarse, output / COARSE, resume), (config, output, resume and (output / STATE).is_file())]
-        for stage in stages:
-            _check_output(*stage)
-        for stage in stages:
+        setup = _Setup(data_set, split, device, processes, slices_folder)
+        for folder, config in stages.items():
             if len(stages) > 1 and processes.leads:
-                Console(stderr=True).print(f"at {stage[0].network.image_size} pixels:", highlight=False)
-            record = course.train(*stage)
+                Console(stderr=True).print(f"at {config.network.image_size} pixels:", highlight=False)
+            record = setup.train(config, folder)
     return record if processes.leads else None
 
 
+def _stages(
+    planned: Callable[..., RunConfig], measures: dict[str, Any], training: TrainingConfig, output: Path
+) -> dict[Path, RunConfig]:
+    """Run folder -> configuration of the trainings to do, in order: at half the image size where asked for, then all.
+
+    Args:
+        planned: `plan` without the last two arguments.
+        measures, training: Those arguments.
+        output: The run folder of the last one.
+    """
+    config = planned(measures=measures, training=training)
+    if not training.coarse_epochs:
+        return {output: config}
+    half = measures | {"image_size": config.network.image_size // 2}
+    first = training.model_copy(update={"epochs": training.coarse_epochs, "coarse_epochs": 0})
+    return {output / COARSE: planned(measures=half, training=first), output: config}
+
+
 @dataclass(frozen=True)
-class _Course:
-    """What the trainings of one run have in common."""
+class _Setup:
+    """What the trainings at both image sizes share."""
 
     data_set: DataSet
     split: Split
@@ -153,33 +154,23 @@ class _Course:
     processes: Processes
     slices_folder: Path | None
 
-    def train(self, config: RunConfig, output: Path, resume: bool) -> TrainingRecord:
-        """Make one run folder, or what is left of it; as `train`."""
-        names, folder = sorted(self.split.train + self.split.validation), output / "cache"
+    def train(self, config: RunConfig, folder: Path) -> TrainingRecord:
+        """Do what is left of the training in a run folder."""
+        cache = folder / "cache"
         if self.slices_folder is not None:
-            folder = self.slices_folder / str(config.preprocessing.image_size)
-        slices = _prepare(self.data_set, names, config, folder, self.processes)
-        if config.training.recipe == "modern":
-            postprocessing = find_postprocessing(slices.masks_of(self.split.train), self.data_set.labels)
-            config = config.model_copy(update={"postprocessing": postprocessing})
-        record = TrainingRecord(
-            data_folder=str(self.data_set.folder.resolve()),
-            data_fingerprint=slices.fingerprint,
-            split=self.split,
-            machine=describe_machine(self.device),
-            versions=versions(),
+            cache = self.slices_folder / str(config.preprocessing.image_size)
+        names = sorted(self.split.train + self.split.validation)
+        slices = _prepare(self.data_set, names, config, cache, self.processes)
+        trainer = open_run(
+            *(folder, config, slices, self.split),
+            data_folder=self.data_set.folder,
+            device=self.device,
+            processes=self.processes,
         )
-        network = _fresh_network(config, output)
-        trainer = Trainer(network, config, record, slices, output, device=self.device, processes=self.processes)
-        if resume:
-            _check_same_data(output, record)
-            trainer.resume()
-        elif self.processes.leads:
-            describe_run(output, config, record)
         record = trainer.run()
         self.processes.wait()
         if self.processes.leads and self.slices_folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
         return record
 
 
@@ -189,42 +180,6 @@ def _prepare_processor(device: str, training: TrainingConfig, threads: int | Non
     keep_freed_memory()
     if device == "cpu" and training.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         Console(stderr=True).print("this processor only emulates bf16, about ten times slower than --precision fp32")
-
-
-def _fresh_network(config: RunConfig, output: Path) -> torch.nn.Module:
-    torch.manual_seed(config.training.seed)
-    network = build_network(config.network)
-    first_weights = output / COARSE if config.training.coarse_epochs else config.training.init
-    if first_weights is not None:
-        initialise(network, config, first_weights)
-    return network
-
-
-def _check_output(config: RunConfig, output: Path, resume: bool) -> None:
-    if not resume:
-        if any((output / name).exists() for name in (MODEL, STATE)):
-            raise OutputError(
-                f"{output}: holds a run already; choose another --output, or add --resume to go on with it"
-            )
-        return
-    if not (output / STATE).is_file():
-        raise CheckpointError(f"{output}: nothing to resume from; train without --resume")
-    before = read_run_config(output)
-    for part in ("network", "preprocessing", "labels", "training"):  # the rest is found in the same data again
-        ours, theirs = getattr(config, part), getattr(before, part)
-        for name in type(ours).model_fields:
-            if getattr(ours, name) != getattr(theirs, name):
-                raise ConfigError(
-                    f"{output}: cannot resume with another {part}.{name}: it was {getattr(theirs, name)}, "
-                    f"now {getattr(ours, name)}"
-                )
-
-
-def _check_same_data(output: Path, record: TrainingRecord) -> None:
-    before = read_record(output)
-    if (before.split, before.data_fingerprint) != (record.split, record.data_fingerprint):
-        what = "cases are split in another way" if before.split != record.split else "slices are others"
-        raise ConfigError(f"{output}: cannot resume: the {what} than when it began; give the same data and options")
 
 
 def _prepare(data_set: DataSet, names: list[str], config: RunConfig, folder: Path, processes: Processes) -> SliceSet:

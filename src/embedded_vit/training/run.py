@@ -1,0 +1,168 @@
+"""The one way to begin a run, or to take it up where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.errors import CheckpointError, ConfigError, OutputError
+from embedded_vit.models.registry import build_network
+from embedded_vit.postprocessing import find_postprocessing
+from embedded_vit.provenance import describe_machine, versions
+from embedded_vit.training.checkpoint import (
+    MODEL,
+    STATE,
+    TrainingRecord,
+    describe_run,
+    initialise,
+    read_record,
+    read_run_config,
+)
+from embedded_vit.training.hooks import TrainingHook
+from embedded_vit.training.loop import Trainer
+from embedded_vit.training.processes import Processes
+from embedded_vit.training.settings import RunConfig
+from embedded_vit.training.slices import SliceSet
+
+__all__ = ["check_same_data", "check_same_settings", "check_whether_to_resume", "is_finished", "open_run"]
+
+COARSE = "coarse"  # the run folder, within a run's, of its training at half the image size
+
+
+def open_run(
+    folder: Path,
+    config: RunConfig,
+    slices: SliceSet,
+    split: Split,
+    *,
+    data_folder: Path,
+    network: nn.Module | None = None,
+    postprocess: bool | None = None,
+    steps_per_epoch: int | None = None,
+    device: str = "cpu",
+    processes: Processes | None = None,
+    hooks: Sequence[TrainingHook] = (),
+) -> Trainer:
+    """Begin a run in a folder; if the folder holds a state, take the run up after its last whole epoch.
+
+    Args:
+        folder: The run folder. `config.json` and `training.json` are written at once, weights after each epoch.
+        config: The run's configuration. Its seed draws the weights of a fresh network, unless `training.init` or a
+            training at half the image size provides them.
+        slices: The slices of the training and validation cases.
+        split: Training, validation and test cases.
+        data_folder: The data set, for the record.
+        network: The network to train on; None builds a fresh one.
+        postprocess: Whether to find the postprocessing in the training masks; by default for a fresh network with
+            the recipe `modern`.
+        steps_per_epoch, device, processes, hooks: As `Trainer` takes them.
+
+    Raises:
+        ConfigError: The run in the folder had other settings or other data.
+        CheckpointError: The state or the initial weights are damaged or do not fit.
+    """
+    processes = processes or Processes()
+    if postprocess or (postprocess is None and network is None and config.training.recipe == "modern"):
+        config = _with_postprocessing(config, slices, split)
+    record = TrainingRecord(
+        data_folder=str(data_folder.resolve()),
+        data_fingerprint=slices.fingerprint,
+        split=split,
+        machine=describe_machine(device),
+        versions=versions(),
+    )
+    begun = (folder / STATE).is_file()
+    if begun:
+        check_same_settings(folder, config)
+        check_same_data(folder, slices, split)
+    network = network or _fresh_network(config, folder)
+    trainer = Trainer(
+        *(network, config, record, slices, folder),
+        steps_per_epoch=steps_per_epoch,
+        device=device,
+        processes=processes,
+        hooks=hooks,
+    )
+    if begun:
+        trainer.resume()
+    elif processes.leads:
+        describe_run(folder, config, record)
+    return trainer
+
+
+def _with_postprocessing(config: RunConfig, slices: SliceSet, split: Split) -> RunConfig:
+    found = find_postprocessing(slices.masks_of(split.train), config.labels)
+    return config.model_copy(update={"postprocessing": found})
+
+
+def _fresh_network(config: RunConfig, folder: Path) -> nn.Module:
+    torch.manual_seed(config.training.seed)
+    network = build_network(config.network)
+    first_weights = folder / COARSE if config.training.coarse_epochs else config.training.init
+    if first_weights is not None:
+        initialise(network, config, first_weights)
+    return network
+
+
+def is_finished(folder: Path, planned: RunConfig, split: Split) -> bool:
+    """Return whether a folder holds a run of this configuration and split, trained for all its epochs.
+
+    The postprocessing is not compared, because it is found in the data.
+    """
+    if not (folder / MODEL).is_file():
+        return False
+    config, record = read_run_config(folder), read_record(folder)
+    same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
+    return same and record.split == split and len(record.epochs) == planned.training.epochs
+
+
+def check_whether_to_resume(folder: Path, config: RunConfig, *, resume: bool) -> None:
+    """Refuse to begin a run where one lies already, and to resume where none lies or another one.
+
+    Raises:
+        OutputError: The folder holds a run, and `resume` is false.
+        CheckpointError: The folder holds no state, and `resume` is true.
+        ConfigError: The run in the folder had other settings.
+    """
+    if not resume:
+        if any((folder / name).exists() for name in (MODEL, STATE)):
+            raise OutputError(f"{folder}: already holds a run; choose another --output, or add --resume to continue it")
+        return
+    if not (folder / STATE).is_file():
+        raise CheckpointError(f"{folder}: nothing to resume from; train without --resume")
+    check_same_settings(folder, config)
+
+
+def check_same_settings(folder: Path, config: RunConfig) -> None:
+    """Refuse to resume a run whose configuration was another; the postprocessing is found again in the same data.
+
+    Raises:
+        ConfigError: A setting differs; it is named with both values.
+    """
+    before = read_run_config(folder)
+    for part in ("network", "preprocessing", "labels", "training"):
+        ours, theirs = getattr(config, part), getattr(before, part)
+        for name in type(ours).model_fields:
+            if getattr(ours, name) != getattr(theirs, name):
+                raise ConfigError(
+                    f"{folder}: cannot resume with another {part}.{name}: it was {getattr(theirs, name)}, "
+                    f"now {getattr(ours, name)}; give the same settings, or choose another --output"
+                )
+
+
+def check_same_data(folder: Path, slices: SliceSet, split: Split) -> None:
+    """Refuse to resume a run that saw other data.
+
+    Raises:
+        ConfigError: The split or the slices differ.
+    """
+    before = read_record(folder)
+    if (before.split, before.data_fingerprint) != (split, slices.fingerprint):
+        what = "the cases are split in another way" if before.split != split else "the slices differ"
+        raise ConfigError(
+            f"{folder}: cannot resume: {what}; give the data and options of its beginning, or choose another --output"
+        )
