@@ -15,8 +15,8 @@ OutputAlias = Parameter(alias="-o")
 EngineOption = Annotated[
     EngineChoice,
     Parameter(
-        help="Inference engine; auto measures once per model and computer, and takes the fastest. Only openvino computes "
-        "bf16 models in bfloat16, on processors that have it; litert refuses int8 models."
+        help="Inference engine; auto measures once per model and computer, and takes the fastest. Only openvino "
+        "computes bf16 models in bfloat16, on processors that have it; litert refuses int8 models."
     ),
 ]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
