@@ -60,12 +60,22 @@ def test_no_export_has_the_name_of_a_module(package: str) -> None:
     assert not modules & set(getattr(importlib.import_module(package), "__all__", []))
 
 
-def test_importing_all_packages_imports_nothing_heavy() -> None:
+def imported_by(*modules: str) -> set[str]:
+    """What a fresh Python has imported after the given modules, of `HEAVY`."""
     code = (
         r"import importlib, json, sys; [*map(importlib.import_module, sys.argv[1:])]; print(json.dumps([*sys.modules]))"
     )
-    done = subprocess.run([sys.executable, "-c", code, *PACKAGES], capture_output=True, text=True, check=True)
-    assert not set(json.loads(done.stdout)) & set(HEAVY)
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout)) & set(HEAVY)
+
+
+def test_importing_all_packages_imports_nothing_heavy() -> None:
+    assert imported_by(*PACKAGES) == set()
+
+
+def test_a_verb_imports_what_computes_when_it_is_called() -> None:
+    verbs = [f"embedded_vit.cli.{path.stem}" for path in (SOURCE / "cli").glob("*.py") if path.stem != "__init__"]
+    assert imported_by(*verbs) <= {"cyclopts", "rich"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
