@@ -1,1 +1,1 @@
-"""LiteRT (TensorFlow Lite): an artifact's graph, translated and run."""
+"""LiteRT (TensorFlow Lite): an engine, and the translation of a model file's graph into its format."""
