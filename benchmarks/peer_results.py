@@ -29,7 +29,7 @@ from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, processor_flags, versions
 from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import slice_panel
-from embedded_vit.report.pareto_plot import Plot, front_of
+from embedded_vit.report.pareto_plot import Plot
 from embedded_vit.report.rows import ReportRow
 from embedded_vit.report.tables import Column, columns_for, markdown_table
 from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
@@ -206,7 +206,7 @@ def report_row(result: Result) -> ReportRow:
 
 
 def plots_for(results: Sequence[Result], rows: Sequence[ReportRow]) -> list[Plot]:
-    """Dice against the latency of every backend on 1 and 2 threads, against operations and against size."""
+    """Dice against the latency of every backend on 1 and 2 threads, against MACs and against size."""
     plots = []
     for backend in backends():
         for threads in map(str, LATENCY_THREADS):
@@ -217,8 +217,8 @@ def plots_for(results: Sequence[Result], rows: Sequence[ReportRow]) -> list[Plot
             dice_against_latency, *_ = plots_of(of_backend)
             title = f"Dice against latency: {backend.title}, threads: {threads}"
             plots.append(replace(dice_against_latency, title=title, x_title="median of one image (ms)"))
-    _, against_operations, against_size, *_ = plots_of(rows)
-    return [*plots, against_operations, against_size]
+    _, against_macs, against_size, *_ = plots_of(rows)
+    return [*plots, against_macs, against_size]
 
 
 def plotted(row: ReportRow, latency: Latency | None) -> ReportRow:
@@ -232,8 +232,8 @@ def fronts(plots: Sequence[Plot]) -> list[str]:
     """The rows that no other one beats, a sentence for each plot."""
     sentences = []
     for plot in plots:
-        front = front_of([mark.point for mark in plot.marks])
-        sentences.append(f"{plot.title}, the front from cheap to good: rows {', '.join(p.label for p in front)}.")
+        labels = ", ".join(point.label for point in plot.front)
+        sentences.append(f"{plot.title}, the front from cheap to good: rows {labels}.")
     return sentences
 
 

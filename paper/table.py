@@ -25,7 +25,7 @@ from embedded_vit.io.atomic import write_text
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.models.registry import NETWORKS
 from embedded_vit.provenance import describe_machine
-from embedded_vit.report.paper_points import PAPER_NETWORKS
+from embedded_vit.report.compared_points import read_compared_points
 from embedded_vit.training.checkpoint import MODEL, STATE, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.train import train
@@ -34,7 +34,7 @@ HEADER = (
     "variant", "recipe", "epochs", "Dice in the paper", "Dice", "HD95 (voxels)", "parameters (published)",
     "MACs (published)", "file", "p50, 1 thread", "p50, 2 threads",
 )  # fmt: skip
-PAPER_DICE = {f"embedded-vit-{network.name}": f"{network.dice:.3f}" for network in PAPER_NETWORKS}
+POINTS = Path(__file__).with_name("points.csv")
 
 
 def main() -> None:
@@ -99,6 +99,12 @@ def measured_once(run: Path, data: Path, folder: Path) -> Measurements:
     return measured
 
 
+def paper_dice() -> dict[str, str]:
+    """Return the Dice that the paper reports, by our name of the network."""
+    points = read_compared_points(POINTS)
+    return {point.name.replace("paper ", "embedded-vit-"): f"{point.dice:.3f}" for point in points if point.dice}
+
+
 def row(run: Path, measured: Measurements) -> tuple[str, ...]:
     """Return the cells of a run, in the order of `HEADER`."""
     config, record = read_run_config(run), read_record(run)
@@ -111,7 +117,7 @@ def row(run: Path, measured: Measurements) -> tuple[str, ...]:
         config.network.name + (f", {sparsity:.0%} of the weights zero" if sparsity >= 0.01 else ""),
         config.training.recipe,
         str(len(record.epochs)),
-        PAPER_DICE.get(run.name, "–"),
+        paper_dice().get(run.name, "–"),
         "–" if test is None or test.dice is None else f"{test.dice:.3f}",
         "–" if test is None or test.hd95 is None else f"{test.hd95:.1f}",
         f"{measured.nonzero_parameters / 1e6:.2f} M ({published})",

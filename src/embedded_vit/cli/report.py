@@ -15,6 +15,7 @@ def command(
     *,
     output: Annotated[Path, OutputAlias],
     data: Path | None = None,
+    compare: Path | None = None,
     threads: int = 1,
     overwrite: Flag = False,
 ) -> None:
@@ -24,6 +25,8 @@ def command(
         runs: Run folders of `train` or `compress`. Runs that were not compressed are exported and measured now.
         output: HTML file to write; a Markdown and a CSV file of the same name are written beside it.
         data: Labelled data set to measure on; by default the one of each training.
+        compare: CSV file with points of other networks to draw in the plots: the columns name, dice, and one or more of
+            macs, parameters, file_bytes and latency_ms.
         threads: CPU threads for scoring. Latency is always measured on 1 and on 2 threads.
         overwrite: Replace the files if they exist.
     """
@@ -33,6 +36,7 @@ def command(
         runs,
         output,
         data_folder=data,
+        compare=compare,
         threads=threads,
         overwrite=overwrite,
         on_run=lambda run: print(f"{run}: reading or measuring", file=sys.stderr),

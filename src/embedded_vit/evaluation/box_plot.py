@@ -1,118 +1,84 @@
-"""Box plots as SVG shapes: where boxes, whiskers and dots lie, for the report's template to draw."""
+"""Box plots of a metric: one box for each structure, one dot for each case."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-__all__ = ["Box", "BoxPlot", "Dot", "box_plot", "round_step"]
+from embedded_vit.evaluation.charts import INK, chart
 
-ROW_HEIGHT = 30.0
-LEFT, RIGHT, TOP, BOTTOM = 112.0, 16.0, 4.0, 28.0  # margins, for names and for the scale
-WIDTH = 480.0
+__all__ = ["box_plot"]
 
-
-@dataclass(frozen=True)
-class Dot:
-    """One case of one structure."""
-
-    x: float
-    y: float
-    title: str
-
-
-@dataclass(frozen=True)
-class Box:
-    """One structure: a box from the first to the third quartile, whiskers to the farthest values within 1.5 boxes."""
-
-    name: str
-    colour: str
-    y: float
-    whisker_low: float
-    quartile_low: float
-    median: float
-    quartile_high: float
-    whisker_high: float
-    dots: tuple[Dot, ...]
-
-
-@dataclass(frozen=True)
-class BoxPlot:
-    """A chart in user units of SVG; ticks are (x, text)."""
-
-    title: str
-    width: float
-    height: float
-    left: float
-    floor: float
-    boxes: tuple[Box, ...]
-    ticks: tuple[tuple[float, str], ...]
+WIDTH, ROW_HEIGHT, CHARACTER_WIDTH = 5.0, 0.32, 0.085  # inches
+RIGHT, BOTTOM, TOP = 0.2, 0.3, 0.05  # margins in inches; the scale is below
+BOX_HEIGHT, DOT_SPREAD = 0.6, 0.45  # in rows
+WHISKER_REACH = 1.5  # in boxes, beyond the box
+GOLDEN_RATIO = 0.618034  # spreads dots of like values, the same way at every run
+NAMED_OUTLIERS, OUTLIER_SIZE = 2, 7  # for each structure; points
 
 
 def box_plot(
-    title: str,
     values: NDArray[np.float64],
     names: tuple[str, ...],
     colours: tuple[str, ...],
     cases: tuple[str, ...],
     *,
     highest: float | None = None,
-) -> BoxPlot:
-    """Lay out one horizontal box a structure, each case a dot.
+) -> Figure:
+    """Draw one horizontal box for each structure, with each case as a dot.
+
+    A box reaches from the first to the third quartile, its whiskers to the farthest values within 1.5 boxes. The two
+    cases that are farthest beyond the whiskers are named.
 
     Args:
-        title: What is measured, with its unit.
         values: (cases, structures), at least 0, NaN where excluded.
-        names, colours: One a structure.
-        cases: One name a case, for the dots' titles.
+        names, colours: One for each structure.
+        cases: One name for each case.
         highest: The end of the scale; by default a round number above the largest value.
     """
-    largest = float(np.nanmax(values, initial=0.0))
-    step = round_step((highest or largest or 1.0) / 5)
-    end = highest or step * max(1, math.ceil(largest / step))
-    across = (WIDTH - LEFT - RIGHT) / end
-    boxes = []
-    for organ, (name, colour) in enumerate(zip(names, colours, strict=True)):
-        y = TOP + (organ + 0.5) * ROW_HEIGHT
-        known = [(case, value) for case, value in zip(cases, values[:, organ], strict=True) if not math.isnan(value)]
-        if known:
-            boxes.append(_box(name, colour, y, known, across))
-    floor = TOP + ROW_HEIGHT * len(names)
-    ticks = tuple((LEFT + tick * step * across, f"{tick * step:.6g}") for tick in range(round(end / step) + 1))
-    return BoxPlot(title, WIDTH, floor + BOTTOM, LEFT, floor, tuple(boxes), ticks)
+    left = CHARACTER_WIDTH * (2 + max(map(len, names)))
+    figure, axes = chart(WIDTH, BOTTOM + TOP + ROW_HEIGHT * len(names), margins=(left, RIGHT, BOTTOM, TOP))
+    scale = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(0, highest or np.nanmax(values, initial=0.0) or 1.0)
+    axes.set_xticks(scale)
+    axes.set_xlim(0, scale[-1])
+    axes.xaxis.set_major_formatter("{x:.6g}")
+    axes.set_yticks(range(len(names)), names, parse_math=False)  # a name may hold a dollar
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    for row, colour in enumerate(colours):
+        known = ~np.isnan(values[:, row])
+        if known.any():
+            _draw_row(axes, row, values[known, row], list(compress(cases, known)), colour)
+    return figure
 
 
-def _box(name: str, colour: str, y: float, known: list[tuple[str, float]], across: float) -> Box:
-    numbers = np.array([value for _, value in known])
-    low, middle, high = np.percentile(numbers, [25, 50, 75])
-    reach = 1.5 * (high - low)
-    whiskers = numbers[(numbers >= low - reach) & (numbers <= high + reach)]
-    dots = tuple(
-        Dot(LEFT + value * across, y + _spread(place), f"{case}: {value:.3f}")
-        for place, (case, value) in enumerate(known)
-    )
-    return Box(
-        name=name,
-        colour=colour,
-        y=y,
-        whisker_low=LEFT + float(whiskers.min()) * across,
-        quartile_low=LEFT + float(low) * across,
-        median=LEFT + float(middle) * across,
-        quartile_high=LEFT + float(high) * across,
-        whisker_high=LEFT + float(whiskers.max()) * across,
-        dots=dots,
-    )
-
-
-def _spread(place: int) -> float:
-    """A vertical shift that keeps dots of like values apart, the same at every run: -7 to 7."""
-    return ((place * 0.618034) % 1 - 0.5) * 14
-
-
-def round_step(step: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+def _draw_row(axes: Axes, row: int, values: NDArray[np.float64], cases: Sequence[str], colour: str) -> None:
+    low, median, high = np.percentile(values, [25, 50, 75])
+    reach = WHISKER_REACH * (high - low)
+    beyond = np.maximum(low - reach - values, values - high - reach)  # above 0 for outliers
+    whiskers = values[beyond <= 0]
+    axes.hlines(row, whiskers.min(), whiskers.max(), color=INK, linewidth=1.2)
+    axes.barh(row, high - low, BOX_HEIGHT, low, facecolor=(colour, 0.35), edgecolor=colour)
+    axes.vlines(median, row - BOX_HEIGHT / 2, row + BOX_HEIGHT / 2, color=INK, linewidth=2)
+    places = row + DOT_SPREAD * (np.arange(len(values)) * GOLDEN_RATIO % 1 - 0.5)
+    axes.scatter(values, places, 20, colour, edgecolors="white", linewidths=0.5, zorder=3, clip_on=False)
+    for place in np.argsort(-beyond)[:NAMED_OUTLIERS]:
+        if beyond[place] > 0:
+            side = 1 if values[place] < np.mean(axes.get_xlim()) else -1  # where there is more room
+            axes.annotate(
+                cases[place],
+                (values[place], places[place]),
+                (side * 5, 0),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="center",
+                color=INK,
+                size=OUTLIER_SIZE,
+                parse_math=False,
+            )

@@ -14,7 +14,7 @@ from embedded_vit.contract import Contract
 from embedded_vit.preprocessing import Intensities
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["PictureCollector", "SlicePicture", "png_data_uri", "slice_dice"]
+__all__ = ["PictureCollector", "SlicePicture", "png_address", "png_data_uri", "slice_dice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +120,13 @@ def slice_dice(
 
 
 def png_data_uri(picture: NDArray[np.uint8]) -> str:
-    """A picture, (height, width) grey or (height, width, 3) colour, as a PNG within an address."""
+    """Return a picture, (height, width) grey or (height, width, 3) colour, as an address that holds its PNG."""
     colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
     file = io.BytesIO()
     imsave(file, colour, format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return png_address(file.getvalue())
+
+
+def png_address(png: bytes) -> str:
+    """Return an address (a data URI) that holds a PNG file."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -8,7 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from embedded_vit.about import RESEARCH_USE_ONLY
-from embedded_vit.evaluation.box_plot import BoxPlot, box_plot
+from embedded_vit.evaluation.box_plot import box_plot
+from embedded_vit.evaluation.charts import chart_address
 from embedded_vit.evaluation.pictures import SlicePicture, png_data_uri
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
@@ -72,14 +73,16 @@ def _organ_row(evaluation: Evaluation, index: int) -> dict[str, Any]:
     return {"name": label.name, "colour": label.colour, "estimates": estimates, "counts": evaluation.counts(index)}
 
 
-def _plots(evaluation: Evaluation) -> list[BoxPlot]:
+def _plots(evaluation: Evaluation) -> dict[str, str]:
+    """Return the box plots by title, each an address that holds its PNG."""
     names, colours = evaluation.labels.names, tuple(label.colour for label in evaluation.labels.labels)
     cases = tuple(case.name for case in evaluation.cases)
     titles = _titles(evaluation.unit)
-    return [
-        box_plot(titles["dice"], evaluation.values("dice"), names, colours, cases, highest=1.0),
-        box_plot(titles["hd95"], evaluation.values("hd95"), names, colours, cases),
-    ]
+    figures = {
+        titles["dice"]: box_plot(evaluation.values("dice"), names, colours, cases, highest=1.0),
+        titles["hd95"]: box_plot(evaluation.values("hd95"), names, colours, cases),
+    }
+    return {title: chart_address(figure) for title, figure in figures.items()}
 
 
 def _panel(name: str, picture: SlicePicture, evaluation: Evaluation) -> dict[str, Any]:

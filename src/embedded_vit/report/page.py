@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedded_vit.about import RESEARCH_USE_ONLY
+from embedded_vit.evaluation.charts import chart_address
 from embedded_vit.evaluation.report import page_environment
+from embedded_vit.report.compared_points import ComparedPoint
 from embedded_vit.report.panel import Panel
-from embedded_vit.report.paper_points import PAPER_NETWORKS, PAPER_PRUNING, PaperNetwork
-from embedded_vit.report.pareto_plot import Plot, Point, scatter_plot
+from embedded_vit.report.pareto_plot import SERIES_COLOURS, Plot, Point, draw
 from embedded_vit.report.rows import ReportRow
 from embedded_vit.report.tables import Column
 
 __all__ = ["PageFacts", "plots_of", "render_page"]
-
-SERIES = 8  # colours that the page has
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ def render_page(
     Returns:
         A complete HTML document.
     """
+    plots = plots_of(rows) if plots is None else plots
     first_test = next((row.measured.test for row in rows if row.measured.test), None)
     return (
         page_environment()
@@ -66,7 +66,9 @@ def render_page(
             series=series_of(rows),
             columns=columns,
             organs=list(first_test.organs) if first_test else [],
-            plots=plots_of(rows) if plots is None else plots,
+            colours=SERIES_COLOURS,
+            plots={plot.title: chart_address(draw(plot)) for plot in plots},
+            compared=any(point.series is None for plot in plots for point in plot.points),
             panel=panel,
             facts=facts,
             research_use_only=RESEARCH_USE_ONLY,
@@ -77,30 +79,57 @@ def render_page(
 def series_of(rows: Sequence[ReportRow]) -> list[int]:
     """The colour of every row: one for each run."""
     runs = list(dict.fromkeys(row.run for row in rows))
-    return [runs.index(row.run) % SERIES for row in rows]
+    return [runs.index(row.run) % len(SERIES_COLOURS) for row in rows]
 
 
-def plots_of(rows: Sequence[ReportRow]) -> list[Plot]:
-    """Dice against latency, operations and size, and the Dice that zero weights cost, beside the paper's points."""
-    plots = (
-        _dice_plot("Dice against latency", "median of one image, 1 thread (ms)", rows, lambda row: row.latency_ms["1"]),
+def plots_of(rows: Sequence[ReportRow], compared: Sequence[ComparedPoint] = ()) -> list[Plot]:
+    """Plan the plots of Dice against latency, MACs and size, and of the Dice that zero weights cost.
+
+    Args:
+        rows: Those without test cases are not drawn; a plot without any row is left out.
+        compared: Points of other work, in each plot whose values they give. A plot against parameters is made only
+            where they give these.
+    """
+    plots = [
         _dice_plot(
-            "Dice against operations",
+            "Dice against latency",
+            "median of one image, 1 thread (ms)",
+            rows,
+            lambda row: row.latency_ms["1"],
+            [(point, point.latency_ms) for point in compared],
+        ),
+        _dice_plot(
+            "Dice against MACs",
             "multiply-accumulates of one image (millions)",
             rows,
             lambda row: row.measured.macs / 1e6,
-            lambda network: network.macs / 1e6,
+            [(point, _millions(point.macs)) for point in compared],
         ),
         _dice_plot(
             "Dice against size",
             "file, zipped (MB)",
             rows,
             lambda row: row.measured.deflated_bytes / 1e6,
-            lambda network: network.checkpoint_bytes / 1e6,
+            [(point, _millions(point.file_bytes)) for point in compared],
         ),
-        _pruning_plot(rows),
-    )
+    ]
+    if any(point.parameters is not None for point in compared):
+        parameters = [(point, _millions(point.parameters)) for point in compared]
+        plots.append(
+            _dice_plot(
+                "Dice against parameters",
+                "parameters (millions)",
+                rows,
+                lambda row: row.measured.parameters / 1e6,
+                parameters,
+            )
+        )
+    plots.append(_pruning_plot(rows, compared))
     return [plot for plot in plots if plot is not None]
+
+
+def _millions(count: float | None) -> float | None:
+    return None if count is None else count / 1e6
 
 
 def _dice_plot(
@@ -108,36 +137,39 @@ def _dice_plot(
     x_title: str,
     rows: Sequence[ReportRow],
     x_of: Callable[[ReportRow], float],
-    paper_x_of: Callable[[PaperNetwork], float] | None = None,
+    compared: Sequence[tuple[ComparedPoint, float | None]],
 ) -> Plot | None:
-    """Test Dice over what it costs; None where no row has any."""
-    points = []
-    for number, (row, series) in enumerate(zip(rows, series_of(rows), strict=True), 1):
-        if row.measured.test is not None and row.dice is not None:
-            title_of = f"{row.name}: Dice {row.dice:.3f}, {x_of(row):.3g}"
-            points.append(Point(str(number), title_of, x_of(row), row.dice, row.measured.test.dice_interval, series))
+    """Plan a plot of test Dice over a cost; None where no row has any."""
+    points = [
+        Point(str(number), x_of(row), row.dice, row.measured.test.dice_interval, series)
+        for number, (row, series) in enumerate(zip(rows, series_of(rows), strict=True), 1)
+        if row.measured.test is not None and row.dice is not None
+    ]
     if not points:
         return None
-    if paper_x_of is not None:
-        for network in PAPER_NETWORKS:
-            title_of = f"the paper's {network.name}: Dice {network.dice:.3f}, {paper_x_of(network):.3g}"
-            points.append(Point(f"paper {network.name}", title_of, paper_x_of(network), network.dice))
-    return scatter_plot(title, x_title, "Dice", points)
+    points += [Point(point.name, x, point.dice) for point, x in compared if x is not None and point.dice is not None]
+    return Plot(title, x_title, "Dice", tuple(points))
 
 
-def _pruning_plot(rows: Sequence[ReportRow]) -> Plot | None:
-    """What zero weights cost: the paper's losses, and those of rows with weights that are zero; None without any."""
-    points = []
-    for number, (row, series) in enumerate(zip(rows, series_of(rows), strict=True), 1):
-        if row.has_zeros and row.dice is not None and row.original_dice is not None:
-            change = 100 * (row.dice - row.original_dice)
-            title = f"{row.name}: {100 * row.sparsity:.0f} % zero, {change:+.1f} points"
-            points.append(Point(str(number), title, 100 * row.sparsity, change, None, series))
+def _pruning_plot(rows: Sequence[ReportRow], compared: Sequence[ComparedPoint]) -> Plot | None:
+    """Plan a plot of what zero weights cost; None where no row has weights that are zero."""
+    points = [
+        Point(str(number), 100 * row.sparsity, 100 * (row.dice - row.original_dice), None, series)
+        for number, (row, series) in enumerate(zip(rows, series_of(rows), strict=True), 1)
+        if row.has_zeros and row.dice is not None and row.original_dice is not None
+    ]
     if not points:
         return None
-    for pruning in PAPER_PRUNING:
-        title = f"the paper's: {100 * pruning.sparsity:.0f} % zero, {-100 * pruning.dice_lost:+.1f} points"
-        points.append(Point("paper", title, 100 * pruning.sparsity, -100 * pruning.dice_lost))
-    return scatter_plot(
-        "What zero weights cost", "weights that are zero (%)", "Dice, points", points, x_range=(0, 100), front=False
+    points += [
+        Point(point.name, 100 * point.zero_weights, 100 * point.dice_change)
+        for point in compared
+        if point.zero_weights is not None and point.dice_change is not None
+    ]
+    return Plot(
+        "What zero weights cost",
+        "weights that are zero (%)",
+        "Dice, points",
+        tuple(points),
+        x_range=(0, 100),
+        joined=False,
     )

@@ -1,35 +1,41 @@
-"""Scatter plots as SVG shapes: where points, their numbers, the Pareto front and the scales lie."""
+"""Scatter plots of accuracy against cost: numbered points, their intervals, and the Pareto front."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedded_vit.evaluation.box_plot import round_step
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+
+from embedded_vit.evaluation.charts import FONT_SIZE, INK, chart
 from embedded_vit.pareto import pareto_front
 
-__all__ = ["Mark", "Plot", "Point", "front_of", "scatter_plot"]
+__all__ = ["SERIES_COLOURS", "Plot", "Point", "draw"]
 
-WIDTH, HEIGHT = 480.0, 330.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 20.0, 30.0, 44.0  # margins, for the scales
-LABEL_HEIGHT, LABEL_DISTANCE, LABEL_RISE, CHARACTER_WIDTH = 14.0, 8.0, 8.0, 7.5
+# Told apart by most colour-blind readers, and legible on a light page and on a dark one.
+SERIES_COLOURS = ("#0f8ea2", "#dd5f28", "#8a62d8", "#57993a", "#cf458d", "#b07d12", "#4c7cdd", "#8d7869")
+
+WIDTH, HEIGHT = 5.0, 3.5  # inches
+MARGINS = (0.5, 0.2, 0.5, 0.35)  # left, right, bottom, top, in inches
+# Labels, in points.
+LABEL_SIZE, LABEL_HEIGHT, CHARACTER_WIDTH = 8.5, 10.5, 5.6
+LABEL_DISTANCE, LABEL_RISE = 5.5, 5.5  # from the point to the label's lower left corner
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is drawn.
+    """A point of a plot.
 
     Attributes:
         label: A few characters beside the point.
-        title: What the pointer tells.
         x, y: Its values.
         interval: Lowest and highest y that it stands for.
-        series: Points of one series have one colour; None for what was not measured here.
+        series: Points of one series have one colour; None for a point that was not measured here.
     """
 
     label: str
-    title: str
     x: float
     y: float
     interval: tuple[float, float] | None = None
@@ -37,120 +43,117 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A point in user units of SVG; `label_x`, `label_y` are where its label begins."""
-
-    point: Point
-    x: float
-    y: float
-    low_y: float
-    high_y: float
-    label_x: float
-    label_y: float
-
-
-@dataclass(frozen=True)
 class Plot:
-    """A chart in user units of SVG; ticks are (place, text), `front` is the points of a polyline."""
+    """A plot of at least one point, y upwards.
+
+    Attributes:
+        title, x_title, y_title: What is drawn, with units.
+        points: Those to draw.
+        x_range: The ends of a linear scale of x; None for a logarithmic one as wide as the points, all above 0.
+        joined: Whether a line joins the points on the Pareto front.
+    """
 
     title: str
     x_title: str
     y_title: str
-    marks: tuple[Mark, ...]
-    front: str
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    width: float = WIDTH
-    height: float = HEIGHT
-    left: float = LEFT
-    right: float = WIDTH - RIGHT
-    top: float = TOP
-    floor: float = HEIGHT - BOTTOM
+    points: tuple[Point, ...]
+    x_range: tuple[float, float] | None = None
+    joined: bool = True
+
+    @property
+    def front(self) -> list[Point]:
+        """The measured points on the Pareto front of a low x and a high y, by rising x."""
+        measured = [point for point in self.points if point.series is not None]
+        return pareto_front(measured, cost=lambda point: point.x, quality=lambda point: point.y)
 
 
-def scatter_plot(
-    title: str,
-    x_title: str,
-    y_title: str,
-    points: Sequence[Point],
-    *,
-    x_range: tuple[float, float] | None = None,
-    front: bool = True,
-) -> Plot:
-    """Lay out points, y upwards.
+def draw(plot: Plot) -> Figure:
+    """Draw a plot; its title is left to the page.
 
-    Args:
-        title, x_title, y_title: What is drawn, with units.
-        points: At least one.
-        x_range: The ends of a linear scale of x; by default it is logarithmic, as wide as the points, whose x are
-            above 0.
-        front: Whether to join the points of the measured series that no other one beats in x and y.
+    Measured points are discs in the colour of their series, others are diamonds in grey.
     """
-    x_ends, x_numbers = _linear_scale(x_range) if x_range else _log_scale([point.x for point in points])
-    y_ends, y_numbers = _linear_scale([y for point in points for y in (point.y, *(point.interval or ()))])
-    across = _mapping(x_ends, (LEFT, WIDTH - RIGHT), logarithmic=x_range is None)
-    up = _mapping(y_ends, (HEIGHT - BOTTOM, TOP), logarithmic=False)
-    corners: list[tuple[float, float]] = []
-    if front:
-        for point in front_of(points):
-            corners += [(across(point.x), corners[-1][1])] if corners else []
-            corners.append((across(point.x), up(point.y)))
-    return Plot(
-        title=title,
-        x_title=x_title,
-        y_title=y_title,
-        marks=_marks(points, across, up),
-        front=" ".join(f"{x:.1f},{y:.1f}" for x, y in corners),
-        x_ticks=tuple((across(number), f"{number:.6g}") for number in x_numbers),
-        y_ticks=tuple((up(number), f"{number:.6g}") for number in y_numbers),
+    figure, axes = chart(WIDTH, HEIGHT, margins=MARGINS)
+    _scale(axes, plot)
+    axes.set_xlabel(plot.x_title)
+    axes.set_title(plot.y_title, loc="left", color=INK, size=FONT_SIZE)
+    if plot.joined:
+        stairs = plot.front
+        axes.step(
+            [point.x for point in stairs], [point.y for point in stairs], "--", where="post", color=INK, linewidth=1.2
+        )
+    for point in sorted(plot.points, key=lambda point: point.series is not None):  # measured points lie on top
+        _draw_point(axes, point)
+    _label(axes, plot.points)
+    return figure
+
+
+def _scale(axes: Axes, plot: Plot) -> None:
+    """Set the ends of both axes around the points, and the numbers to write."""
+    heights = [y for point in plot.points for y in (point.y, *(point.interval or ()))]
+    axes.yaxis.set_major_locator(FixedLocator(_round_scale(min(heights), max(heights))))
+    axes.set_ylim(*axes.get_yticks()[[0, -1]])
+    axes.yaxis.set_major_formatter("{x:.6g}")
+    if plot.x_range is not None:
+        axes.xaxis.set_major_locator(FixedLocator(_round_scale(*plot.x_range)))
+        axes.set_xlim(*plot.x_range)
+    else:
+        low, high = min(point.x for point in plot.points) / 1.3, max(point.x for point in plot.points) * 1.3
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=20))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:.6g}")
+
+
+def _round_scale(low: float, high: float) -> list[float]:
+    """Return round numbers around a range, about five."""
+    margin = 0 if high > low else 0.05
+    return list(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin))
+
+
+def _draw_point(axes: Axes, point: Point) -> None:
+    measured = point.series is not None
+    colour = INK if point.series is None else SERIES_COLOURS[point.series % len(SERIES_COLOURS)]
+    if point.interval is not None:
+        axes.vlines(point.x, *point.interval, color=colour, alpha=0.35, linewidth=1.8)
+    axes.plot(
+        point.x,
+        point.y,
+        "o" if measured else "D",
+        color=colour,
+        markerfacecolor=colour if measured else "none",
+        markersize=7 if measured else 6,
+        clip_on=False,
+        zorder=3,
     )
 
 
-def front_of(points: Sequence[Point]) -> list[Point]:
-    """Return the measured points on the Pareto front of a low x and a high y, by rising x."""
-    measured = [point for point in points if point.series is not None]
-    return pareto_front(measured, cost=lambda point: point.x, quality=lambda point: point.y)
-
-
-def _marks(points: Sequence[Point], across: Callable[[float], float], up: Callable[[float], float]) -> tuple[Mark, ...]:
-    """Place each label to the upper right of its point, to the left at the edge, and lower until it hits no other."""
-    taken: list[tuple[float, float, float]] = []  # left, right and y of the labels that are placed
-    marks = []
+def _label(axes: Axes, points: Sequence[Point]) -> None:
+    """Write each label to the upper right of its point, to the left at the edge, and lower until it hits no other."""
+    points_per_pixel = 72 / axes.figure.dpi
+    right_edge = WIDTH * 72
+    taken: list[tuple[float, float, float]] = []  # left, right and lower edge of the labels written, in points
     for point in sorted(points, key=lambda point: -point.y):
-        x, y = across(point.x), up(point.y)
+        x, y = axes.transData.transform((point.x, point.y)) * points_per_pixel
         label_width = CHARACTER_WIDTH * len(point.label)
         left = x + LABEL_DISTANCE
-        if left + label_width > WIDTH:
+        if left + label_width > right_edge:
             left = x - LABEL_DISTANCE - label_width
-        label_y = y - LABEL_RISE
+        low = y + LABEL_RISE / 2
         while any(
-            left < other_right and other_left < left + label_width and abs(label_y - other_y) < LABEL_HEIGHT
-            for other_left, other_right, other_y in taken
+            left < other_right and other_left < left + label_width and abs(low - other_low) < LABEL_HEIGHT
+            for other_left, other_right, other_low in taken
         ):
-            label_y += 1
-        taken.append((left, left + label_width, label_y))
-        low, high = point.interval or (point.y, point.y)
-        marks.append(Mark(point, x, y, up(low), up(high), left, label_y))
-    return tuple(sorted(marks, key=lambda mark: mark.point.series is not None))  # ours are drawn over the paper's
-
-
-def _linear_scale(values: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
-    """Round ends around the values, and the numbers to write."""
-    step = round_step((max(values) - min(values) or 0.1) / 5)
-    first, last = math.floor(min(values) / step), math.ceil(max(values) / step)
-    last += first == last
-    return (first * step, last * step), [number * step for number in range(first, last + 1)]
-
-
-def _log_scale(values: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
-    """Ends a little beyond the values, and 1, 2 and 5 times powers of ten between them; powers alone where many."""
-    low, high = min(values) / 1.3, max(values) * 1.3
-    factors = (1, 2, 5) if high / low < 300 else (1,)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return (low, high), [n for power in powers for factor in factors if low <= (n := factor * 10.0**power) <= high]
-
-
-def _mapping(ends: tuple[float, float], places: tuple[float, float], *, logarithmic: bool) -> Callable[[float], float]:
-    scale: Callable[[float], float] = math.log10 if logarithmic else float
-    low, high = scale(ends[0]), scale(ends[1])
-    return lambda value: places[0] + (scale(value) - low) / (high - low) * (places[1] - places[0])
+            low -= 1
+        taken.append((left, left + label_width, low))
+        measured = point.series is not None
+        axes.annotate(
+            point.label,
+            (point.x, point.y),
+            (left - x, low - y),
+            textcoords="offset points",
+            color=INK if point.series is None else SERIES_COLOURS[point.series % len(SERIES_COLOURS)],
+            size=LABEL_SIZE,
+            weight="bold" if measured else "normal",
+            parse_math=False,
+        )

@@ -37,7 +37,7 @@ def columns_for(unit: str) -> tuple[Column, ...]:
         Column(f"HD95 ({unit})", lambda row: _score(row, "hd95", 1)),
         Column("NSD", lambda row: _score(row, "nsd", 3)),
         Column("Parameters", lambda row: _millions(row.measured.parameters), _nonzero),
-        Column("Operations", lambda row: _operations(row.measured.macs)),
+        Column("MACs", lambda row: _macs(row.measured.macs)),
         Column("File", lambda row: _megabytes(row.measured.file_bytes), _compressed),
         Column("p50, 1 thread", lambda row: _milliseconds(row, "1"), lambda row: _against_before(row, "1")),
         Column("p50, 2 threads", lambda row: _milliseconds(row, "2"), lambda row: _against_before(row, "2")),
@@ -127,7 +127,7 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:.2f} M"
 
 
-def _operations(macs: int) -> str:
+def _macs(macs: int) -> str:
     return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.0f} M"
 
 

@@ -13,7 +13,8 @@ from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.provenance import describe_machine, versions
-from embedded_vit.report.page import PageFacts, render_page
+from embedded_vit.report.compared_points import read_compared_points
+from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import Panel, slice_panel
 from embedded_vit.report.rows import ReportRow, check_comparable, data_folder_of, measured_in_turns, rows_of_run
 from embedded_vit.report.tables import columns_for, markdown_table, rows_csv
@@ -22,17 +23,11 @@ from embedded_vit.training.checkpoint import read_record
 __all__ = ["write_report"]
 
 LATENCY_NOTE = (
-    "Latency was measured for this report, the files in turns on one machine; ratios are worth more than times."
+    "Latency was measured for this report, the files in turns on one machine. Ratios are more reliable than times."
 )
 SPARSITY_NOTE = (
-    "Weights that are set to zero (prune_weights) make the zipped file smaller and nothing faster: a zero is "
-    "multiplied like any other number, so operations and latency stay what they were."
-)
-PAPER_NOTE = (
-    "The paper's points (224: 79.7 % Dice, 26 G operations; 128: 75.5 %, 1.67 G; 64: 65.5 %, 0.11 G; 50, 70 and 90 % "
-    "of the weights pruned: 1, 9 and 53 points less) are the paper's, on its 12 test patients of the full Synapse set: "
-    "they cannot be compared with figures on other patients. It has no latency on this machine; its sizes are drawn as "
-    "four bytes for each parameter of the authors' checkpoints."
+    "Weights that are set to zero (prune_weights) make the zipped file smaller, but not the network faster: a zero is "
+    "multiplied like any other number, so MACs and latency stay the same."
 )
 
 
@@ -41,6 +36,7 @@ def write_report(
     output: Path,
     *,
     data_folder: Path | None = None,
+    compare: Path | None = None,
     threads: int = 1,
     overwrite: bool = False,
     on_run: Callable[[Path], None] = lambda run: None,
@@ -51,6 +47,7 @@ def write_report(
         runs: Run folders of `train` or `compress`. Those without `compression.json` are exported and measured.
         output: The `.html` file; the others have its name with `.md` and `.csv`.
         data_folder: Where to measure; by default each run's own data set.
+        compare: A CSV file with points of other work to draw in the plots.
         threads: Cores for scoring; latency is measured on 1 and on 2.
         overwrite: Whether the files may exist.
         on_run: Called before each run is looked at.
@@ -63,15 +60,12 @@ def write_report(
         OutputError: A file exists already or cannot be written.
         CheckpointError: A folder is no run.
         DataSetError: A data set is not there or does not fit.
+        FileFormatError: `compare` cannot be read or is not as `docs/file-formats.md` says.
     """
     if not runs:
         raise ConfigError("report: expected at least one run folder, got none")
-    if output.suffix != ".html":
-        raise ConfigError(f"--output {output}: expected a name that ends in .html")
-    files = {suffix: output.with_suffix(suffix) for suffix in (".html", ".md", ".csv")}
-    if not overwrite:
-        for path in files.values():
-            refuse_existing(path)
+    page_file, markdown_file, csv_file = _output_files(output, overwrite)
+    compared = [] if compare is None else read_compared_points(compare)
     check_comparable(runs)
     with tempfile.TemporaryDirectory() as temporary:
         rows: list[ReportRow] = []
@@ -80,7 +74,7 @@ def write_report(
             rows += rows_of_run(run, data_folder, Path(temporary) / str(place), threads=threads)
         rows = measured_in_turns(rows)
         panel = _panel(runs, rows, data_folder, threads)
-    notes = _notes(runs, rows, panel)
+    notes = _notes(runs, rows, panel, compare)
     columns = columns_for(next((row.measured.test.unit for row in rows if row.measured.test), "mm"))
     facts = PageFacts(
         notes=notes,
@@ -89,10 +83,22 @@ def write_report(
         versions=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    write_text(files[".html"], render_page(rows, columns, panel, facts), overwrite=overwrite)
-    write_text(files[".md"], markdown_table(rows, columns, notes), overwrite=overwrite)
-    write_text(files[".csv"], rows_csv(rows), overwrite=overwrite)
+    page = render_page(rows, columns, panel, facts, plots=plots_of(rows, compared))
+    write_text(page_file, page, overwrite=overwrite)
+    write_text(markdown_file, markdown_table(rows, columns, notes), overwrite=overwrite)
+    write_text(csv_file, rows_csv(rows), overwrite=overwrite)
     return rows
+
+
+def _output_files(page: Path, overwrite: bool) -> tuple[Path, Path, Path]:
+    """Return the page, and the Markdown and CSV files beside it, if they can be written."""
+    if page.suffix != ".html":
+        raise ConfigError(f"--output {page}: expected a name that ends in .html")
+    files = page, page.with_suffix(".md"), page.with_suffix(".csv")
+    if not overwrite:
+        for path in files:
+            refuse_existing(path)
+    return files
 
 
 def _panel(runs: Sequence[Path], rows: Sequence[ReportRow], data_folder: Path | None, threads: int) -> Panel | None:
@@ -106,13 +112,17 @@ def _panel(runs: Sequence[Path], rows: Sequence[ReportRow], data_folder: Path | 
     return None if case is None else slice_panel(data_set, case, rows, threads=threads)
 
 
-def _notes(runs: Sequence[Path], rows: Sequence[ReportRow], panel: Panel | None) -> tuple[str, ...]:
-    notes = [LATENCY_NOTE, *([SPARSITY_NOTE] if any(row.has_zeros for row in rows) else []), PAPER_NOTE]
+def _notes(
+    runs: Sequence[Path], rows: Sequence[ReportRow], panel: Panel | None, compare: Path | None
+) -> tuple[str, ...]:
+    notes = [LATENCY_NOTE, *([SPARSITY_NOTE] if any(row.has_zeros for row in rows) else [])]
     if len({read_record(run).split.test for run in runs}) > 1:
         notes.append("The runs do not test on the same cases: their Dice cannot be compared.")
     cases = {row.measured.test.cases for row in rows if row.measured.test}
     if cases:
         notes.append(f"Intervals are 95 % bootstrap intervals over {' or '.join(map(str, sorted(cases)))} test cases.")
+    if compare is not None:
+        notes.append(f"Diamonds are the points of {compare.name}: measured by others, possibly on other patients.")
     if panel is None:
         notes.append("No slice is shown: no test case that all runs share is at hand.")
     for run in runs:
