@@ -82,7 +82,7 @@ class Training:
     source: DataSource
     settings: Mapping[str, Any]  # as `TrainingConfig.for_recipe` takes them
     network: str | None = None  # a preset's name, or
-    measures: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
+    architecture: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
     goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
     pruned: Mapping[str, Any] = field(default_factory=dict)  # as `PruneChannels` takes it: what is done first
     taught_by: str | None = None  # the training whose network teaches; only where it goes on from another
@@ -118,35 +118,35 @@ CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; who
 abdomen = partial(Training, BTCV, seeds=3, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
 NARROW = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 TRAININGS: dict[str, Training] = {
-    "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 128}),
+    "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 128}),
     "abdomen-192": abdomen(
         ONWARDS | {"epochs": 60},
-        measures=NARROW | {"image_size": 192},
+        architecture=NARROW | {"image_size": 192},
         goes_on_from="abdomen-128",
     ),
-    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, measures=NARROW | {"image_size": 64}),
+    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 64}),
     "abdomen-64-pruned": abdomen(
         RECOVERY | {"epochs": 50},
-        measures=NARROW | {"image_size": 64},
+        architecture=NARROW | {"image_size": 64},
         goes_on_from="abdomen-64",
         pruned={"target_macs": 0.45, "multiple": 16},
         taught_by="abdomen-64",
     ),
     "abdomen-128-pruned": abdomen(
         RECOVERY | {"epochs": 80},
-        measures=NARROW | {"image_size": 128},
+        architecture=NARROW | {"image_size": 128},
         goes_on_from="abdomen-64",
         pruned={"target_macs": 0.58, "multiple": 16},
         taught_by="abdomen-192",
     ),
     "abdomen-128-polished": abdomen(
         MODERN | {"epochs": 30, "learning_rate": 1e-3, "cutmix": 0.0},
-        measures=NARROW | {"image_size": 128},
+        architecture=NARROW | {"image_size": 128},
         goes_on_from="abdomen-128-pruned",
     ),
     "abdomen-192-pruned": abdomen(
         RECOVERY | {"epochs": 40},
-        measures=NARROW | {"image_size": 192},
+        architecture=NARROW | {"image_size": 192},
         goes_on_from="abdomen-192",
         pruned={"target_macs": 0.75},
         taught_by="abdomen-192",
@@ -276,7 +276,7 @@ class Workplace:
         chosen = {name: entry.settings[name] for name in ("epochs", "learning_rate", "cutmix")}
         teacher = self.run(experiment, entry.taught_by)
         step = Distill(teacher=(teacher,), weight=TEACHERS_WEIGHT, **chosen)
-        return at_image_size(load_checkpoint(before), entry.measures["image_size"]), step
+        return at_image_size(load_checkpoint(before), entry.architecture["image_size"]), step
 
     def first_weights(self, experiment: str, training: str) -> Path | None:
         """The run folder whose weights a training goes on from, pruned if the table says so; None for none.
@@ -409,7 +409,7 @@ def asked_of(training: Training, split: Split, before: Path | None) -> dict[str,
     settings = {**training.settings, "seed": split.seed, "init": None if before is None else str(before)}
     return {
         "network": training.network,
-        "measures": training.measures,
+        "architecture": training.architecture,
         "training": TrainingConfig.for_recipe(**settings),
         "context_slices": training.context_slices,
     }

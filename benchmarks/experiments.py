@@ -55,7 +55,7 @@ def train_once(
         data_set: What to train on.
         run: The run folder.
         split: Who trains and who tests.
-        asked: network, measures, training and context_slices, as `train` takes them.
+        asked: network, architecture, training and context_slices, as `train` takes them.
         slices_folder, device, threads: As `train` takes them.
     """
     if is_done(run, plan(data_set, **asked), split):

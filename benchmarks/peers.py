@@ -196,16 +196,16 @@ def train_once(contestant: Contestant, course: Course) -> tuple[Path, Schedule]:
 def planned(contestant: Contestant, course: Course) -> RunConfig:
     """The configuration of a training, its epochs apart."""
     network = contestant.network
-    measures: dict[str, Any] = {"image_size": contestant.image_size}
+    architecture: dict[str, Any] = {"image_size": contestant.image_size}
     if network in CLASSES:
-        measures["model"] = CLASSES[network]
+        architecture["model"] = CLASSES[network]
     elif network not in PRESETS:
-        measures["widths"] = tuple(map(int, network.split("-")))
+        architecture["widths"] = tuple(map(int, network.split("-")))
     training = TrainingConfig.for_recipe("modern") if contestant.recipe == "modern" else THEIRS[network]
     config = plan(
         course.data_set,
         network=network if network in PRESETS else None,
-        measures=measures,
+        architecture=architecture,
         training=training.model_copy(update={"precision": course.precision, "seed": course.seed}),
         context_slices=course.context_slices,
     )

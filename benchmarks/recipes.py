@@ -60,7 +60,7 @@ def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespac
     settings = {"recipe": "modern", "epochs": arguments.epochs, "precision": arguments.precision, "seed": SEED}
     asked: dict[str, Any] = {
         "network": arguments.network,
-        "measures": {},
+        "architecture": {},
         "training": TrainingConfig.for_recipe(**settings | CHANGES[change]),
         "context_slices": arguments.context_slices,
     }

@@ -152,7 +152,7 @@ def _converted(weights: Path, data: Path, epochs: int) -> Path:
         except CheckpointError:
             continue
         training = TrainingConfig.for_recipe("paper", epochs=epochs, init=str(weights))
-        config = plan(data_set, network=name, measures={}, training=training)
+        config = plan(data_set, network=name, architecture={}, training=training)
         split = Split(seed=0, train=(), validation=(), test=tuple(case.name for case in data_set.cases))
         record = TrainingRecord(data_folder=str(data.resolve()), data_fingerprint="unknown", split=split)
         save_checkpoint(weights.with_suffix(""), network.state_dict(), config, record)

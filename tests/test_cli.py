@@ -45,7 +45,7 @@ def test_info_shows_what_folding_and_dropping_save():
         assert figure in result.stdout
 
 
-def test_measures_describe_a_network_as_well_as_a_name():
+def test_an_architecture_describes_a_network_as_well_as_a_name():
     result = embedded_vit("info", "--image-size", 224, "--widths", 32, 80, "--depth", 1)
     assert "custom: 1 x 224 x 224" in result.stdout
 

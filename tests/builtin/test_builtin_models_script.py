@@ -35,7 +35,7 @@ EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case000
 TINY = script.Training(
     script.BTCV,
     {"recipe": "modern", "epochs": 2, "seed": 3},
-    measures={"image_size": 16, "widths": (8, 16), "depth": 1},
+    architecture={"image_size": 16, "widths": (8, 16), "depth": 1},
     seeds=2,
     folds=2,
     spacing_range=SpacingRange(slices_mm=(1, 20), in_plane_mm=(0.5, 9)),
@@ -53,7 +53,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny-taught", script.HALF),
         "tiny-ct-pruned": script.Model("8 phantom organs, fewer channels", "tiny-polished", script.HALF),
     }
-    larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
+    larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, goes_on_from="tiny")
     lesson = TINY.settings | {"epochs": 1, "learning_rate": 1e-3, "cutmix": 0.5}
     taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
     pruned = {"target_macs": 0.7, "importance_slices": 4}
@@ -61,7 +61,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny": TINY,
         "tiny-32": larger,
         "tiny-taught": taught,
-        "tiny-pruned": replace(taught, measures=larger.measures, pruned=pruned, taught_by="tiny"),
+        "tiny-pruned": replace(taught, architecture=larger.architecture, pruned=pruned, taught_by="tiny"),
         "tiny-polished": replace(larger, goes_on_from="tiny-pruned"),
     }
     with pytest.MonkeyPatch.context() as patch:

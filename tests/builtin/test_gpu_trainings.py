@@ -26,14 +26,14 @@ from embedded_vit.training.train import train
 TINY = builtin_models.Training(
     builtin_models.BTCV,
     {"recipe": "modern", "epochs": 2, "seed": 3, "cutmix": 0.0, "batch_size": 8},
-    measures={"image_size": 16, "widths": (8, 16), "depth": 1, "convolution_widths": (4, 8)},
+    architecture={"image_size": 16, "widths": (8, 16), "depth": 1, "convolution_widths": (4, 8)},
 )
 
 
 @pytest.fixture(autouse=True)
 def table() -> Iterator[None]:
     """A network that trains in a second, one with more pixels, and the first one taught by it."""
-    larger = replace(TINY, measures=TINY.measures | {"image_size": 32}, goes_on_from="tiny")
+    larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, goes_on_from="tiny")
     lesson = TINY.settings | {"learning_rate": 1e-3, "cutmix": 0.5}
     taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
     trainings = {"tiny": TINY, "tiny-32": larger, "tiny-taught": taught}

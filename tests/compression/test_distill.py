@@ -75,7 +75,7 @@ def test_a_teacher_of_another_size_and_context_teaches(synapse_folder, workshop,
     train(
         synapse_folder,
         teacher,
-        measures={"image_size": 64, "widths": (8, 16)},
+        architecture={"image_size": 64, "widths": (8, 16)},
         training=TrainingConfig.for_recipe("modern", batch_size=8, epochs=1),
         context_slices=3,
         validation_cases=1,

@@ -11,7 +11,7 @@ from embedded_vit.models.registry import build_network, network_config
 
 
 @pytest.mark.parametrize(
-    ("image_size", "input_channels", "part", "measures"),
+    ("image_size", "input_channels", "part", "architecture"),
     [
         (64, 1, 1, {"widths": (32, 80)}),
         (64, 1, 3, {"widths": (32, 80)}),
@@ -22,8 +22,8 @@ from embedded_vit.models.registry import build_network, network_config
     ],
     ids=["whole", "a third of all channels", "dense", "three stages, six channels", "convolutions", "a third of them"],
 )
-def test_shapes_count_what_pytorch_counts(image_size, input_channels, part, measures):
-    config = network_config(classes=5, image_size=image_size, **measures)
+def test_shapes_count_what_pytorch_counts(image_size, input_channels, part, architecture):
+    config = network_config(classes=5, image_size=image_size, **architecture)
     groups = channel_groups(build_network(config))
     kept = {name: max(1, group.width // part) for name, group in groups.items()}
     config = config.model_copy(update={"kept_channels": kept})

@@ -18,7 +18,7 @@ TWO_STAGES = {"widths": (16, 24), "depth": 1}
 THREE_STAGES = {"widths": (16, 24, 32), "depth": 1, "mixing": "dense"}
 CONVOLUTIONS = {"widths": (16, 24), "depth": 1, "convolution_widths": (6, 10)}
 EVERY_KIND = pytest.mark.parametrize(
-    "measures", [TWO_STAGES, THREE_STAGES, CONVOLUTIONS], ids=["two stages", "three stages, dense", "convolutions"]
+    "architecture", [TWO_STAGES, THREE_STAGES, CONVOLUTIONS], ids=["two stages", "three stages, dense", "convolutions"]
 )
 NEVER = -1e4  # a logit whose softmax is zero
 
@@ -36,9 +36,9 @@ class NormOverKept(nn.Module):
         return (tokens - kept.mean(dim=-1, keepdim=True)) / deviation * self.weight + self.bias
 
 
-def random_network(**measures) -> EmbeddedViT:
+def random_network(**architecture) -> EmbeddedViT:
     torch.manual_seed(0)
-    network = EmbeddedViT(**measures, classes=5).eval()
+    network = EmbeddedViT(**architecture, classes=5).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -67,8 +67,8 @@ def silenced(network: EmbeddedViT, group: ChannelGroup, kept: list[int]) -> Embe
 
 
 @EVERY_KIND
-def test_channels_that_nothing_reads_leave_the_logits_as_they_are(measures):
-    network, image = random_network(**measures), torch.randn(1, 3, 32, 32)
+def test_channels_that_nothing_reads_leave_the_logits_as_they_are(architecture):
+    network, image = random_network(**architecture), torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         whole = network(image)
     for name, group in channel_groups(network).items():
@@ -83,8 +83,8 @@ def test_channels_that_nothing_reads_leave_the_logits_as_they_are(measures):
 
 
 @EVERY_KIND
-def test_all_channels_in_another_order_are_the_same_network(measures):
-    network, image = random_network(**measures), torch.randn(1, 3, 64, 64)
+def test_all_channels_in_another_order_are_the_same_network(architecture):
+    network, image = random_network(**architecture), torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(image)
         for name, group in channel_groups(network).items():
@@ -94,8 +94,8 @@ def test_all_channels_in_another_order_are_the_same_network(measures):
 
 @EVERY_KIND
 @pytest.mark.parametrize("image_size", [32, 64])
-def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(measures, image_size):
-    config = network_config(classes=5, image_size=image_size, **measures)
+def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(architecture, image_size):
+    config = network_config(classes=5, image_size=image_size, **architecture)
     halves = {name: max(1, group.width // 2) for name, group in channel_groups(build_network(config)).items()}
     pruned = build_network(config.model_copy(update={"kept_channels": halves}))
     assert {name: group.width for name, group in channel_groups(pruned).items()} == halves
@@ -104,8 +104,8 @@ def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(meas
 
 
 @EVERY_KIND
-def test_modules_say_what_their_weights_are(measures):
-    network = random_network(**measures)
+def test_modules_say_what_their_weights_are(architecture):
+    network = random_network(**architecture)
     for name, group in channel_groups(network).items():
         keep_channels(network, name, range(group.width // 2))
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""What every network must do, whatever its measures."""
+"""What every network must do, whatever its architecture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embedded_vit.models.registry import FAMILY, build_network, network_config
 
 SMALL = {"widths": (16, 24), "depth": 1}
 CONVOLUTIONS = {**SMALL, "convolution_widths": (6, 10)}
-BOTH_KINDS = pytest.mark.parametrize("measures", [SMALL, CONVOLUTIONS], ids=["tokens", "convolutions"])
+BOTH_KINDS = pytest.mark.parametrize("architecture", [SMALL, CONVOLUTIONS], ids=["tokens", "convolutions"])
 
 
 class OwnNetwork(nn.Module):
@@ -53,8 +53,8 @@ def test_an_image_that_is_not_square_is_refused():
 
 
 @BOTH_KINDS
-def test_one_grey_channel_equals_three_copies_of_it(measures):
-    network, image = EmbeddedViT(**measures).eval(), torch.rand(2, 1, 32, 32)
+def test_one_grey_channel_equals_three_copies_of_it(architecture):
+    network, image = EmbeddedViT(**architecture).eval(), torch.rand(2, 1, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(network(image), network(image.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
 
@@ -71,17 +71,17 @@ def test_four_channels_and_their_context_are_taken():
 
 @BOTH_KINDS
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_gradients_stay_finite_on_a_constant_image(value, measures):
-    network = EmbeddedViT(**measures)
+def test_gradients_stay_finite_on_a_constant_image(value, architecture):
+    network = EmbeddedViT(**architecture)
     network(torch.full((2, 1, 32, 32), value)).square().sum().backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
 @BOTH_KINDS
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_agrees_with_full_precision(dtype, measures):
+def test_half_precision_agrees_with_full_precision(dtype, architecture):
     torch.manual_seed(0)
-    network, image = EmbeddedViT(**measures).eval(), torch.rand(1, 1, 32, 32) * 2 - 1
+    network, image = EmbeddedViT(**architecture).eval(), torch.rand(1, 1, 32, 32) * 2 - 1
     with torch.inference_mode():
         full = network(image)
         with torch.autocast("cpu", dtype):
@@ -106,7 +106,7 @@ def test_decoder_begins_with_xavier_weights_and_zero_biases():
     assert network.encoder[0].blocks[0].feed_forward1.fc1.bias.any()
 
 
-def test_measures_override_a_preset():
+def test_an_architecture_overrides_a_preset():
     config = network_config("embedded-vit-64", classes=9, image_size=224, depth=2)
     assert (config.image_size, config.widths, config.depth) == (224, (32, 80), 2)
 

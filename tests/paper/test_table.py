@@ -29,7 +29,7 @@ def run_table(*words: object) -> subprocess.CompletedProcess[str]:
 def save_run(folder: Path, data: Path) -> None:
     data_set = open_data_set(data)
     torch.manual_seed(0)
-    config = plan(data_set, network="embedded-vit-64", measures={}, training=TrainingConfig.for_recipe("paper"))
+    config = plan(data_set, network="embedded-vit-64", architecture={}, training=TrainingConfig.for_recipe("paper"))
     record = TrainingRecord(data_folder=str(data), data_fingerprint="0" * 64, split=make_split(data_set, seed=0))
     save_checkpoint(folder, build_network(config.network).state_dict(), config, record)
 

@@ -29,8 +29,8 @@ def save_untrained(folder: Path, data: Path, **changes) -> Path:
     """A run of a small network that was never trained."""
     data_set = open_data_set(data)
     torch.manual_seed(0)
-    measures = {"image_size": 32, "widths": (16, 32)}
-    config = plan(data_set, network=None, measures=measures, training=TrainingConfig.for_recipe("modern"))
+    architecture = {"image_size": 32, "widths": (16, 32)}
+    config = plan(data_set, network=None, architecture=architecture, training=TrainingConfig.for_recipe("modern"))
     record = TrainingRecord(data_folder=str(data), data_fingerprint="0" * 64, split=make_split(data_set, seed=0))
     network = build_network(config.network)
     save_checkpoint(folder, network.state_dict(), config.model_copy(update=changes), record)

@@ -13,8 +13,8 @@ from embedded_vit.search.inheritance import inherit, likeness, tensor_shapes
 from embedded_vit.training.checkpoint import load_checkpoint
 
 
-def network(**measures) -> NetworkConfig:
-    return NetworkConfig(**{"image_size": 32, "widths": (16, 32), "classes": 9, **measures})
+def network(**architecture) -> NetworkConfig:
+    return NetworkConfig(**{"image_size": 32, "widths": (16, 32), "classes": 9, **architecture})
 
 
 @pytest.fixture(scope="module")

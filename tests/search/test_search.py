@@ -138,7 +138,7 @@ def test_an_interrupted_trial_is_tried_again_and_nothing_else(
 
     def interrupt(_: Path, folder: Path, **given: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        interrupted.append(given["measures"])
+        interrupted.append(given["architecture"])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "train", interrupt)
@@ -148,7 +148,7 @@ def test_an_interrupted_trial_is_tried_again_and_nothing_else(
     tried = []
 
     def fail(_: Path, folder: Path, **given: Any) -> None:
-        tried.append(given["measures"])
+        tried.append(given["architecture"])
         raise TrainingError("the loss is nan")
 
     monkeypatch.setattr(module, "train", fail)

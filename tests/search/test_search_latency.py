@@ -17,8 +17,10 @@ from embedded_vit.training.train import plan
 
 
 def config_of(data: Path, image_size: int) -> RunConfig:
-    measures = {"image_size": image_size, "widths": (16, 32)}
-    return plan(open_data_set(data), network=None, measures=measures, training=TrainingConfig.for_recipe("modern"))
+    architecture = {"image_size": image_size, "widths": (16, 32)}
+    return plan(
+        open_data_set(data), network=None, architecture=architecture, training=TrainingConfig.for_recipe("modern")
+    )
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

@@ -29,7 +29,7 @@ from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.train import train
 
 EPOCHS = 30
-TINY = {"measures": {"image_size": 32, "widths": (8, 16)}, "threads": 1}
+TINY = {"architecture": {"image_size": 32, "widths": (8, 16)}, "threads": 1}
 OPTIONS = "--image-size 32 --widths 8 16 --batch-size 8 --threads 1 --validation-cases 1"
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -168,9 +168,9 @@ def test_from_coarse_to_fine_killed_and_resumed_equals_uninterrupted(epoch, syna
 
 
 def test_a_size_that_cannot_be_halved_is_refused_before_anything_is_trained(synapse_folder, tmp_path):
-    measures = {"measures": {"image_size": 24, "widths": (8, 16)}, "threads": 1}
+    architecture = {"architecture": {"image_size": 24, "widths": (8, 16)}, "threads": 1}
     with pytest.raises(NetworkError, match="12"):
-        train(synapse_folder, tmp_path / "run", training=settings(coarse_epochs=1), **measures)
+        train(synapse_folder, tmp_path / "run", training=settings(coarse_epochs=1), **architecture)
     assert not (tmp_path / "run").exists()
 
 

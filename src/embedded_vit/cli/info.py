@@ -33,7 +33,7 @@ def command(
     else:
         options = options or NetworkOptions()
         config = network_config(
-            options.network, classes=classes, in_channels=max(3, input_channels), **options.measures()
+            options.network, classes=classes, in_channels=max(3, input_channels), **options.architecture()
         )
     costs = complexity(config, input_channels=input_channels)
     size = config.image_size

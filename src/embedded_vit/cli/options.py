@@ -48,6 +48,6 @@ class NetworkOptions:
     mixing: Literal["depthwise", "dense"] | None = None
     convolution_widths: Integers | None = None
 
-    def measures(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, Any]:
         """Return all but the name, as `models.registry.network_config` takes them; None where not given."""
         return {name: value for name, value in asdict(self).items() if name != "network"}

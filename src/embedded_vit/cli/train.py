@@ -78,7 +78,7 @@ def command(
         data,
         output,
         network=options.network,
-        measures={**options.measures(), "model": model},
+        architecture={**options.architecture(), "model": model},
         training=TrainingConfig.for_recipe(**settings),
         context_slices=context_slices,
         validation_cases=validation_cases,

@@ -1,7 +1,7 @@
 """What a network costs on paper: parameters and multiply-accumulates, before and after folding.
 
 The naive form is the published one: fc1 of every feed-forward layer evaluated twice, values and reprojections computed
-a token, a grey image copied to all channels of the stem. Its count is arithmetic on the network's measures; the
+a token, a grey image copied to all channels of the stem. Its count is arithmetic on the network's architecture; the
 folded form, which is the one that runs, is counted by PyTorch as it runs.
 """
 

@@ -144,7 +144,7 @@ def keep_channels(network: nn.Module, group_name: str, indices: Sequence[int]) -
 
 
 def _mend(module: nn.Module) -> None:
-    """Let a module's own record of its measures follow its weights."""
+    """Let a module's own record of its architecture follow its weights."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.LayerNorm):

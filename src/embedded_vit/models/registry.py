@@ -1,4 +1,4 @@
-"""Networks by name, by their measures, or by a user's own class."""
+"""Networks by name, by their architecture, or by a user's own class."""
 
 from __future__ import annotations
 
@@ -69,19 +69,21 @@ class NetworkConfig(Config):
         return self
 
 
-def network_config(name: str | None = None, *, classes: int, in_channels: int = 3, **measures: Any) -> NetworkConfig:
-    """Describe a network by a preset's name, by its measures, or by both: measures override the preset.
+def network_config(
+    name: str | None = None, *, classes: int, in_channels: int = 3, **architecture: Any
+) -> NetworkConfig:
+    """Describe a network by a preset's name, by its architecture, or by both; the architecture overrides the preset.
 
     Args:
-        name: A key of `PRESETS`, or None when `measures` say it all.
+        name: A key of `PRESETS`, or None when `architecture` says it all.
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
-        **measures: image_size, widths, depth, hidden_ratio, mixing, convolution_widths, model; None means not given.
+        **architecture: image_size, widths, depth, hidden_ratio, mixing, convolution_widths, model; None is not given.
 
     Raises:
-        ConfigError: The name or a measure is unknown, or the image size is missing.
+        ConfigError: The name or a hyperparameter is unknown, or the image size is missing.
     """
-    given = {key: value for key, value in measures.items() if value is not None}
+    given = {key: value for key, value in architecture.items() if value is not None}
     if name is not None and name not in PRESETS:
         raise ConfigError(f"unknown network '{name}'{nearest_name(name, PRESETS)}")
     if name is None and "model" not in given and not {"image_size", "widths"} <= set(given):
@@ -98,7 +100,7 @@ def build_network(config: NetworkConfig) -> nn.Module:
     channels were removed is built with its first widths and then loses as many.
 
     Raises:
-        NetworkError: The class cannot be imported or is no nn.Module; the measures or the channels do not fit.
+        NetworkError: The class cannot be imported or is no nn.Module; the architecture or the kept channels do not fit.
     """
     if config.model is not None:
         network: nn.Module = _import_class(config.model)(

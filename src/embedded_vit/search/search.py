@@ -152,7 +152,7 @@ class _Searcher:
     def meter(self) -> LatencyMeter:
         """Measures this machine's latencies."""
         self.on_event("exporting the network that latencies are measured against")
-        reference = plan(self.data_set, network=REFERENCE, measures={}, training=self.settings.training())
+        reference = plan(self.data_set, network=REFERENCE, architecture={}, training=self.settings.training())
         engine = self.study.user_attrs.get(ENGINE, self.settings.engine)  # "auto" is decided once
         meter = LatencyMeter(reference, engine, threads=self.settings.threads)
         if engine == "auto":
@@ -176,7 +176,7 @@ class _Searcher:
         config = plan(
             self.data_set,
             network=None,
-            measures=candidate.measures(),
+            architecture=candidate.architecture(),
             training=self.settings.training(),
             context_slices=candidate.context_slices,
         )
@@ -233,7 +233,7 @@ class _Searcher:
             train(
                 self.data_set.folder,
                 folder,
-                measures=candidate.measures(),
+                architecture=candidate.architecture(),
                 training=self.settings.training(None if start is None else str(start)),
                 context_slices=candidate.context_slices,
                 split=self.split,

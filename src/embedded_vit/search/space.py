@@ -95,7 +95,7 @@ class Candidate(Config):
     context_slices: int
     convolution_widths: tuple[int, ...] = ()
 
-    def measures(self) -> dict[str, Any]:
+    def architecture(self) -> dict[str, Any]:
         """As `embedded_vit.models.registry.network_config` takes them."""
         return self.model_dump(exclude={"context_slices"})
 

@@ -30,7 +30,7 @@ def plan(
     data_set: DataSet,
     *,
     network: str | None,
-    measures: Mapping[str, Any],
+    architecture: Mapping[str, Any],
     training: TrainingConfig,
     context_slices: int = 1,
 ) -> RunConfig:
@@ -39,7 +39,7 @@ def plan(
     Args:
         data_set: Says modality, channels and labels.
         network: A preset's name or None.
-        measures: As `network_config` takes them.
+        architecture: As `network_config` takes them.
         training: The training settings. A run folder that it begins with hands on the channels that it was pruned to.
         context_slices: 1 or 3. One grey channel without context goes to the stem's three channels as copies.
 
@@ -48,14 +48,14 @@ def plan(
         CheckpointError: The run folder that the training begins with cannot be read.
     """
     channels = len(data_set.channels) * context_slices
-    own_class = measures.get("model") is not None
+    own_class = architecture.get("model") is not None
     if training.init is not None and Path(training.init).is_dir():
-        measures = {**measures, "kept_channels": read_run_config(Path(training.init)).network.kept_channels}
+        architecture = {**architecture, "kept_channels": read_run_config(Path(training.init)).network.kept_channels}
     described = network_config(
         network,
         classes=data_set.labels.classes,
         in_channels=channels if channels > 1 or own_class else 3,
-        **measures,
+        **architecture,
     )
     preprocessing = Preprocessing.for_modality(
         data_set.modality,
@@ -72,7 +72,7 @@ def train(
     output: Path,
     *,
     network: str | None = None,
-    measures: Mapping[str, Any] | None = None,
+    architecture: Mapping[str, Any] | None = None,
     training: TrainingConfig,
     context_slices: int = 1,
     validation_cases: int | None = None,
@@ -87,7 +87,7 @@ def train(
     Args:
         data_folder: A data set in any known layout.
         output: The run folder; new, unless resuming.
-        network, measures, context_slices: As `plan` takes them.
+        network, architecture, context_slices: As `plan` takes them.
         training: The training settings.
         validation_cases: As `make_split` takes them.
         split: Who trains, selects and tests; by default what `make_split` makes of the seed and `validation_cases`.
@@ -112,7 +112,7 @@ def train(
             raise ConfigError(f"--batch-size {training.batch_size} is not a multiple of {processes.count} processes")
         data_set = open_data_set(data_folder)
         planned = partial(plan, data_set, network=network, context_slices=context_slices)
-        stages = _stages(planned, dict(measures or {}), training, output)
+        stages = _stages(planned, dict(architecture or {}), training, output)
         for folder, config in stages.items():
             # A main run without a state was stopped at half the size: it begins, whatever `resume` says.
             resumed = resume and (len(stages) == 1 or folder != output or (folder / STATE).is_file())
@@ -127,21 +127,21 @@ def train(
 
 
 def _stages(
-    planned: Callable[..., RunConfig], measures: dict[str, Any], training: TrainingConfig, output: Path
+    planned: Callable[..., RunConfig], architecture: dict[str, Any], training: TrainingConfig, output: Path
 ) -> dict[Path, RunConfig]:
     """Run folder -> configuration of the trainings to do, in order: at half the image size where asked for, then all.
 
     Args:
         planned: `plan` without the last two arguments.
-        measures, training: Those arguments.
+        architecture, training: Those arguments.
         output: The run folder of the last one.
     """
-    config = planned(measures=measures, training=training)
+    config = planned(architecture=architecture, training=training)
     if not training.coarse_epochs:
         return {output: config}
-    half = measures | {"image_size": config.network.image_size // 2}
+    half = architecture | {"image_size": config.network.image_size // 2}
     first = training.model_copy(update={"epochs": training.coarse_epochs, "coarse_epochs": 0})
-    return {output / COARSE: planned(measures=half, training=first), output: config}
+    return {output / COARSE: planned(architecture=half, training=first), output: config}
 
 
 @dataclass(frozen=True)
