@@ -1,7 +1,7 @@
 """Volumes and label maps: an array, where it lies in the patient, and where it came from.
 
 `Scan` and `Mask` are what segmenting a scan needs of them, slice by slice; `Volume` and `LabelMap` hold it in memory,
-`io/spooled_volume.py` on the disk.
+`io/spool/` on the disk.
 
 Arrays are always (channels, slices, rows, columns) for a `Volume` and (slices, rows, columns) for a `LabelMap`.
 The affine maps an array index (slice, row, column) to millimetres in RAS+ world coordinates, as in nibabel: x grows to

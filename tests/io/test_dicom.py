@@ -345,7 +345,7 @@ def test_without_pydicom_the_command_to_install_it_is_named(
 ) -> None:
     write_series(tmp_path, stored)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    monkeypatch.delitem(sys.modules, "embedded_vit.io.dicom_file", raising=False)
+    monkeypatch.delitem(sys.modules, "embedded_vit.io.dicom.file", raising=False)
     refused(tmp_path, r"pip install 'embedded-vit\[dicom\]'")
 
 

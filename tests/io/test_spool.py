@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embedded_vit.errors import OutputError
-from embedded_vit.io.spool import Spool, check_free_disk
+from embedded_vit.io.spool.spool import Spool, check_free_disk
 
 SHAPE = (5, 6, 7)
 

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io import nifti_stream
-from embedded_vit.io.nifti import announced_bytes, read_volume, spool_volume, write_labels
+from embedded_vit.io.nifti import announced_bytes, read_volume, spool_volume, stream, write_labels
 
 ORIENTATIONS = ["".join(code) for order in permutations(("LR", "PA", "IS")) for code in product(*order)]
 SHAPE = (9, 8, 7)
@@ -24,8 +23,8 @@ SHAPE = (9, 8, 7)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three planes of int16 a block, so that a small scan takes several, and the last of them is shorter."""
-    monkeypatch.setattr(nifti_stream, "BLOCK_BYTES", 3 * 9 * 8 * 2)
-    monkeypatch.setattr("embedded_vit.io.spooled_volume.BLOCK_BYTES", 3 * 9 * 8)
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 3 * 9 * 8 * 2)
+    monkeypatch.setattr("embedded_vit.io.spool.spooled_volume.BLOCK_BYTES", 3 * 9 * 8)
 
 
 def save(path: Path, array: np.ndarray, codes: str = "RAS", **fields: Any) -> Path:

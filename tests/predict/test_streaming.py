@@ -25,7 +25,7 @@ from embedded_vit.cli import main
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.errors import ContractError, FileFormatError
 from embedded_vit.io.nifti import write_volume
-from embedded_vit.io.spooled_volume import SpooledLabelMap
+from embedded_vit.io.spool.spooled_volume import SpooledLabelMap
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.predict import memory
 from embedded_vit.predict.memory import WORKING_BYTES

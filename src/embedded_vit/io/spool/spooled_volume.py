@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.spool import Spool
+from embedded_vit.io.spool.spool import Spool
 from embedded_vit.volume import TRAINING_ORIENTATION, Mask, Scan, reorientation
 
 __all__ = ["SpoolView", "SpooledLabelMap", "SpooledVolume", "slice_axis_of"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.limits import check_array_size, check_compressed_size
-from embedded_vit.io.nifti_geometry import NiftiGeometry, read_header, shape_of
+from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header, shape_of
 
 __all__ = ["Block", "VoxelStream", "is_nifti", "open_nifti", "open_voxels"]
 

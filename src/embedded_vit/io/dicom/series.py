@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.limits import check_array_size
-from embedded_vit.io.spool import Spool, check_free_disk
-from embedded_vit.io.spooled_volume import SpooledVolume, SpoolView, slice_axis_of
+from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
 from embedded_vit.volume import Volume, check_affine
 
 if TYPE_CHECKING:
-    from embedded_vit.io.dicom_file import DicomFile, DicomSlice
+    from embedded_vit.io.dicom.file import DicomFile, DicomSlice
 
 __all__ = ["DicomSeries", "DicomStack", "find_series", "holds_dicom"]
 
@@ -177,7 +176,7 @@ class DicomStack:
 
     def _planes(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Each slice's place and its numbers, (rows, columns) of `dtype`; file by file, in any order."""
-        from embedded_vit.io.dicom_file import decoded_slices
+        from embedded_vit.io.dicom.file import decoded_slices
 
         of_file = defaultdict(list)
         for index, piece in enumerate(self.slices):
@@ -211,7 +210,7 @@ def find_series(folder: Path, *, modality: str, number: int | None = None) -> Di
         FileFormatError: A file is damaged, no series is a volume, or several are and `number` does not tell which.
     """
     try:
-        from embedded_vit.io.dicom_file import read_file
+        from embedded_vit.io.dicom.file import read_file
     except ModuleNotFoundError as error:
         if error.name != "pydicom":
             raise

@@ -1,0 +1,18 @@
+"""NIfTI files, `.nii` and `.nii.gz`."""
+
+from embedded_vit.io.nifti.geometry import NiftiGeometry
+from embedded_vit.io.nifti.read import announced_bytes, read_geometry, read_labels, read_volume, spool_volume
+from embedded_vit.io.nifti.stream import is_nifti
+from embedded_vit.io.nifti.write import write_labels, write_volume
+
+__all__ = [
+    "NiftiGeometry",
+    "announced_bytes",
+    "is_nifti",
+    "read_geometry",
+    "read_labels",
+    "read_volume",
+    "spool_volume",
+    "write_labels",
+    "write_volume",
+]

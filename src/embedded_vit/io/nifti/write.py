@@ -1,0 +1,100 @@
+"""Scans and masks into NIfTI files, written whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from numpy.typing import NDArray
+
+from embedded_vit.about import RESEARCH_USE_ONLY
+from embedded_vit.errors import OutputError
+from embedded_vit.io.atomic import atomic_path
+from embedded_vit.io.nifti.geometry import NiftiGeometry
+from embedded_vit.io.nifti.read import read_geometry
+from embedded_vit.io.nifti.stream import is_nifti
+from embedded_vit.volume import LabelMap, Mask, Volume
+
+__all__ = ["write_labels", "write_volume"]
+
+
+def write_labels(
+    path: str | Path, labels: Mask, like: NiftiGeometry | str | Path | None = None, *, overwrite: bool = False
+) -> None:
+    """Write a mask as uint8 with the shape, affine and header codes of the scan that it belongs to.
+
+    Args:
+        path: A `.nii` or `.nii.gz` file.
+        labels: The mask, in the axis order of that scan.
+        like: The scan's geometry, or the scan itself, of which nothing else is copied; a scan that is no NIfTI file
+            (or None) has no header codes, and the mask's own affine is written.
+        overwrite: Whether a file may be there already.
+
+    Raises:
+        OutputError: The mask lies on another grid, or the file exists or cannot be written.
+    """
+    if isinstance(labels, LabelMap) and labels.array.dtype != np.uint8:
+        raise OutputError(f"{path}: labels are {labels.array.dtype}, uint8 was expected")
+    geometry = like if isinstance(like, NiftiGeometry) else None
+    if geometry is None and like is not None and is_nifti(str(like)):
+        geometry = read_geometry(str(like))
+    if geometry is None:
+        geometry = NiftiGeometry.from_affine(labels.shape, labels.affine, labels.source)
+    if not np.allclose(labels.affine, geometry.affine, atol=1e-4):
+        raise OutputError(
+            f"{path}: the mask lies on another grid than {geometry.source}; reorient it to the scan first"
+        )
+    _write(path, labels.planes(), labels.shape, np.dtype(np.uint8), geometry, overwrite=overwrite)
+
+
+def write_volume(path: str | Path, volume: Volume, *, overwrite: bool = False) -> None:
+    """Write a scan as NIfTI-1 in its stored dtype, several channels on a fourth axis.
+
+    Raises:
+        OutputError: The file exists or cannot be written.
+    """
+    array = np.moveaxis(volume.array, 0, -1) if volume.array.shape[0] > 1 else volume.array[0]
+    geometry = NiftiGeometry.from_affine(array.shape, volume.affine, str(path))
+    planes = np.moveaxis(array, -1, 0)
+    scaling = (volume.slope, volume.intercept)
+    _write(path, planes, array.shape, array.dtype, geometry, scaling=scaling, overwrite=overwrite)
+
+
+def _write(
+    path: str | Path,
+    planes: Iterable[NDArray[Any]],
+    array_shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    geometry: NiftiGeometry,
+    *,
+    scaling: tuple[float, float] = (1.0, 0.0),
+    overwrite: bool,
+) -> None:
+    """Write an array, given plane by plane along its last axis, which in NIfTI is the slowest."""
+    if not is_nifti(path):
+        raise OutputError(f"{path}: the name of a NIfTI file must end in .nii or .nii.gz")
+    shape = geometry.shape
+    if math.prod(array_shape) != math.prod(shape) or array_shape != shape[: len(array_shape)]:
+        raise OutputError(f"{path}: the array is {array_shape}, {geometry.source} is {shape}")
+    header = geometry.header.copy()
+    header.set_data_dtype(dtype)
+    header["vox_offset"] = header.sizeof_hdr + 4
+    header["scl_slope"], header["scl_inter"] = scaling
+    header["descrip"] = RESEARCH_USE_ONLY.encode()[:79]
+    with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as raw:
+        if not str(path).lower().endswith(".gz"):
+            _write_stream(cast(BinaryIO, raw), header, planes)
+            return
+        with gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as packed:
+            _write_stream(cast(BinaryIO, packed), header, planes)
+
+
+def _write_stream(file: BinaryIO, header: Nifti1Header, planes: Iterable[NDArray[Any]]) -> None:
+    file.write(header.binaryblock + bytes(4))  # no extensions
+    for plane in planes:
+        file.write(plane.tobytes(order="F"))

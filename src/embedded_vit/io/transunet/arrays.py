@@ -1,0 +1,85 @@
+"""What TransUNet's numbers and axes mean, and the checks that its slices and volumes share.
+
+TransUNet stores a CT as numbers from 0 to 1, which stand for -125 to 275 HU (2102.04306, and its Synapse
+preprocessing). Numbers that leave 0 to 1 are taken as HU. The arrays run to the patient's head (slices), left (rows)
+and back (columns) and carry no spacing, so lengths are in voxels.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.io.limits import check_array_size
+from embedded_vit.volume import Volume
+
+__all__ = ["TRANSUNET_AFFINE", "check_array", "finite", "one_line_errors", "scaling", "stored_numbers", "volume_of"]
+
+# (slice, row, column) -> RAS+: slices to superior, rows to the patient's left, columns to posterior; in voxels.
+TRANSUNET_AFFINE = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
+LOWEST_HU, HIGHEST_HU = -125.0, 275.0
+
+
+def stored_numbers(volume: Volume) -> NDArray[np.float32]:
+    """A CT as TransUNet stores it: (slices, rows, columns) float32, -125 to 275 HU as 0 to 1, clipped.
+
+    Args:
+        volume: One channel, in HU and in training orientation.
+    """
+    width = np.float32(HIGHEST_HU - LOWEST_HU)
+    stored = np.empty(volume.shape, np.float32)
+    for index in range(len(stored)):
+        stored[index] = np.clip((volume.intensities(index)[0] - np.float32(LOWEST_HU)) / width, 0, 1)
+    return stored
+
+
+def volume_of(image: NDArray[Any], source: str) -> Volume:
+    """Give (slices, rows, columns) stored numbers their meaning in HU."""
+    slope, intercept = scaling(float(image.min()), float(image.max()))
+    return Volume(image[None], TRANSUNET_AFFINE, slope, intercept, spacing_known=False, source=source)
+
+
+def scaling(lowest: float, highest: float) -> tuple[float, float]:
+    """Slope and intercept that give numbers of this range their meaning in HU."""
+    windowed = lowest >= 0 and highest <= 1
+    return (HIGHEST_HU - LOWEST_HU, LOWEST_HU) if windowed else (1.0, 0.0)
+
+
+@contextmanager
+def one_line_errors(source: str) -> Iterator[None]:
+    """Turn what zipfile, zlib, numpy and HDF5 raise on a bad file into one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{source}: there is no such file") from error
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError,
+            SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+        reason = str(error).split("\n")[0][:120] or type(error).__name__
+        raise FileFormatError(f"{source}: truncated or damaged: {reason}; copy the file again") from error
+
+
+def check_array(shape: Sequence[int], dtype: np.dtype[Any], axes: int, key: str, source: str) -> None:
+    if dtype.kind not in "biuf":
+        raise FileFormatError(f"{source}: '{key}' holds {dtype}; numbers are expected")
+    if len(shape) != axes:
+        raise FileFormatError(f"{source}: '{key}' is {len(shape)}-D {tuple(shape)} where {axes}-D is expected")
+    check_array_size(shape, dtype.itemsize, source)
+
+
+def finite(image: NDArray[Any], source: str) -> NDArray[Any]:
+    """Check (..., rows, columns) plane by plane; floating point numbers become float32."""
+    if image.dtype.kind != "f":
+        return image
+    with np.errstate(over="ignore"):
+        image = image.astype(np.float32, copy=False)
+    for plane in image:
+        if not np.isfinite(plane).all():
+            raise FileFormatError(f"{source}: intensities are NaN or infinite; repair the file")
+    return image
