@@ -1,5 +1,14 @@
 """DICOM: a folder of files, one series of which is a scan."""
 
-from embedded_vit.io.dicom.series import DicomSeries, find_series, holds_dicom
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embedded_vit.lazy import lazily
 
 __all__ = ["DicomSeries", "find_series", "holds_dicom"]
+
+if TYPE_CHECKING:
+    from embedded_vit.io.dicom.series import DicomSeries, find_series, holds_dicom
+else:
+    __getattr__, __dir__ = lazily(__name__, {"series": ["DicomSeries", "find_series", "holds_dicom"]})
