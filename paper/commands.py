@@ -15,9 +15,9 @@ from published import (
     removed_without,
     say,
 )
+from sparseml import read_sparseml
 
 from embedded_vit.compression.prune_weights import prunable_weights
-from embedded_vit.compression.sparseml import read_sparseml
 from embedded_vit.compression.step import Workshop
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from embedded_vit.compression.prune_weights import PruneWeights, prunable_weights
-from embedded_vit.compression.sparseml import TAG, RecipeLoader, evaluate, read_sparseml
 from embedded_vit.errors import ConfigError
 from embedded_vit.io.plain_yaml import parse_yaml
 from embedded_vit.models.reference_checkpoint import reference_name
 from embedded_vit.models.registry import build_network, network_config
 
-PAPER = Path(__file__).resolve().parents[2] / "paper" / "prun.yaml"
+PAPER = Path(__file__).resolve().parents[2] / "paper"
+sys.path.insert(0, str(PAPER))  # as Python does for a script of that folder
+
+from sparseml import TAG, RecipeLoader, evaluate, read_sparseml  # noqa: E402
+
+PAPER_RECIPE = PAPER / "prun.yaml"
 FILE = """
 epochs: 15.0
 training_modifiers:
@@ -43,7 +48,7 @@ def read(folder: Path, text: str) -> PruneWeights:
 
 
 def test_the_papers_recipe_becomes_our_settings():
-    step = read_sparseml(PAPER, names(), stages=2)
+    step = read_sparseml(PAPER_RECIPE, names(), stages=2)
     left_out = {
         f"decoder.0.blocks.1.feed_forward{place}.{layer}.weight" for place in (1, 2) for layer in ("fc1", "fc2")
     }
@@ -64,7 +69,7 @@ def test_the_papers_recipe_becomes_our_settings():
 
 
 def test_at_224_pixels_the_papers_list_knows_the_first_block_of_each_stage_only():
-    step = read_sparseml(PAPER, names("embedded-vit-224"), stages=2)
+    step = read_sparseml(PAPER_RECIPE, names("embedded-vit-224"), stages=2)
     assert any(name.startswith("encoder.1.blocks.0.") for name in step.weights)
     assert not any(name.startswith("encoder.1.blocks.1.") for name in step.weights)
 
