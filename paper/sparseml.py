@@ -1,4 +1,4 @@
-"""Reads the paper's pruning recipe, a SparseML file such as `prun.yaml`, into the settings of our own step.
+"""Reads a SparseML recipe such as `prun.yaml`, and returns the same settings for our step `prune_weights`.
 
 A file holds variables and lists of modifiers:
 
@@ -8,7 +8,7 @@ A file holds variables and lists of modifiers:
         final_sparsity: eval(final_sparsity)
         ...
 
-Nothing in it is ever run: `eval(...)` is arithmetic over the file's variables, a tag is only a name.
+Nothing of the file is run: `eval(...)` is arithmetic over the variables of the file, and a tag is only a name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TAG = "!"  # the key that holds the name of a modifier
 
 ALL_PRUNABLE = "__ALL_PRUNABLE__"
 MAX_EXPRESSION, MAX_CHAIN = 200, 16
-# A regular expression may not take forever: few repetitions, none of a group.
+# So that matching takes no time: few repetitions, and none of a group.
 MAX_REPETITIONS = 3
 _REPETITION = re.compile(r"[*+{]")
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
@@ -60,14 +60,14 @@ RecipeLoader.add_multi_constructor("!", lambda loader, name, node: {TAG: name} |
 
 
 class EpochRangeModifier(Config):
-    """How long all of it takes."""
+    """First and last epoch of the whole recipe."""
 
     start_epoch: float = Field(ge=0)
     end_epoch: float = Field(gt=0)
 
 
 class SetLearningRateModifier(Config):
-    """The learning rate from an epoch on."""
+    """A constant learning rate from an epoch on."""
 
     start_epoch: float = Field(ge=0)
     learning_rate: float = Field(gt=0)
@@ -84,7 +84,7 @@ class LearningRateFunctionModifier(Config):
 
 
 class GlobalMagnitudePruningModifier(Config):
-    """Gradual pruning by one threshold over all parameters named."""
+    """Gradual magnitude pruning with one threshold over all named parameters."""
 
     start_epoch: float = Field(ge=0)
     end_epoch: float = Field(gt=0)
@@ -112,15 +112,15 @@ def read_sparseml(path: str | Path, parameters: Sequence[str], *, stages: int) -
     """Read a SparseML recipe of global magnitude pruning, plain YAML or the front matter of a Markdown file.
 
     Args:
-        path: The file.
-        parameters: Names of the network's prunable parameters, ours.
-        stages: Of the network, as `reference_name` takes them: the file's names are the authors'.
+        path: The recipe.
+        parameters: Our names of the network's prunable parameters.
+        stages: Number of stages of the network, which `reference_name` needs: the recipe has the authors' names.
 
     Returns:
-        Settings with the same phases, rates, sparsities and parameters; no teacher.
+        The step with the same phases, learning rates, sparsities and parameters, without a teacher.
 
     Raises:
-        ConfigError: The file is no such recipe, or asks for what `PruneWeights` cannot do; one line.
+        ConfigError: The file is not such a recipe, or asks for what `PruneWeights` cannot do; one line.
     """
     source = str(path)
     values = parse_yaml(_front_matter(read_text(Path(path))), source=source, loader=RecipeLoader)
@@ -152,10 +152,10 @@ def read_sparseml(path: str | Path, parameters: Sequence[str], *, stages: int) -
 
 
 def evaluate(value: Any, variables: dict[str, Any], *, source: str, chain: int = 0) -> Any:
-    """The value of `eval(...)`: numbers, the names of variables, + - * / and parentheses; anything else as it is.
+    """Compute `eval(...)`, made of numbers, names of variables, + - * / and parentheses; return other values unchanged.
 
     Raises:
-        ConfigError: It holds more than that, names an unknown variable, or has no finite value.
+        ConfigError: The text holds anything else or an unknown variable, or its value is not finite.
     """
     if not (isinstance(value, str) and value.startswith("eval(") and value.endswith(")")):
         return value
@@ -198,7 +198,7 @@ def evaluate(value: Any, variables: dict[str, Any], *, source: str, chain: int =
 
 
 def _front_matter(text: str) -> str:
-    """What stands between the first two lines '---' of a Markdown recipe; other text as it is."""
+    """Return what stands between the first two lines `---` of a Markdown recipe; other text unchanged."""
     parts = re.split(r"^---\s*$", text, maxsplit=2, flags=re.MULTILINE)
     return parts[1] if len(parts) == 3 and not parts[0].strip() else text
 
@@ -242,7 +242,7 @@ def _learning_rates(
     total: EpochRangeModifier,
     source: str,
 ) -> dict[str, Any]:
-    """The rate set at epoch 0, which falls in the same way while pruning and while fine-tuning."""
+    """Return the learning rate set at epoch 0; it must fall in the same way while pruning and while fine-tuning."""
     phases = [(pruning.start_epoch, pruning.end_epoch), (pruning.end_epoch, total.end_epoch)]
     phases = [(start, end) for start, end in phases if start < end]
     ranges = sorted((modifier.start_epoch, modifier.end_epoch) for modifier in falling)
@@ -266,7 +266,7 @@ def _same(ranges: list[tuple[float, float]], phases: list[tuple[float, float]]) 
 
 
 def _our_names(params: str | list[str], parameters: Sequence[str], stages: int, source: str) -> tuple[str, ...]:
-    """The authors' parameter names, expressions `re:...` or `__ALL_PRUNABLE__` -> ours, in the network's order."""
+    """Translate the authors' names, `re:...` expressions or `__ALL_PRUNABLE__` to our names, in the network's order."""
     theirs = {reference_name(name, stages=stages): name for name in parameters}
     chosen: set[str] = set()
     for wanted in [params] if isinstance(params, str) else params:
@@ -297,4 +297,4 @@ def _expression(text: str, source: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{source}: params: 're:{text:.60}' is no regular expression ({error})") from error
+        raise ConfigError(f"{source}: params: 're:{text:.60}' is not a regular expression ({error})") from error

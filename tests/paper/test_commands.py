@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import published
 import pytest
 import torch
 
@@ -21,10 +22,6 @@ from embedded_vit.models.registry import NETWORKS, build_network, network_config
 from embedded_vit.training.checkpoint import load_checkpoint
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"
-sys.path.insert(0, str(PAPER))  # as Python does for a script of that folder
-
-import published  # noqa: E402
-
 MODULE = "networks.Embedded-ViT_64_grouping.EmbeddedViT"
 QUIET_THREADS = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 

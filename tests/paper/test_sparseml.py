@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from sparseml import TAG, RecipeLoader, evaluate, read_sparseml
 
 from embedded_vit.compression.prune_weights import PruneWeights, prunable_weights
 from embedded_vit.errors import ConfigError
@@ -14,12 +14,7 @@ from embedded_vit.io.plain_yaml import parse_yaml
 from embedded_vit.models.reference_checkpoint import reference_name
 from embedded_vit.models.registry import build_network, network_config
 
-PAPER = Path(__file__).resolve().parents[2] / "paper"
-sys.path.insert(0, str(PAPER))  # as Python does for a script of that folder
-
-from sparseml import TAG, RecipeLoader, evaluate, read_sparseml  # noqa: E402
-
-PAPER_RECIPE = PAPER / "prun.yaml"
+PAPER_RECIPE = Path(__file__).resolve().parents[2] / "paper" / "prun.yaml"
 FILE = """
 epochs: 15.0
 training_modifiers:
@@ -100,7 +95,7 @@ def test_the_authors_names_become_ours_and_dead_ones_are_left_out(tmp_path):
         ("eval(epochs)", "eval(__import__('os').system('true'))", "only numbers, variables"),
         ("__ALL_PRUNABLE__", "[backbone.block1.0.attn.key.weight]", "the network has no 'backbone.block1.0"),
         ("__ALL_PRUNABLE__", "'re:nothing'", "'re:nothing' fits no parameter"),
-        ("__ALL_PRUNABLE__", "'re:('", "is no regular expression"),
+        ("__ALL_PRUNABLE__", "'re:('", "is not a regular expression"),
         ("__ALL_PRUNABLE__", "'re:(a+)+$'", "repeats a group"),
         ("__ALL_PRUNABLE__", "[backbone.block3.0.attn.keys.weight]", "none of them takes part"),
         ("end_epoch: 10\n", "end_epoch: 20\n", "does not lie within epochs 0 to 15"),
