@@ -10,12 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from embedded_vit.compression import measure
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.gate import Gate
 from embedded_vit.compression.plan import Recipe
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import Product, Step
+from embedded_vit.costs.footprint import Footprint
+from embedded_vit.costs.latency import Latency
 from embedded_vit.engines import load, open_network
 from embedded_vit.errors import ConfigError, GateError, OutputError
 
@@ -133,3 +136,24 @@ def test_resuming_with_another_recipe_is_refused(compressed, trained_run):
     with pytest.raises(ConfigError, match="another run or recipe"):
         compress(trained_run, distilled(trained_run, weight=0.25), compressed[0], resume=True)
     assert json.loads((compressed[0] / "recipe.json").read_text())["run"] == str(trained_run)
+
+
+def test_latency_and_memory_are_measured_in_the_engine_asked_for(trained_run, tmp_path, monkeypatch):
+    asked = []
+
+    def latency(paths, *, engine, **_):
+        asked.append(engine)
+        return [Latency(1.0, 1.0, 1) for _ in paths]
+
+    def sizes(artifact, *, engine):
+        asked.append(engine)
+        return Footprint(1, 1, 1.0)
+
+    monkeypatch.setattr(measure, "paired_latency", latency)
+    monkeypatch.setattr(measure, "footprint", sizes)
+    recipe = Recipe(steps=(Wreck(layers=()),))
+    record = compress(trained_run, recipe, tmp_path / "run", threads=1, engine="openvino")
+    assert asked == ["openvino"] * 6  # on 1 and on 2 threads, and memory, of both stages
+    assert record.engine == read_compression_record(tmp_path / "run").engine == "openvino"
+    with pytest.raises(ConfigError, match="in another engine"):
+        compress(trained_run, recipe, tmp_path / "run", threads=1, resume=True)

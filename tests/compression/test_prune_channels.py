@@ -273,7 +273,7 @@ def test_a_target_in_latency_is_searched_once(whole, workshop, tmp_path, monkeyp
         """In place of an export; that such networks can be exported is tested above."""
         operations[output] = macs(checkpoint)
 
-    def latency_by_operations(paths, *, threads):
+    def latency_by_operations(paths, *, engine, threads):
         """In place of a clock: as long as the exported networks have operations."""
         measured.append(paths)
         return [Latency(float(operations[path]), 0.0, 1) for path in paths]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from embedded_vit.cli.options import Flag, OutputAlias
+from embedded_vit.cli.options import EngineOption, Flag, OutputAlias
 
 
 def command(
@@ -18,6 +18,7 @@ def command(
     resume: Flag = False,
     device: str = "cpu",
     threads: int | None = None,
+    engine: EngineOption = "onnxruntime",
 ) -> None:
     """Make a trained network smaller and faster by a recipe; measure it after every step.
 
@@ -42,6 +43,7 @@ def command(
         resume=resume,
         device=device,
         threads=threads,
+        engine=engine,
         on_stage=lambda stage: print(summary_line(stage), flush=True),
     )
     print(f"{output / 'model.onnx'}: done; compare runs with `embedded-vit report {output} --output report.html`")

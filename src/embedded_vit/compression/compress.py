@@ -30,7 +30,7 @@ from embedded_vit.compression.record import (
     write_compression_record,
 )
 from embedded_vit.compression.step import Product, Step, Workshop
-from embedded_vit.engines import open_network
+from embedded_vit.engines import EngineChoice, open_network
 from embedded_vit.errors import ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import export_checkpoint
@@ -54,6 +54,7 @@ def compress(
     resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
+    engine: EngineChoice = "onnxruntime",
     on_stage: Callable[[StageRecord], None] = lambda stage: None,
 ) -> CompressionRecord:
     """Compress a trained run.
@@ -66,6 +67,8 @@ def compress(
         resume: Go on with a compression by the same recipe that was killed.
         device: Where to train.
         threads: CPU threads; by default all that this process may use.
+        engine: The engine that latency and memory are measured in; "auto" takes the fastest for each model file. Dice
+            is measured in ONNX Runtime.
         on_stage: Called when a stage is done.
 
     Raises:
@@ -75,7 +78,7 @@ def compress(
     """
     original = load_checkpoint(run)
     values = recipe.plain()
-    _check_output(output, run, values, resume)
+    _check_output(output, run, values, engine, resume)
     keep_freed_memory()
     workshop = Workshop(
         data_folder or Path(original.record.data_folder),
@@ -83,6 +86,7 @@ def compress(
         output,
         device=device,
         threads=threads or available_cores(),
+        engine=engine,
     )
     compression = _Compression(output, values, recipe.gate, workshop, on_stage)
     record = compression.begin(run)
@@ -102,9 +106,11 @@ def compress(
     return record
 
 
-def _check_output(output: Path, run: Path, values: dict[str, object], resume: bool) -> None:
+def _check_output(output: Path, run: Path, values: dict[str, object], engine: EngineChoice, resume: bool) -> None:
     path = output / RECIPE
-    asked = {"run": str(run.resolve()), "recipe": values}
+    asked: dict[str, object] = {"run": str(run.resolve()), "recipe": values}
+    if engine != "onnxruntime":  # which older files do not name
+        asked["engine"] = engine
     if not resume:
         if path.exists() or (output / "config.json").exists():
             raise OutputError(
@@ -114,7 +120,9 @@ def _check_output(output: Path, run: Path, values: dict[str, object], resume: bo
     elif not path.is_file():
         raise ConfigError(f"{output}: nothing to resume from; compress without --resume")
     elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(asked)):
-        raise ConfigError(f"{output}: cannot resume: it was begun with another run or recipe (see {path})")
+        raise ConfigError(
+            f"{output}: cannot resume: it was begun with another run or recipe, or in another engine (see {path})"
+        )
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ class _Compression:
             original=str(run.resolve()),
             data_folder=str(self.workshop.data_set.folder),
             recipe=self.recipe,
+            engine=self.workshop.engine,
             stages=(self._recorded(ORIGINAL, artifact, measured, started),),
             machine=describe_machine(),
             versions=versions(),
@@ -226,6 +235,7 @@ class _Compression:
             folder / "evaluation",
             subsets=self.scored_subsets,
             threads=self.workshop.threads,
+            engine=self.workshop.engine,
         )
         return artifact, measured
 

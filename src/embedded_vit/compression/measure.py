@@ -14,6 +14,7 @@ from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.costs.footprint import footprint
 from embedded_vit.costs.latency import paired_latency
+from embedded_vit.engines import EngineChoice
 from embedded_vit.evaluation.evaluate import evaluate
 from embedded_vit.evaluation.protocol import ProtocolName
 from embedded_vit.evaluation.scores import Scores
@@ -35,6 +36,7 @@ def measure_artifact(
     subsets: Sequence[Literal["validation", "train", "test"]] = ("validation", "test"),
     protocol: ProtocolName = "strict",
     threads: int = 1,
+    engine: EngineChoice = "onnxruntime",
     repeats: int = 30,
 ) -> Measurements:
     """Score an exported file and measure what it costs.
@@ -49,6 +51,7 @@ def measure_artifact(
         subsets: Which to score; one without cases in the artifact's split is left out.
         protocol: Of the evaluation.
         threads: Cores that the evaluation computes on; latency is measured on 1 and on 2.
+        engine: The engine that latency and memory are measured in.
         repeats: Of the latency.
 
     Raises:
@@ -64,8 +67,8 @@ def measure_artifact(
         shutil.rmtree(folder, ignore_errors=True)  # of a measurement that was killed, or of another try at the step
         evaluation = evaluate(artifact, data_folder, output=folder, subset=subset, protocol=protocol, threads=threads)
         scores[subset] = Scores.of(evaluation)
-    latency_ms, previous_latency_ms = _latency_ms(artifact, previous, repeats)
-    sizes = footprint(artifact)
+    latency_ms, previous_latency_ms = _latency_ms(artifact, previous, engine, repeats)
+    sizes = footprint(artifact, engine=engine)
     parameters = list(network.parameters())
     return Measurements(
         validation=scores.get("validation"),
@@ -83,12 +86,14 @@ def measure_artifact(
 
 
 def _latency_ms(
-    artifact: Path, previous: Path | None, repeats: int
+    artifact: Path, previous: Path | None, engine: EngineChoice, repeats: int
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Threads -> median, of the artifact and of the file before it."""
     paths = [artifact] if previous is None else [artifact, previous]
     medians = {
-        str(threads): [latency.p50_ms for latency in paired_latency(paths, threads=threads, repeats=repeats)]
+        str(threads): [
+            latency.p50_ms for latency in paired_latency(paths, engine=engine, threads=threads, repeats=repeats)
+        ]
         for threads in LATENCY_THREADS
     }
     latency_ms = {threads: of_both[0] for threads, of_both in medians.items()}

@@ -194,7 +194,9 @@ class PruneChannels(Step):
                     break
                 path = Path(temporary, f"{bisection}.onnx")
                 export_checkpoint(pruned, path, workshop.data_set)
-                latency, latency_before = paired_latency([path, whole], threads=workshop.threads)
+                latency, latency_before = paired_latency(
+                    [path, whole], engine=workshop.engine, threads=workshop.threads
+                )
                 ratio = latency.p50_ms / latency_before.p50_ms
                 if ratio <= self.target_latency:
                     fast_enough = fraction

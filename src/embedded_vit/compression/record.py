@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from embedded_vit.config import Config
+from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import CheckpointError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.io.atomic import write_text
@@ -42,7 +43,7 @@ class Measurements(Config):
     nonzero_parameters: int
     file_bytes: int
     deflated_bytes: int = Field(description="of the same file, compressed as zip does")
-    latency_ms: dict[str, float] = Field(description="threads -> median of one image in ONNX Runtime")
+    latency_ms: dict[str, float] = Field(description="threads -> median of one image")
     previous_latency_ms: dict[str, float] | None = Field(
         default=None, description="threads -> the same of the file before the step, measured in turns with this one"
     )
@@ -82,6 +83,7 @@ class CompressionRecord(Config):
     original: str = Field(description="the run that was compressed")
     data_folder: str
     recipe: dict[str, Any]
+    engine: EngineChoice = Field(default="onnxruntime", description="that latency and memory were measured in")
     stages: tuple[StageRecord, ...] = Field(description="the first is the original")
     gate_failed: str | None = Field(default=None, description="why the recipe was stopped; None where it was not")
     machine: str

@@ -19,7 +19,7 @@ from embedded_vit.config import Config
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.unlabelled import open_unlabelled
-from embedded_vit.engines import Engine
+from embedded_vit.engines import Engine, EngineChoice
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.hooks import TrainingHook
@@ -93,13 +93,22 @@ class Workshop:
         folder: Where prepared slices and the steps' own folders go.
         device: Where to train.
         threads: To compute on.
+        engine: The engine that latency is measured in.
     """
 
     def __init__(
-        self, data_folder: Path, original: Checkpoint, folder: Path, *, device: str = "cpu", threads: int
+        self,
+        data_folder: Path,
+        original: Checkpoint,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        threads: int,
+        engine: EngineChoice = "onnxruntime",
     ) -> None:
         self.data_set: DataSet = open_data_set(data_folder)
         self.original, self.folder, self.device, self.threads = original, folder, device, threads
+        self.engine: EngineChoice = engine
 
     @property
     def split_names(self) -> list[str]:
