@@ -24,6 +24,7 @@ from embedded_vit.costs.noise import MAXIMUM_SPREAD, busy_reasons
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.engines import Engine, EngineName, engine_entry, example_image, installed_engines, load, open_graph
 from embedded_vit.errors import FileFormatError
+from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import available_cores, processor_flags, versions
@@ -245,19 +246,25 @@ def columns_of(results: Sequence[Result]) -> list[Column]:
         found = of_run[row.run].latency.get(title, {})
         return " / ".join(f"{value.p50_ms:.2f}" for value in found.values()) or NOTHING
 
-    dice, *others = columns_for(results[0].measured.test.unit)
+    dice, *others = columns_for(scores(results[0].measured).unit)
     return [
         Column("Passes over the slices", lambda row: f"{of_run[row.run].passes:.3g}"),
         Column("Minutes", lambda row: f"{minutes(row.run):.1f}"),
         dice,
-        Column("Worst organ", lambda row: worst(row.measured.test.organs)),
-        Column("Worst patient", lambda row: worst(row.measured.test.by_case)),
+        Column("Worst organ", lambda row: worst(scores(row.measured).organs)),
+        Column("Worst patient", lambda row: worst(scores(row.measured).by_case)),
         *others,
         *(
             Column(f"{backend.title}, 1 / 2 threads (ms)", partial(latency, title=backend.title))
             for backend in backends()[1:]
         ),
     ]
+
+
+def scores(measured: Measurements) -> Scores:
+    """Return the scores on the test cases, which every network of this script has."""
+    assert measured.test is not None
+    return measured.test
 
 
 def minutes(run: Path) -> float:

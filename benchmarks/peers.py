@@ -55,13 +55,16 @@ TIMED_STEPS, TIMED_SECONDS = 3, 15.0  # at least, to learn how fast a network tr
 MANY_STEPS = 10_000
 
 
+RecipeOfPeer = Literal["modern", "theirs"]
+
+
 @dataclass(frozen=True)
 class Contestant:
     """One training: `network` is a preset, a key of `CLASSES`, or widths joined by hyphens."""
 
     network: str
     image_size: int
-    recipe: Literal["modern", "theirs"]
+    recipe: RecipeOfPeer
 
     @property
     def name(self) -> str:
@@ -153,7 +156,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def contestants_of(text: str, recipes: Sequence[str]) -> list[Contestant]:
+def contestants_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[Contestant]:
     """NAME or NAME@S with each recipe that the network has.
 
     Raises:
