@@ -13,7 +13,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from machine import describe_machine
+from footnote import footnote
 
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="keep artifacts and reports here")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    print(describe_machine())
+    print(footnote())
     print(f"| {' | '.join(HEADER)} |")
     print("|" + "---|" * len(HEADER))
     with tempfile.TemporaryDirectory() as temporary:

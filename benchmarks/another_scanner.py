@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from machine import describe_machine
+from footnote import footnote
 from numpy.typing import NDArray
 
 import embedded_vit
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     numbers = dict(arguments.numbers)
     truth = read_labels(arguments.mask).array
-    print(describe_machine())
+    print(footnote())
     print(f"| model | mean | {' | '.join(numbers)} |\n|{'---|' * (len(numbers) + 2)}")
     for model in arguments.models:
         prediction = embedded_vit.load(model, threads=arguments.threads).predict(arguments.scan)

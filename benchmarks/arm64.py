@@ -17,8 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from footnote import footnote
 from installed_size import print_installed_size
-from machine import describe_machine
 
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.errors import EmbeddedVitError, InputError
@@ -47,7 +47,7 @@ def main() -> None:
     wheels = arguments.folder.resolve() / "wheels"
     build_root(root)
     fetch(root, wheels)
-    print(describe_machine())
+    print(footnote())
     install(root, "embedded-vit")
     print(f"beside it: {in_root(root, 'uname', '-m')}, Debian {SUITE}, emulated; {versions_in(root)}; {scan.name}")
     print_installed_size(root / ENVIRONMENT[1:])

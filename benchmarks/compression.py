@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from machine import describe_machine
+from footnote import footnote
 
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.measure import LATENCY_THREADS
@@ -48,7 +48,7 @@ def main() -> None:
         for recipe in arguments.recipes:
             output = arguments.output / f"{run.name}-{recipe.stem}"
             lines += rows(compressed(run, recipe, output, arguments.data, arguments.threads), output)
-    print(describe_machine())
+    print(footnote())
     print(f"| {' | '.join(HEADER)} |")
     print("|" + "---|" * len(HEADER))
     print("\n".join(lines))

@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from footnote import footnote
 from installed_size import print_installed_size
-from machine import describe_machine
 
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.builtin.resolve import model_path
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("models", type=model_path, nargs="*", metavar="MODEL", default=builtin_paths())
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    print(describe_machine())
+    print(footnote())
     checkout = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe_machine
+from footnote import footnote
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.builtin.resolve import model_path
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=60)
     arguments = parser.parse_args()
-    print(describe_machine())
+    print(footnote())
     print("| model | float32, ms | of the budget | bfloat16, ms | of the budget |\n|---|---|---|---|---|")
     for model in arguments.models:
         print(row(model, arguments.threads, arguments.rounds), flush=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from machine import describe_machine
+from footnote import footnote
 from medpy.metric import binary
 from numpy.typing import NDArray
 
@@ -88,7 +88,7 @@ def main() -> None:
         print(f"  {name:<12} {median:8.3f} s   ({', '.join(f'{value:.3f}' for value in seconds[name])})")
     print(f"  ratio        {medians['medpy'] / medians['embedded-vit']:8.1f}")
     print(f"  largest difference of Dice, Jaccard and HD95: {difference:.1e}")
-    print(f"{arguments.threads} threads; {describe_machine()}")
+    print(f"{arguments.threads} threads; {footnote()}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from machine import describe_machine
+from footnote import footnote
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import read_artifact
@@ -184,7 +184,7 @@ def write_results(
     facts = PageFacts(
         notes=(*NOTES, *notes),
         data=data_set.name,
-        machine=describe_machine(),
+        machine=footnote(),
         versions=all_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         title="Peers",

@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 import torch
-from machine import describe_machine
+from footnote import footnote
 
 from embedded_vit.compression.integer_graph import FloatGraph
 from embedded_vit.engines import GraphEngine, engine_entry, example_image, installed_engines, open_graph
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=60)
     arguments = parser.parse_args()
-    print(describe_machine())
+    print(footnote())
     print("| network | engine | precision | MB | p50, ms | times float32 |\n|---|---|---|---|---|---|")
     for network in arguments.networks:
         measure(network, arguments.threads, arguments.rounds)

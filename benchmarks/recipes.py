@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import evaluate_once, folds_of, train_once
-from machine import describe_machine
+from footnote import footnote
 from paired_patients import Dice, dice_by_patient, paired_table
 
 from embedded_vit.datasets import open_data_set
@@ -50,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data_set = open_data_set(arguments.data)
     scores = {change: cross_validated(data_set, change, arguments) for change in arguments.changes}
-    print(describe_machine())
+    print(footnote())
     print(f"{arguments.network}, {arguments.folds} folds, {arguments.epochs} epochs, {arguments.precision}\n")
     print("\n".join(paired_table(scores, data_set.labels.names)))
 

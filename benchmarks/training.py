@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe_machine
+from footnote import footnote
 from torch import Tensor, nn
 from torch.distributed.elastic.utils.distributed import get_free_port
 
@@ -197,7 +197,7 @@ def main() -> None:
     arguments = parser.parse_args()
     has_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     precisions = arguments.precisions or (["fp32", "bf16"] if has_bf16 else ["fp32"])
-    print(describe_machine())
+    print(footnote())
     if os.getloadavg()[0] > 0.5:
         print("this machine is busy: figures are too low, and with several threads meaningless")
     if not has_bf16:

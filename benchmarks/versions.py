@@ -19,10 +19,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from footnote import footnote
 
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.engines.single_stream import paired_ratio, single_stream
-from embedded_vit.provenance import describe_machine
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -46,7 +46,7 @@ def main() -> None:
         stream = single_stream(queries, rounds=arguments.rounds, seconds_limit=3600, warmup=1)
     here_s, other_s = np.median(stream.latencies_ms, axis=0) / 1000
     ratio = paired_ratio(stream.latencies_ms)
-    print(describe_machine())
+    print(footnote())
     print(f"{arguments.model}, {arguments.slices} slices of 512 x 512, {len(stream.latencies_ms)} pairs")
     print(f"here {here_s:.3f} s, other {other_s:.3f} s")
     print(f"here / other {ratio.median:.3f}, 95 % interval {ratio.low:.3f} to {ratio.high:.3f}")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from machine import describe_machine
+from footnote import footnote
 from scipy.ndimage import zoom
 
 from embedded_vit.benchmark.queries import generated_scan, make_workload
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(describe_machine())
+    print(footnote())
     print("| model | published, ms a slice | ours, ms a slice | engine | times as fast |")
     print("|---|---|---|---|---|")
     for model in arguments.models:

@@ -1,0 +1,37 @@
+"""The line that every benchmark prints beside its figures: what they were measured on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from embedded_vit.costs.machine_state import load_average
+from embedded_vit.provenance import describe_machine, versions
+
+__all__ = ["footnote"]
+
+
+def footnote() -> str:
+    """Return processor, cores, threads, versions, commit of the checkout and load average, in one line."""
+    threads = os.environ.get("OMP_NUM_THREADS", "unset")
+    libraries = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return (
+        f"{describe_machine()}; OMP_NUM_THREADS {threads}; {libraries}; commit {_commit()}; "
+        f"load average {load_average()}"
+    )
+
+
+def _commit() -> str:
+    """Return the short hash of this checkout's commit, with a mark where files differ from it."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
