@@ -1,4 +1,4 @@
-"""One suite that every engine passes."""
+"""One suite that every engine passes, at every door that takes an engine's name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from artifact_fixtures import threshold_graph
 from network_fixtures import made_run
 
 from embedded_vit.engines import (
@@ -17,12 +18,14 @@ from embedded_vit.engines import (
     EngineName,
     GraphEngine,
     agreement,
+    engine_entry,
     installed_engines,
     load,
     open_graph,
     trial,
 )
 from embedded_vit.engines.agreement import label_disagreement
+from embedded_vit.engines.engine import Tensor
 from embedded_vit.engines.example_inputs import soft_images
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.export.export import export
@@ -56,7 +59,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, the same for every engine."""
     folder = tmp_path_factory.mktemp("contract")
     network = NetworkConfig(name="small", image_size=32, widths=(16, 32), classes=9)
-    return export(made_run(folder / "run", network), folder / "model.onnx").path
+    return export(made_run(folder / "run", network, test=("case0005",)), folder / "model.onnx").path
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,47 @@ def test_a_truncated_artifact_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_the_registry_and_the_engine_say_the_same(name: EngineName, engine: ArtifactEngine) -> None:
+    entry = engine_entry(name)
+    assert entry.is_installed
+    assert engine.version.startswith(entry.version)
+    assert open_graph(threshold_graph().SerializeToString(), name).title == entry.title
+
+
+def test_a_graph_is_opened_without_a_manifest(name: EngineName) -> None:
+    graph = open_graph(threshold_graph().SerializeToString(), name, threads=2, streams=2, source="a graph")
+    image = np.random.default_rng(0).uniform(-1, 1, (2, 1, 32, 32)).astype(np.float32)
+    np.testing.assert_array_equal(graph.run(image), np.concatenate([-image, image], axis=1))
+    assert (graph.streams, graph.inputs, graph.outputs) == (
+        2,
+        [Tensor("float32", (1, 1, 32, 32))],
+        [Tensor("float32", (1, 2, 32, 32))],
+    )
+
+
+def test_an_input_that_is_not_contiguous_or_not_float32_is_taken(name: EngineName) -> None:
+    graph = open_graph(threshold_graph().SerializeToString(), name, threads=1)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32))
+    np.testing.assert_array_equal(graph.run(image.swapaxes(2, 3))[:, 1:], image.astype(np.float32).swapaxes(2, 3))
+
+
+def test_what_is_not_a_graph_is_refused_in_one_line(name: EngineName) -> None:
+    with pytest.raises(FileFormatError, match=f"model.onnx: {engine_entry(name).title} cannot load it: ") as caught:
+        open_graph(b"not a graph", name, source="model.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_is_not_installed_says_how_to_install_it(
+    name: EngineName, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, engine_entry(name).library, None)
+    assert name not in installed_engines()
+    with pytest.raises(ConfigError, match=rf"{engine_entry(name).title} is not installed.*embedded-vit\[{name}\]"):
+        open_graph(artifact.read_bytes(), name)
+    with pytest.raises(ConfigError, match=rf"embedded-vit\[{name}\]"):
+        load(artifact, name)
+
+
 def test_an_engine_that_crashes_is_refused_and_remembered(monkeypatch: pytest.MonkeyPatch, artifact: Path) -> None:
     pytest.importorskip("openvino")
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
@@ -174,5 +218,8 @@ def test_only_decided_pixels_are_compared_where_there_are_any() -> None:
 
 
 def test_an_unknown_engine_is_refused(artifact: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown engine 'tensorrt', expected one of onnxruntime, openvino"):
+    known = "expected one of onnxruntime, openvino, litert"
+    with pytest.raises(ConfigError, match=f"unknown engine 'tensorrt', {known}, auto"):
         load(artifact, "tensorrt")
+    with pytest.raises(ConfigError, match=f"unknown engine 'auto', {known}$"):
+        open_graph(artifact.read_bytes(), "auto")

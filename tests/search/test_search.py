@@ -168,6 +168,28 @@ def test_there_must_be_somebody_to_select_on_and_something_to_do(synapse_folder:
         search(synapse_folder, tmp_path, settings=settings(), trials=0)
 
 
+def test_auto_is_decided_once_and_written_down(synapse_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    class ChoosingMeter(ScriptedMeter):
+        engine = "litert"
+
+        def __init__(self, _: Any, engine: str, **__: Any) -> None:
+            asked.append(engine)
+
+    monkeypatch.setattr(module, "LatencyMeter", ChoosingMeter)
+    monkeypatch.setattr(module, "suggest", lambda trial, _: SCRIPT[1])  # over the budget
+    events: list[str] = []
+    for trials in (1, 2):
+        record = search(
+            synapse_folder, tmp_path, settings=settings(engine="auto"), trials=trials, on_event=events.append
+        )
+        assert (record.settings.engine, record.engine) == ("auto", "litert")
+    assert asked[0] == "auto"
+    assert set(asked[1:]) <= {"litert"}  # a resumed search does not choose again
+    assert sum("latency is measured in litert" in event for event in events) == 1
+
+
 def run_command(*arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "embedded_vit", "search", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ from pydantic import Field
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.columns import in_columns
 from embedded_vit.config import Config
+from embedded_vit.engines import EngineName
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.pareto import pareto_front
 from embedded_vit.search.space import Candidate, SearchSettings
@@ -60,6 +61,7 @@ class SearchRecord(Config):
     data_folder: str
     validation: tuple[str, ...] = Field(description="the cases that select")
     reference_ms: float = Field(description="latency of the reference network when the search began")
+    engine: EngineName | None = Field(default=None, description="that measured latency; older files do not name it")
     trials: tuple[TrialRecord, ...]
     best: int | None = Field(description="trial with the best Dice within the budget")
     command: str | None = Field(description="trains it in full")

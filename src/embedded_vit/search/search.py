@@ -140,6 +140,7 @@ class _Searcher:
             data_folder=str(data_folder),
             validation=self.split.validation,
             reference_ms=self.reference_ms,
+            engine=self.study.user_attrs.get(ENGINE, self.settings.engine),
             trials=trials,
             best=best.number if best else None,
             command=train_command(best.candidate, self.settings, data_folder, self.output / "best") if best else None,
