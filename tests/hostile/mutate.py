@@ -25,8 +25,7 @@ from embedded_vit.artifact.manifest import sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.engines import load
 from embedded_vit.errors import EmbeddedVitError
-from embedded_vit.io.dicom import find_series
-from embedded_vit.predict.predictor import read_scan
+from embedded_vit.io.scan_source import open_scan
 
 SECONDS_LIMIT = 2.0
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF)
@@ -99,14 +98,14 @@ def dicom_file(syntax: str) -> bytes:
 
 
 def read_dicom(path: Path) -> None:
-    find_series(path.parent, modality="CT").stack().read()
+    open_scan(path.parent, modality="CT").read()
 
 
 def main() -> None:
     [kind, seed, count, folder] = sys.argv[1:]
     damage, read = {
         "artifact": (damaged_artifact, lambda path: load(path, threads=1)),
-        "scan": (damaged_scan, read_scan),
+        "scan": (damaged_scan, lambda path: open_scan(path, channels=1).read()),
         "dicom": (damaged_dicom, read_dicom),
     }[kind]
     accepted = 0

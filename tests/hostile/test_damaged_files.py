@@ -15,7 +15,8 @@ COUNT = int(os.environ.get("DAMAGED_FILES", "5000"))
 @pytest.mark.parametrize("kind", ["artifact", "scan", "dicom"])
 def test_damaged_files_get_one_line_at_once(kind: str, tmp_path: Path) -> None:
     mutate = Path(__file__).with_name("mutate.py")
-    environment = os.environ | {"PYTHONPATH": str(mutate.parents[1])}
+    paths = [str(mutate.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, str(mutate), kind, "0", str(COUNT), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     at_work = (tmp_path / "at-work").read_text()

@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.dicom import find_series, holds_dicom
+from embedded_vit.io.dicom import DicomSource, find_series, holds_dicom
 from embedded_vit.io.nifti import read_labels
 from embedded_vit.volume import Volume
 
@@ -40,7 +40,7 @@ def stored() -> np.ndarray:
 
 
 def read(folder: Path, **options: Any) -> Volume:
-    return find_series(folder, **({"modality": "CT"} | options)).stack().read()
+    return DicomSource(find_series(folder, **({"modality": "CT"} | options))).read()
 
 
 def intensities(volume: Volume) -> np.ndarray:
@@ -188,8 +188,8 @@ def test_frames_without_places_are_refused(tmp_path: Path, stored: np.ndarray) -
 
 def test_from_disk_it_is_the_same_scan(tmp_path: Path, stored: np.ndarray) -> None:
     write_series(tmp_path, stored, step=(2.5, 0, 0), ImageOrientationPatient=[0, 1, 0, 0, 0, -1], RescaleIntercept=-9)
-    stack = find_series(tmp_path, modality="CT").stack()
-    in_memory, on_disk = stack.read().reoriented(), stack.spool(tmp_path).reoriented()
+    source = DicomSource(find_series(tmp_path, modality="CT"))
+    in_memory, on_disk = source.read().reoriented(), source.spool(tmp_path).reoriented()
     assert in_memory.shape == on_disk.shape
     np.testing.assert_array_equal(in_memory.affine, on_disk.affine)
     assert in_memory.lowest_stored() == on_disk.lowest_stored()

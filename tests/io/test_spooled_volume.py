@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.nifti import announced_bytes, read_volume, spool_volume, stream, write_labels
+from embedded_vit.io.nifti import read_volume, stream, write_labels
+from embedded_vit.io.scan_source import open_scan
+from embedded_vit.io.spool import SpooledVolume
 
 ORIENTATIONS = ["".join(code) for order in permutations(("LR", "PA", "IS")) for code in product(*order)]
 SHAPE = (9, 8, 7)
@@ -41,6 +43,12 @@ def save(path: Path, array: np.ndarray, codes: str = "RAS", **fields: Any) -> Pa
             stored[name] = value
         path.write_bytes(stored.binaryblock + content[348:])
     return path
+
+
+def spool_volume(path: Path, *, channels: int = 1, folder: Path | None = None) -> SpooledVolume:
+    scan = open_scan(path, channels=channels).spool(folder)
+    assert isinstance(scan, SpooledVolume)
+    return scan
 
 
 def numbers(dtype: str = "int16", shape: tuple[int, ...] = SHAPE) -> np.ndarray:
@@ -119,7 +127,8 @@ def test_an_oblique_scan_is_cut_along_the_axis_nearest_to_the_patients(tmp_path:
 
 def test_what_a_scan_takes_is_known_before_it_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii.gz", numbers("float32", (*SHAPE, 4)))
-    assert announced_bytes(path, channels=4) == (9 * 8 * 7 * 4 * 4, 9 * 8 * 7)
+    with open_scan(path, channels=4) as source:
+        assert (source.volume_bytes, source.mask_bytes) == (9 * 8 * 7 * 4 * 4, 9 * 8 * 7)
 
 
 @pytest.mark.parametrize(

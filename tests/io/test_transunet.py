@@ -14,15 +14,12 @@ import numpy as np
 import pytest
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.transunet import (
-    read_h5_labels,
-    read_h5_volume,
-    read_slice,
-    stack_images,
-    stack_labels,
-    stored_numbers,
-)
+from embedded_vit.io.transunet import H5Source, read_h5_labels, read_slice, stack_images, stack_labels, stored_numbers
 from embedded_vit.volume import Volume
+
+
+def read_h5_volume(path: Path) -> Volume:
+    return H5Source(path).read()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embedded_vit.cli import main
-from embedded_vit.predict.folder import scan_stem
+from embedded_vit.io.scan_source import scan_stem
 
 MakeArtifact = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked:UserWarning")

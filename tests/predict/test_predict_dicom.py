@@ -14,7 +14,7 @@ from dicom_fixtures import SECRET, write_series
 
 import embedded_vit
 from embedded_vit.cli import main
-from embedded_vit.io.dicom import find_series
+from embedded_vit.io.dicom import DicomSource, find_series
 from embedded_vit.io.nifti import read_labels, read_volume
 from embedded_vit.predict.predictor import Predictor
 
@@ -56,7 +56,7 @@ def test_a_series_gives_one_mask_on_its_own_grid(
     assert (status, printed.strip()) == (0, str(out))
     mask = nibabel.load(out)
     np.testing.assert_array_equal(np.asarray(mask.dataobj).T, stored == 400)
-    np.testing.assert_allclose(mask.affine, find_series(folder, modality="CT").stack().affine, atol=1e-5)
+    np.testing.assert_allclose(mask.affine, DicomSource(find_series(folder, modality="CT")).affine, atol=1e-5)
     summary = json.loads((tmp_path / "mask.json").read_text())
     assert summary["input_format"] == "DICOM"
     assert summary["input_sha256"] == find_series(folder, modality="CT").sha256()

@@ -248,7 +248,7 @@ def test_too_little_memory_is_one_line(
         raise MemoryError
 
     scan = write_scan(tmp_path / "scan.nii.gz")
-    monkeypatch.setattr("embedded_vit.predict.predictor.read_volume", exhausted)
+    monkeypatch.setattr("embedded_vit.io.nifti.source.NiftiSource.read", exhausted)
     arguments = ["predict", str(make_artifact()), str(scan), "-o", str(tmp_path / "mask.nii.gz"), "--threads", "1"]
     monkeypatch.setattr(sys, "argv", ["embedded-vit", *arguments])
     with pytest.raises(SystemExit) as exited:

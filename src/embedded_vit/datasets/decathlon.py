@@ -26,7 +26,8 @@ from embedded_vit.datasets.description import (
     modality_of,
 )
 from embedded_vit.errors import DataSetError, FileFormatError
-from embedded_vit.io.nifti import is_nifti, read_labels, read_volume
+from embedded_vit.io.nifti import SUFFIXES, is_nifti, read_labels
+from embedded_vit.io.scan_source import open_scan, scan_stem
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["NiftiDataSet", "open_decathlon", "open_nnunet"]
@@ -53,8 +54,8 @@ class NiftiDataSet(DataSet):
             if not path.exists():
                 raise FileFormatError(f"{path}: missing: the image of case {case.name}; add it or remove the case")
         if len(images) == 1:
-            return read_volume(images[0], channels=len(self.channels))
-        return _join_channels([read_volume(path) for path in images])
+            return open_scan(images[0], channels=len(self.channels)).read()
+        return _join_channels([open_scan(path, channels=1).read() for path in images])
 
     def read_labels(self, case: Case) -> LabelMap:
         """Read a case's mask; see `DataSet.read_labels`."""
@@ -84,7 +85,7 @@ def open_decathlon(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
             raise DataSetError(f'{source}: \'training\' must list the cases as {{"image": ..., "label": ...}}')
         image, label = (_inside(folder, entry[key], source) for key in ("image", "label"))
-        name = _without_suffix(image.name)
+        name = scan_stem(image)
         if name in files:
             raise DataSetError(f"{source}: case {name} is listed twice in 'training'; remove one")
         files[name] = CaseFiles((image,), label)
@@ -102,9 +103,9 @@ def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
     source = folder / DESCRIPTION_FILE
     channels = channels_of(description, "channel_names", source)
     ending = description.get("file_ending")
-    if ending not in (".nii.gz", ".nii"):
+    if ending not in SUFFIXES:
         raise DataSetError(
-            f"{source}: 'file_ending' is {ending!r:.40}; .nii.gz or .nii is expected: convert the images"
+            f"{source}: 'file_ending' is {ending!r:.40}; {' or '.join(SUFFIXES)} is expected: convert the images"
         )
     files = _nnunet_files(folder, "Tr", len(channels), ending)
     tests: dict[str, CaseFiles] = {}
@@ -148,8 +149,8 @@ def _data_set(
 def _nnunet_files(folder: Path, subset: str, channels: int, ending: str) -> dict[str, CaseFiles]:
     """Every case that has an image or a mask; what of it is missing is noticed when it is read."""
     images, labels = f"images{subset}", f"labels{subset}"
-    names = {_without_suffix(path.name) for path in _nifti_files(folder, labels)}
-    names |= {_without_suffix(path.name).rpartition("_")[0] for path in _nifti_files(folder, images)}
+    names = {scan_stem(path) for path in _nifti_files(folder, labels)}
+    names |= {scan_stem(path).rpartition("_")[0] for path in _nifti_files(folder, images)}
     return {
         name: CaseFiles(
             tuple(folder / images / f"{name}_{channel:04d}{ending}" for channel in range(channels)),
@@ -174,10 +175,6 @@ def _inside(folder: Path, stated: object, source: Path) -> Path:
             f"{source}: 'training' names '{path}'; a NIfTI file inside the data set's folder is expected"
         )
     return folder / path
-
-
-def _without_suffix(name: str) -> str:
-    return name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _join_channels(volumes: list[Volume]) -> Volume:

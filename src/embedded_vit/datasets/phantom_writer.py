@@ -16,8 +16,8 @@ from embedded_vit.datasets.description import DESCRIPTION_FILE
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER
 from embedded_vit.errors import ConfigError, OutputError
-from embedded_vit.io.nifti import write_labels, write_volume
-from embedded_vit.io.transunet import stored_numbers
+from embedded_vit.io.nifti import SUFFIX, write_labels, write_volume
+from embedded_vit.io.transunet import SLICE_SUFFIX, VOLUME_SUFFIX, stored_numbers
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.volume import LabelMap, Volume
 
@@ -86,13 +86,13 @@ def _write_transunet(folder: Path, number: int, volume: Volume, labels: LabelMap
     image = stored_numbers(volume)
     if test:
         names = [case]
-        with h5py.File(folder / TEST_FOLDER / f"{case}.npy.h5", "w") as file:
+        with h5py.File(folder / TEST_FOLDER / f"{case}{VOLUME_SUFFIX}", "w") as file:
             for key, array in (("image", image), ("label", labels.array)):
                 file.create_dataset(key, data=array, compression="gzip", compression_opts=1)
     else:
         names = [f"{case}_slice{index:03d}" for index in range(len(image))]
         for name, plane, mask in zip(names, image, labels.array, strict=True):
-            np.savez_compressed(folder / TRAIN_FOLDER / f"{name}.npz", image=plane, label=mask)
+            np.savez_compressed(folder / TRAIN_FOLDER / f"{name}{SLICE_SUFFIX}", image=plane, label=mask)
     with open(folder / "lists" / ("test_vol.txt" if test else "train.txt"), "a", encoding="utf-8") as file:
         file.writelines(f"{name}\n" for name in names)
 
@@ -108,8 +108,8 @@ def _write_nnunet(folder: Path, number: int, volume: Volume, labels: LabelMap, t
 def _write_nifti(folder: Path, number: int, channel: str, volume: Volume, labels: LabelMap, test: bool) -> None:
     """In the axis order that scanners' files have: columns to the left, rows to posterior, slices last."""
     case, subset = f"phantom_{number:04d}", "Ts" if test else "Tr"
-    write_volume(folder / f"images{subset}" / f"{case}{channel}.nii.gz", volume.reoriented("LPS"))
-    write_labels(folder / f"labels{subset}" / f"{case}.nii.gz", labels.reoriented("LPS"))
+    write_volume(folder / f"images{subset}" / f"{case}{channel}{SUFFIX}", volume.reoriented("LPS"))
+    write_labels(folder / f"labels{subset}" / f"{case}{SUFFIX}", labels.reoriented("LPS"))
 
 
 def _write_description(folder: Path, layout: Layout, training: int) -> None:
@@ -121,8 +121,8 @@ def _write_description(folder: Path, layout: Layout, training: int) -> None:
             "modality": {"0": "CT"},
             "labels": {str(number): name for number, name in enumerate(names)},
             "training": [
-                {"image": f"./imagesTr/phantom_{number:04d}.nii.gz", "label": f"./labelsTr/phantom_{number:04d}.nii.gz"}
-                for number in range(1, training + 1)
+                {"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"}
+                for name in (f"phantom_{number:04d}{SUFFIX}" for number in range(1, training + 1))
             ],
             "test": [],
         }
@@ -130,6 +130,6 @@ def _write_description(folder: Path, layout: Layout, training: int) -> None:
         description |= {
             "channel_names": {"0": "CT"},
             "labels": {name: number for number, name in enumerate(names)},
-            "file_ending": ".nii.gz",
+            "file_ending": SUFFIX,
         }
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

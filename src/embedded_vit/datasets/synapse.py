@@ -20,7 +20,8 @@ from pathlib import Path
 from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
 from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_by_name, read_description
 from embedded_vit.errors import DataSetError
-from embedded_vit.io.transunet import read_h5_labels, read_h5_volume, stack_images, stack_labels
+from embedded_vit.io.scan_source import open_scan
+from embedded_vit.io.transunet import SLICE_SUFFIX, VOLUME_SUFFIX, read_h5_labels, stack_images, stack_labels
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.volume import LabelMap, Volume
 
@@ -41,7 +42,7 @@ class SynapseDataSet(DataSet):
     def read_volume(self, case: Case) -> Volume:
         """Read a case, a training case by stacking its slices; see `DataSet.read_volume`."""
         if case.name in self.volumes:
-            return read_h5_volume(self.volumes[case.name])
+            return open_scan(self.volumes[case.name]).read()
         return stack_images(self.slices[case.name], f"{self.folder / TRAIN_FOLDER}: {case.name}")
 
     def read_labels(self, case: Case) -> LabelMap:
@@ -61,10 +62,10 @@ def open_synapse(folder: Path) -> SynapseDataSet:
     """
     described = (folder / DESCRIPTION_FILE).exists()
     labels = labels_by_name(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
-    slice_names = _names(folder, "train.txt", TRAIN_FOLDER, ".npz")
-    volume_names = _names(folder, "test_vol.txt", TEST_FOLDER, ".npy.h5")
+    slice_names = _names(folder, "train.txt", TRAIN_FOLDER, SLICE_SUFFIX)
+    volume_names = _names(folder, "test_vol.txt", TEST_FOLDER, VOLUME_SUFFIX)
     slices, remarks = _group_slices(folder / TRAIN_FOLDER, slice_names)
-    volumes = {name: folder / TEST_FOLDER / f"{name}.npy.h5" for name in volume_names}
+    volumes = {name: folder / TEST_FOLDER / f"{name}{VOLUME_SUFFIX}" for name in volume_names}
     both = sorted(set(slices) & set(volumes))
     if both:
         raise DataSetError(
@@ -110,9 +111,9 @@ def _group_slices(folder: Path, names: list[str]) -> tuple[dict[str, tuple[Path,
     for name in names:
         match = SLICE_NAME.fullmatch(name)
         if match:
-            numbered[match["case"]][int(match["number"])] = folder / f"{name}.npz"
+            numbered[match["case"]][int(match["number"])] = folder / f"{name}{SLICE_SUFFIX}"
         else:
-            remarks.append(f"{folder / name}.npz: left out: not named caseXXXX_sliceYYY.npz")
+            remarks.append(f"{folder / name}{SLICE_SUFFIX}: left out: not named caseXXXX_sliceYYY{SLICE_SUFFIX}")
     slices = {}
     for case, paths in sorted(numbered.items()):
         numbers = sorted(paths)

@@ -9,7 +9,8 @@ import numpy as np
 
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.errors import DataSetError
-from embedded_vit.io.nifti import is_nifti, read_geometry, read_volume
+from embedded_vit.io.nifti import is_nifti
+from embedded_vit.io.scan_source import open_scan
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
@@ -23,12 +24,12 @@ class UnlabelledFolder(DataSet):
 
     def read_volume(self, case: Case) -> Volume:
         """Read a scan; see `DataSet.read_volume`."""
-        return read_volume(self.folder / case.name, channels=len(self.channels))
+        return open_scan(self.folder / case.name, channels=len(self.channels)).read()
 
     def read_labels(self, case: Case) -> LabelMap:
         """A mask of nothing but background on the scan's grid."""
-        geometry = read_geometry(self.folder / case.name)
-        return LabelMap(np.zeros(geometry.header["dim"][1:4], np.uint8), geometry.affine, source=geometry.source)
+        with open_scan(self.folder / case.name, channels=len(self.channels)) as scan:
+            return LabelMap(np.zeros(scan.shape, np.uint8), scan.affine, source=scan.source)
 
 
 def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet) -> UnlabelledFolder:

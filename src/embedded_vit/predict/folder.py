@@ -8,9 +8,9 @@ from pathlib import Path
 
 from embedded_vit.errors import EmbeddedVitError, FileFormatError, InputError, OutputError
 from embedded_vit.io.atomic import refuse_existing
-from embedded_vit.io.dicom import holds_dicom
-from embedded_vit.io.nifti import is_nifti
-from embedded_vit.predict.predictor import Predictor, Progress, is_scan, summary_path
+from embedded_vit.io.mask_file import is_mask_name, mask_name, summary_path
+from embedded_vit.io.scan_source import EXPECTED, is_scan
+from embedded_vit.predict.predictor import Predictor, Progress
 
 __all__ = ["predict_path"]
 
@@ -43,23 +43,22 @@ def predict_path(
         EmbeddedVitError: As `Predictor.predict` and `Prediction.save`, for one scan.
         InputError: The folder holds no scan, or some scans of it failed.
     """
-    if not scan.is_dir() or holds_dicom(scan):
+    if not scan.is_dir() or is_scan(scan):
         _predict_scan(predictor, scan, output, force, memory_bytes, series, on_progress)
         return [output]
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; for a folder of scans give a folder")
     scans = list(find_scans(scan, leave_out=output))
     if not scans:
-        raise InputError(f"{scan}: no DICOM, .nii.gz, .nii or .h5 file in this folder, nor in any folder below")
-    if is_nifti(output):
+        raise InputError(f"{scan}: no scan in this folder, nor in any folder below; expected {EXPECTED}")
+    if is_mask_name(output):
         if len(scans) > 1:
             raise OutputError(f"{output}: is the name of one mask, and {scan} holds {len(scans)} scans; give a folder")
         _predict_scan(predictor, scans[0], output, force, memory_bytes, series, on_progress)
         return [output]
     written, failed = [], 0
     for path in scans:
-        name = path.name if path.is_dir() else scan_stem(path)
-        mask_path = output / path.relative_to(scan).with_name(f"{name}.nii.gz")
+        mask_path = output / path.relative_to(scan).with_name(mask_name(path))
         try:
             _predict_scan(predictor, path, mask_path, force, memory_bytes, series, on_progress)
             written.append(mask_path)
@@ -73,10 +72,10 @@ def predict_path(
 
 
 def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
-    """The scans below a folder, in order: folders that hold DICOM files, and in all others the NIfTI and h5 files.
+    """Yield the scans below a folder, in order: folders that are a scan, and in all others the files that are one.
 
     Args:
-        folder: Where to look; it holds no DICOM files itself. What begins with a dot is left out.
+        folder: Where to look; it is not a scan itself. What begins with a dot is left out.
         leave_out: A folder that is left out too, as masks lie there.
 
     Raises:
@@ -92,18 +91,10 @@ def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and (here / name).resolve() != left_out
         )
-        if here != folder and holds_dicom(here):
+        if here != folder and is_scan(here):
             yield here
         else:
             yield from (here / name for name in sorted(files) if is_scan(here / name) and not name.startswith("."))
-
-
-def scan_stem(path: Path) -> str:
-    """A scan's name without `.nii.gz`, `.npy.h5` and the like."""
-    stem = path.name
-    while (suffix := Path(stem).suffix.lower()) in (".gz", ".nii", ".h5", ".hdf5", ".npy"):
-        stem = stem[: -len(suffix)]
-    return stem
 
 
 def _predict_scan(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,33 +13,25 @@ from typing_extensions import Self
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.artifact.manifest import Manifest
+from embedded_vit.contract import Contract
 from embedded_vit.engines import ArtifactEngine, EngineChoice, load
-from embedded_vit.errors import ContractError, FileFormatError, OutputError
+from embedded_vit.errors import ContractError
 from embedded_vit.io.atomic import refuse_existing, write_text
-from embedded_vit.io.dicom import DicomSeries, find_series
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.nifti import (
-    NiftiGeometry,
-    announced_bytes,
-    is_nifti,
-    read_geometry,
-    read_volume,
-    spool_volume,
-    write_labels,
-)
-from embedded_vit.io.transunet import announced_h5_bytes, is_h5_volume, read_h5_volume, spool_h5_volume
+from embedded_vit.io.mask_file import summary_path
+from embedded_vit.io.nifti import NiftiGeometry, write_labels
+from embedded_vit.io.scan_source import ScanSource, open_scan
 from embedded_vit.labels import LabelSet
 from embedded_vit.predict.memory import free_bytes, room_below
 from embedded_vit.predict.segmentation import map_ahead, segment
 from embedded_vit.provenance import available_cores
 from embedded_vit.volume import Mask, Scan, Volume
 
-__all__ = ["Prediction", "Predictor", "is_scan", "read_scan", "structure_volumes", "summary_path"]
+__all__ = ["Prediction", "Predictor", "Progress", "structure_volumes"]
 
 ORIENTATION_WARNING = "the file does not say where the patient's left is (qform and sform codes are 0): check the sides"
 
 Progress = Callable[[int, int], None]  # slices done, slices in all
-Source = Volume | DicomSeries | Path  # of a scan; a path is a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +147,16 @@ class Predictor:
             OutputError: The disk does not hold a scan that the memory does not.
         """
         started = time.perf_counter()
-        source = self._source(scan, series)
-        volume = self._read(source, memory_bytes, spool_folder)
-        geometry = _geometry(source, volume)
         contract = self.manifest.contract
+        if memory_bytes is not None:
+            self._run_once()
+        channels = len(contract.preprocessing.channels)
+        with open_scan(scan, modality=contract.preprocessing.modality, channels=channels, series=series) as source:
+            fits = source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes)
+            volume = source.read() if fits else source.spool(spool_folder)
+            geometry, digest = source.geometry, source.sha256()
         contract.check_channels(volume)
-        problems = self._modality_violations(source) + contract.violations(volume)
+        problems = _modality_violations(source, contract) + contract.violations(volume)
         if problems and not force:
             raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
         read = time.perf_counter()
@@ -174,55 +169,22 @@ class Predictor:
             model=self.manifest.name,
             model_sha256=self._model_sha256,
             engine=f"{self._engine.name} {self._engine.version}",
-            input_format=_format(source),
-            input_sha256=_digest(source),
+            input_format=source.format,
+            input_sha256=digest,
             forced=bool(problems),
             warnings=tuple(problems) if geometry.orientation_known else (*problems, ORIENTATION_WARNING),
             geometry=geometry,
         )
 
-    def _source(self, scan: str | Path | Volume, series: int | None) -> Source:
-        """What there is to read: the volume as it came, the series that a folder holds, or the file."""
-        if isinstance(scan, Volume):
-            return scan
-        path = Path(scan)
-        return find_series(path, modality=self._modality, number=series) if path.is_dir() else path
-
-    @property
-    def _modality(self) -> str:
-        return self.manifest.preprocessing.modality
-
-    def _modality_violations(self, source: Source) -> list[str]:
-        if not isinstance(source, DicomSeries) or source.modality == self._modality:
-            return []
-        return [f"the modality is {source.modality}, the artifact is made for {self._modality}"]
-
-    def _read(self, source: Source, memory_bytes: int | None, spool_folder: Path | None) -> Scan:
-        """Read a scan into memory where that has room for it and its mask, else onto the disk."""
-        if isinstance(source, Volume):
-            return source
-        if isinstance(source, DicomSeries):
-            stack = source.stack()
-            fits = stack.volume_bytes + math.prod(stack.shape) <= self._room_bytes(memory_bytes)
-            return stack.read() if fits else stack.spool(spool_folder)
-        channels = len(self.manifest.preprocessing.channels)
-        if source.is_file() and is_scan(source):
-            from_h5 = is_h5_volume(source)
-            announced = announced_h5_bytes(source) if from_h5 else announced_bytes(source, channels=channels)
-            if sum(announced) > self._room_bytes(memory_bytes):
-                if from_h5:
-                    return spool_h5_volume(source, folder=spool_folder)
-                return spool_volume(source, channels=channels, folder=spool_folder)
-        return read_scan(source, channels=channels)
-
-    def _room_bytes(self, memory_bytes: int | None) -> float:
-        """What a scan and its mask may take in memory."""
-        if memory_bytes is None:
-            return free_bytes() / 2
+    def _run_once(self) -> None:
+        """Compute one slice in each stream, so that the memory that the network takes shows before it is measured."""
         size, channels = self.manifest.preprocessing.image_size, self.manifest.preprocessing.input_channels
         blank, streams = np.zeros((1, channels, size, size), np.float32), self._engine.streams
-        list(map_ahead(self._engine.run, [blank] * streams, workers=streams))  # what they take shows when they have run
-        return room_below(memory_bytes)
+        list(map_ahead(self._engine.run, [blank] * streams, workers=streams))
+
+    def _room_bytes(self, memory_bytes: int | None) -> float:
+        """Return what a scan and its mask may take in memory; where it is limited, call `_run_once` before."""
+        return free_bytes() / 2 if memory_bytes is None else room_below(memory_bytes)
 
     def _segment(self, volume: Scan, on_progress: Progress | None) -> Mask:
         total = volume.reoriented(self.manifest.preprocessing.orientation).shape[0]
@@ -237,71 +199,11 @@ class Predictor:
         return segment(volume, self.manifest.contract, self._engine, on_slice=on_slice)
 
 
-def is_scan(path: Path) -> bool:
-    """Whether a file's name is one that `read_scan` reads."""
-    return is_nifti(path) or is_h5_volume(path)
-
-
-def read_scan(path: str | Path, *, channels: int = 1) -> Volume:
-    """Read a scan by its suffix: NIfTI, or TransUNet's h5 (converted to HU).
-
-    Args:
-        path: The file.
-        channels: How many a NIfTI file is expected to have.
-
-    Raises:
-        FileFormatError: The suffix is neither, or the file is unreadable.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileFormatError(f"{path}: no such file")
-    if is_nifti(path):
-        return read_volume(path, channels=channels)
-    if is_h5_volume(path):
-        return read_h5_volume(path)
-    raise FileFormatError(
-        f"{path}: expected a NIfTI file (.nii.gz, .nii), a TransUNet .h5 file, or the folder of a DICOM series"
-    )
-
-
-def _geometry(source: Source, volume: Scan) -> NiftiGeometry:
-    """The scan's own header fields where it is a NIfTI file, else new ones for its affine; three axes."""
-    if not isinstance(source, Path) or not is_nifti(source):
-        return NiftiGeometry.from_affine(volume.shape, volume.affine, volume.source)
-    geometry = read_geometry(source)
-    if volume.channels == 1:
-        return geometry
-    header = geometry.header.copy()
-    header.set_data_shape(volume.shape)  # the mask has no channels
-    return replace(geometry, header=header)
-
-
-def _format(source: Source) -> str | None:
-    """The name of a scan's file format."""
-    if isinstance(source, Volume):
-        return None
-    if isinstance(source, DicomSeries):
-        return "DICOM"
-    return "NIfTI" if is_nifti(source) else "h5"
-
-
-def _digest(source: Source) -> str | None:
-    """The SHA-256 of what was read."""
-    if isinstance(source, Volume):
-        return None
-    return source.sha256() if isinstance(source, DicomSeries) else sha256_of(source)
-
-
-def summary_path(mask_path: Path) -> Path:
-    """The JSON file beside a mask: `mask.nii.gz` -> `mask.json`.
-
-    Raises:
-        OutputError: The mask's suffix is not NIfTI's.
-    """
-    for suffix in (".nii.gz", ".nii"):
-        if mask_path.name.lower().endswith(suffix) and len(mask_path.name) > len(suffix):
-            return mask_path.with_name(mask_path.name[: -len(suffix)] + ".json")
-    raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in .nii.gz")
+def _modality_violations(source: ScanSource, contract: Contract) -> list[str]:
+    expected = contract.preprocessing.modality
+    if source.modality in (None, expected):
+        return []
+    return [f"the modality is {source.modality}, the artifact is made for {expected}"]
 
 
 def structure_volumes(mask: Mask, labels: LabelSet) -> dict[str, float]:

@@ -6,9 +6,21 @@ from typing import TYPE_CHECKING
 
 from embedded_vit.lazy import lazily
 
-__all__ = ["DicomSeries", "find_series", "holds_dicom"]
+__all__ = [
+    "DicomSeries",
+    "DicomSource",
+    "find_series",
+    "holds_dicom",
+]
 
 if TYPE_CHECKING:
     from embedded_vit.io.dicom.series import DicomSeries, find_series, holds_dicom
+    from embedded_vit.io.dicom.source import DicomSource
 else:
-    __getattr__, __dir__ = lazily(__name__, {"series": ["DicomSeries", "find_series", "holds_dicom"]})
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "series": ["DicomSeries", "find_series", "holds_dicom"],
+            "source": ["DicomSource"],
+        },
+    )

@@ -1,16 +1,11 @@
-"""One DICOM file: what its header says of its slices, and their stored numbers.
+"""The header of one DICOM file: what it says of the slices in it.
 
-pydicom parses and decodes. Only the tags named here are ever read, so that no text about a patient can come into a
-message; what pydicom says of a value it dislikes is dropped for the same reason.
+pydicom parses. Only the tags named here are ever read, so that no text about a patient can come into a message.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +14,14 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.encaps import get_frame
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels.decoders.base import get_decoder
 
-from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
+from embedded_vit.errors import FileFormatError
+from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, one_line_errors, transfer_syntax
 from embedded_vit.io.limits import check_array_size
 
-__all__ = ["DicomFile", "DicomSlice", "decoded_slices", "read_file"]
+__all__ = ["DicomFile", "DicomSlice", "read_file"]
 
-PIXEL_TAGS = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated",
-              "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable",
-              "ExtendedOffsetTableLengths"]  # fmt: skip
 TAGS = [*PIXEL_TAGS, "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "PixelPaddingValue",
         "PixelPaddingRangeLimit", "ModalityLUTSequence", "RescaleType", "RescaleSlope", "RescaleIntercept",
         "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
@@ -40,9 +31,7 @@ HAVE_PIXELS = {uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvert
                uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage,
                uid.PositronEmissionTomographyImageStorage}  # fmt: skip
 STORED_DTYPES = {8: ("u1", "i1"), 16: ("u2", "i2"), 32: ("u4", "i4")}  # by bits: unsigned, signed
-DECODERS = {uid.RLELossless: "pydicom"} | dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg")
 DEFLATED = {uid.DeflatedExplicitVRLittleEndian}  # may grow a thousandfold before anything of it can be checked
-DECOMPRESS = "decompress the series first, for example with gdcmconv --raw"
 MOST_SLICE_PIXELS = 4096 * 4096
 MOST_NUMBER = 1e28  # stored numbers of 32 bits times this still are finite in float32
 AIR_HU = -1000.0
@@ -133,7 +122,7 @@ class DicomFile:
         if math.prod(shape) > MOST_SLICE_PIXELS:
             raise FileFormatError(f"{source}: a slice of {shape[0]} x {shape[1]} pixels; no scanner makes it")
         needed, there = self.frames * math.prod(shape) * dtype.itemsize, self.path.stat().st_size
-        if not _syntax(tags, source).is_compressed and there < needed:
+        if not transfer_syntax(tags, source).is_compressed and there < needed:
             raise FileFormatError(
                 f"{source}: truncated: {there:,} bytes cannot hold the {needed:,} that the header announces; copy the "
                 "file again"
@@ -241,82 +230,3 @@ def read_file(path: Path) -> DicomFile | None:
             placed=placed and "LOCALIZER" not in (tags.get("ImageType") or ()),
             tags=tags,
         )
-
-
-def decoded_slices(path: Path, frames: Iterable[int]) -> Iterator[NDArray[Any]]:
-    """Decode slices of a file, (rows, columns) in stored numbers, in the order asked for.
-
-    Raises:
-        FileFormatError: The file is damaged or too short, or nothing is installed that decodes it.
-    """
-    with one_line_errors(path):
-        dataset = pydicom.dcmread(path, specific_tags=list(PIXEL_TAGS))
-        syntax = _syntax(dataset, str(path))
-        decoder = get_decoder(syntax)
-    for frame in frames:
-        with one_line_errors(path):
-            if syntax.is_compressed:
-                _check_compressed(dataset, frame, syntax, str(path))
-            stored, _ = decoder.as_array(dataset, index=frame, raw=True, decoding_plugin=DECODERS.get(syntax, ""))
-        yield stored
-
-
-@contextmanager
-def one_line_errors(path: Path) -> Iterator[None]:
-    """Whatever pydicom stumbles over becomes one line without any of the file's text.
-
-    Raises:
-        FileFormatError: The file cannot be read or is damaged.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote values
-            yield
-    except EmbeddedVitError:
-        raise
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror or type(error).__name__}") from error
-    except Exception as error:  # pydicom raises whatever a damaged tag leads to
-        raise FileFormatError(
-            f"{path}: truncated or damaged, or not as DICOM prescribes ({type(error).__name__}); copy the file again"
-        ) from None
-
-
-def _syntax(tags: pydicom.Dataset, source: str) -> uid.UID:
-    """How the pixels are stored.
-
-    Raises:
-        FileFormatError: It is not said, or not one that can be decoded here.
-    """
-    syntax = tags.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        raise FileFormatError(f"{source}: no TransferSyntaxUID: how it is stored is not said; export the series again")
-    name = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "in a way unknown here"
-    try:
-        readable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        readable = False
-    if syntax in uid.JPEG2000TransferSyntaxes and not readable:
-        raise FileFormatError(f"{source}: compressed ({name}); {missing_extra('pylibjpeg', 'dicom')}")
-    if not readable:
-        raise FileFormatError(f"{source}: compressed ({name}); {DECOMPRESS}")
-    return syntax
-
-
-def _check_compressed(dataset: pydicom.Dataset, frame: int, syntax: uid.UID, source: str) -> None:
-    """Refuse a compressed slice that would become another size than the header announces, before it does."""
-    rows, columns = dataset.Rows, dataset.Columns
-    offsets = None
-    if "ExtendedOffsetTable" in dataset:
-        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    content = get_frame(dataset.PixelData, frame, extended_offsets=offsets, number_of_frames=frames)
-    if len(content) > 2 * rows * columns * dataset.BitsAllocated // 8 + 4096:
-        raise FileFormatError(f"{source}: a compressed slice is larger than the slice itself; copy the file again")
-    if syntax in uid.JPEG2000TransferSyntaxes:
-        # ISO 15444-1 A.5.1: the first two markers, the length and capabilities, then the image's ends and starts.
-        markers, right, bottom, left, top = struct.unpack_from(">I4x4I", content)
-        if markers != 0xFF4FFF51 or (bottom - top, right - left) != (rows, columns):
-            raise FileFormatError(
-                f"{source}: a slice compressed with JPEG 2000 is not {rows} x {columns} pixels; copy the file again"
-            )

@@ -7,29 +7,32 @@ from typing import TYPE_CHECKING
 from embedded_vit.lazy import lazily
 
 __all__ = [
+    "SUFFIX",
+    "SUFFIXES",
     "NiftiGeometry",
-    "announced_bytes",
+    "NiftiSource",
     "is_nifti",
     "read_geometry",
     "read_labels",
     "read_volume",
-    "spool_volume",
     "write_labels",
     "write_volume",
 ]
 
 if TYPE_CHECKING:
     from embedded_vit.io.nifti.geometry import NiftiGeometry
-    from embedded_vit.io.nifti.read import announced_bytes, read_geometry, read_labels, read_volume, spool_volume
-    from embedded_vit.io.nifti.stream import is_nifti
+    from embedded_vit.io.nifti.read import read_geometry, read_labels, read_volume
+    from embedded_vit.io.nifti.source import NiftiSource
+    from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
     from embedded_vit.io.nifti.write import write_labels, write_volume
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
             "geometry": ["NiftiGeometry"],
-            "read": ["announced_bytes", "read_geometry", "read_labels", "read_volume", "spool_volume"],
-            "stream": ["is_nifti"],
+            "read": ["read_geometry", "read_labels", "read_volume"],
+            "source": ["NiftiSource"],
+            "stream": ["SUFFIX", "SUFFIXES", "is_nifti"],
             "write": ["write_labels", "write_volume"],
         },
     )

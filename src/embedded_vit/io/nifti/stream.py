@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
+from embedded_vit.io.digest import HashingReader
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header, shape_of
 
-__all__ = ["Block", "VoxelStream", "is_nifti", "open_nifti", "open_voxels"]
+__all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_nifti", "open_nifti", "open_voxels"]
 
 BLOCK_BYTES = MOST_EXTENSION_BYTES = 1 << 22
-SUFFIXES = (".nii", ".nii.gz")
+SUFFIX = ".nii.gz"  # of the files that are written here
+SUFFIXES = (SUFFIX, ".nii")
 
 
 class Block(NamedTuple):
@@ -39,6 +41,7 @@ class VoxelStream:
 
     Attributes:
         file: Stands at the first voxel.
+        raw: The file as it lies on the disk, which is hashed while `file` is read.
         shape: (axis 0, axis 1, axis 2), or with the channels on a fourth axis; axis 0 is the fastest.
         stored_dtype: In the byte order of the file.
         slope, intercept: intensity = stored * slope + intercept.
@@ -47,6 +50,7 @@ class VoxelStream:
     """
 
     file: BinaryIO
+    raw: HashingReader
     shape: tuple[int, ...]
     stored_dtype: np.dtype[Any]
     slope: float
@@ -96,6 +100,17 @@ class VoxelStream:
                 f"{self.source}: more bytes than the header announces; the file is damaged or of another kind"
             )
 
+    def read_array(self, blocks: Iterable[Block]) -> NDArray[Any]:
+        """Put all blocks together: (channels, axis 0, axis 1, axis 2) in native byte order."""
+        array: NDArray[Any] = np.empty((*self.shape[:3], self.channels), self.dtype, order="F")
+        for channel, start, planes in blocks:
+            array[:, :, start : start + planes.shape[2], channel] = planes
+        return np.moveaxis(array, -1, 0)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file as it lies on the disk; what is left of it is read."""
+        return self.raw.hexdigest()
+
     def finite_blocks(self) -> Iterator[Block]:
         """As `blocks`.
 
@@ -117,9 +132,13 @@ def is_nifti(path: str | Path) -> bool:
     return str(path).lower().endswith(SUFFIXES)
 
 
+def _is_compressed(path: str | Path) -> bool:
+    return str(path).lower().endswith(".gz")
+
+
 @contextmanager
-def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open a file, decompressing by its suffix; gives the stream and the compressed size (None for a plain file).
+def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
+    """Open a file, decompressing by its suffix; gives the stream, and the file below it as it lies on the disk.
 
     Raises:
         FileFormatError: There or while it is read: it is missing, no NIfTI file by its name, or damaged.
@@ -127,12 +146,13 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, int | None]]:
     if not is_nifti(path):
         raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
     try:
-        with open(path, "rb") as raw:
-            if not str(path).lower().endswith(".gz"):
-                yield raw, None
+        with open(path, "rb") as file:
+            raw = HashingReader(file)
+            if not _is_compressed(path):
+                yield cast(BinaryIO, raw), raw
                 return
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield cast(BinaryIO, unpacked), Path(path).stat().st_size
+            with gzip.GzipFile(fileobj=cast(BinaryIO, raw)) as unpacked:
+                yield cast(BinaryIO, unpacked), raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
     except OSError as error:
@@ -140,41 +160,42 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 @contextmanager
-def open_voxels(path: str | Path, channels: int) -> Iterator[VoxelStream]:
-    """Open a file and check all that its header says, before memory is asked for.
+def open_voxels(path: str | Path, channels: int | None) -> Iterator[VoxelStream]:
+    """Open a file and check all that its header says, before memory is asked for; gives it at its first voxel.
 
     Args:
         path: A `.nii` or `.nii.gz` file.
-        channels: How many are expected on a fourth axis; 1 for a file of three axes.
+        channels: How many are expected on a fourth axis; 1 for a file of three axes; None takes either.
 
     Raises:
         FileFormatError: As `open_nifti`, or the header is damaged, announces what no scanner makes, or has another
             number of axes or channels.
     """
     source = str(path)
-    with open_nifti(path) as (file, compressed_bytes):
+    with open_nifti(path) as (file, raw):
         header = read_header(file, source)
         shape = _expected_shape(header, channels, source)
         dtype = _voxel_dtype(header, source)
         check_array_size(shape, dtype.itemsize, source)
         geometry = NiftiGeometry.of_header(header, source)
         slope, intercept = _scaling(header, source)
-        stream = VoxelStream(file, shape, dtype, slope, intercept, geometry, source)
-        if compressed_bytes is not None:
-            check_compressed_size(compressed_bytes, stream.volume_bytes, source)
+        stream = VoxelStream(file, raw, shape, dtype, slope, intercept, geometry, source)
+        if _is_compressed(path):
+            check_compressed_size(Path(path).stat().st_size, stream.volume_bytes, source)
         _skip_to_voxels(file, header, source)
         yield stream
 
 
-def _expected_shape(header: Nifti1Header, channels: int, source: str) -> tuple[int, ...]:
+def _expected_shape(header: Nifti1Header, channels: int | None, source: str) -> tuple[int, ...]:
     shape = shape_of(header)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     lengths = " x ".join(str(length) for length in shape)
-    if len(shape) != (3 if channels == 1 else 4):
-        wanted = "3-D" if channels == 1 else f"4-D with {channels} channels"
+    axes = {1: (3,), None: (3, 4)}.get(channels, (4,))
+    if len(shape) not in axes:
+        wanted = {1: "3-D", None: "3-D or 4-D"}.get(channels, f"4-D with {channels} channels")
         raise FileFormatError(f"{source}: {len(shape)}-D ({lengths}) where {wanted} is expected")
-    if channels > 1 and shape[3] != channels:
+    if len(shape) == 4 and channels not in (None, shape[3]):
         raise FileFormatError(f"{source}: {shape[3]} channels ({lengths}) where {channels} are expected")
     return shape
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from embedded_vit.lazy import lazily
 
 __all__ = [
+    "SLICE_SUFFIX",
     "TRANSUNET_AFFINE",
-    "announced_h5_bytes",
-    "is_h5_volume",
+    "VOLUME_SUFFIX",
+    "H5Source",
     "read_h5_labels",
-    "read_h5_volume",
     "read_slice",
-    "spool_h5_volume",
     "stack_images",
     "stack_labels",
     "stored_numbers",
@@ -21,20 +20,16 @@ __all__ = [
 
 if TYPE_CHECKING:
     from embedded_vit.io.transunet.arrays import TRANSUNET_AFFINE, stored_numbers
-    from embedded_vit.io.transunet.slices import read_slice, stack_images, stack_labels
-    from embedded_vit.io.transunet.volume import (
-        announced_h5_bytes,
-        is_h5_volume,
-        read_h5_labels,
-        read_h5_volume,
-        spool_h5_volume,
-    )
+    from embedded_vit.io.transunet.slices import SLICE_SUFFIX, read_slice, stack_images, stack_labels
+    from embedded_vit.io.transunet.source import H5Source
+    from embedded_vit.io.transunet.volume import VOLUME_SUFFIX, read_h5_labels
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
             "arrays": ["TRANSUNET_AFFINE", "stored_numbers"],
-            "slices": ["read_slice", "stack_images", "stack_labels"],
-            "volume": ["announced_h5_bytes", "is_h5_volume", "read_h5_labels", "read_h5_volume", "spool_h5_volume"],
+            "slices": ["SLICE_SUFFIX", "read_slice", "stack_images", "stack_labels"],
+            "source": ["H5Source"],
+            "volume": ["VOLUME_SUFFIX", "read_h5_labels"],
         },
     )

@@ -16,7 +16,9 @@ from embedded_vit.io.limits import check_array_size
 from embedded_vit.io.transunet.arrays import TRANSUNET_AFFINE, check_array, finite, one_line_errors, volume_of
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["read_slice", "stack_images", "stack_labels"]
+__all__ = ["SLICE_SUFFIX", "read_slice", "stack_images", "stack_labels"]
+
+SLICE_SUFFIX = ".npz"
 
 
 def read_slice(path: str | Path) -> tuple[NDArray[Any], NDArray[np.uint8]]:

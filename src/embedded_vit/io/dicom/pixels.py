@@ -1,0 +1,137 @@
+"""The pixels of one DICOM file, and how they are stored.
+
+pydicom decodes. What it says of a value that it dislikes is dropped, as it quotes text of the file.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pydicom
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+
+from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
+from embedded_vit.io.digest import HashingReader
+
+__all__ = ["DECOMPRESS", "PIXEL_TAGS", "DicomPixels", "one_line_errors", "read_pixels", "transfer_syntax"]
+
+PIXEL_TAGS = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated",
+              "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable",
+              "ExtendedOffsetTableLengths"]  # fmt: skip
+DECODERS = {uid.RLELossless: "pydicom"} | dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg")
+DECOMPRESS = "decompress the series first, for example with gdcmconv --raw"
+
+
+@dataclass(frozen=True, eq=False)
+class DicomPixels:
+    """The pixels of a file, as they are stored.
+
+    Attributes:
+        path: The file.
+        sha256: Of the file's bytes, 64 hexadecimal digits.
+        dataset: Holds `PIXEL_TAGS`.
+    """
+
+    path: Path
+    sha256: str
+    dataset: pydicom.Dataset
+
+    def decoded(self, frames: Iterable[int]) -> Iterator[NDArray[Any]]:
+        """Decode slices, (rows, columns) in stored numbers, in the order asked for.
+
+        Raises:
+            FileFormatError: The file is damaged or too short, or nothing is installed that decodes it.
+        """
+        with one_line_errors(self.path):
+            syntax = transfer_syntax(self.dataset, str(self.path))
+            decoder = get_decoder(syntax)
+        for frame in frames:
+            with one_line_errors(self.path):
+                if syntax.is_compressed:
+                    _check_compressed(self.dataset, frame, syntax, str(self.path))
+                stored, _ = decoder.as_array(
+                    self.dataset, index=frame, raw=True, decoding_plugin=DECODERS.get(syntax, "")
+                )
+            yield stored
+
+
+def read_pixels(path: Path) -> DicomPixels:
+    """Read a file's pixels, and take its digest on the way.
+
+    Raises:
+        FileFormatError: The file is unreadable or damaged.
+    """
+    with one_line_errors(path), open(path, "rb") as file:
+        reader = HashingReader(file)
+        dataset = pydicom.dcmread(cast(BinaryIO, reader), specific_tags=list(PIXEL_TAGS))
+        return DicomPixels(path, reader.hexdigest(), dataset)
+
+
+@contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom raises into one line without any of the file's text.
+
+    Raises:
+        FileFormatError: The file cannot be read or is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote values
+            yield
+    except EmbeddedVitError:
+        raise
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror or type(error).__name__}") from error
+    except Exception as error:  # pydicom raises whatever a damaged tag leads to
+        raise FileFormatError(
+            f"{path}: truncated or damaged, or not as DICOM prescribes ({type(error).__name__}); copy the file again"
+        ) from None
+
+
+def transfer_syntax(tags: pydicom.Dataset, source: str) -> uid.UID:
+    """Return how the pixels are stored.
+
+    Raises:
+        FileFormatError: It is not said, or not one that can be decoded here.
+    """
+    syntax = tags.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise FileFormatError(f"{source}: no TransferSyntaxUID: how it is stored is not said; export the series again")
+    name = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "in a way unknown here"
+    try:
+        readable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        readable = False
+    if syntax in uid.JPEG2000TransferSyntaxes and not readable:
+        raise FileFormatError(f"{source}: compressed ({name}); {missing_extra('pylibjpeg', 'dicom')}")
+    if not readable:
+        raise FileFormatError(f"{source}: compressed ({name}); {DECOMPRESS}")
+    return syntax
+
+
+def _check_compressed(dataset: pydicom.Dataset, frame: int, syntax: uid.UID, source: str) -> None:
+    """Refuse a compressed slice that would become another size than the header announces, before it does."""
+    rows, columns = dataset.Rows, dataset.Columns
+    offsets = None
+    if "ExtendedOffsetTable" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    content = get_frame(dataset.PixelData, frame, extended_offsets=offsets, number_of_frames=frames)
+    if len(content) > 2 * rows * columns * dataset.BitsAllocated // 8 + 4096:
+        raise FileFormatError(f"{source}: a compressed slice is larger than the slice itself; copy the file again")
+    if syntax in uid.JPEG2000TransferSyntaxes:
+        # ISO 15444-1 A.5.1: the first two markers, the length and capabilities, then the image's ends and starts.
+        markers, right, bottom, left, top = struct.unpack_from(">I4x4I", content)
+        if markers != 0xFF4FFF51 or (bottom - top, right - left) != (rows, columns):
+            raise FileFormatError(
+                f"{source}: a slice compressed with JPEG 2000 is not {rows} x {columns} pixels; copy the file again"
+            )

@@ -1,0 +1,153 @@
+"""A DICOM series as a scan: one volume out of the slices of its files.
+
+The array's axes are column, row and slice, as they come in the files; only the world is turned, from DICOM's LPS+ to
+RAS+. The header of each file is read once when the series is found, and each file is read once more, whole, for its
+pixels and its digest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.io.base import ScanSource
+from embedded_vit.io.dicom.placement import place_slices
+from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series, holds_dicom
+from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
+from embedded_vit.volume import Volume
+
+if TYPE_CHECKING:
+    from embedded_vit.io.dicom.file import DicomSlice
+
+__all__ = ["DicomSource"]
+
+
+class DicomSource(ScanSource):
+    """A series whose slices are sorted, from the first to the last, along the normal of their plane.
+
+    Where all slices are scaled alike, the volume holds the numbers that the files store. Where they are not, it holds
+    intensities in float32.
+    """
+
+    format: ClassVar[str] = "DICOM"
+    described: ClassVar[str] = "the folder of a DICOM series"
+
+    def __init__(self, series: DicomSeries) -> None:
+        """Sort the slices of a series and check that they are a volume.
+
+        Raises:
+            FileFormatError: As `DicomFile.slices` and `place_slices`.
+        """
+        self.source = str(series.folder)
+        self.modality: str = series.modality
+        self._series = series
+        self._slices, self._affine = place_slices(
+            [piece for file in series.files for piece in file.slices()], self.source
+        )
+        self._scaled_alike = len({(piece.slope, piece.intercept) for piece in self._slices}) == 1
+        self._digest_of_file: dict[Path, str] = {}
+
+    @classmethod
+    def takes(cls, path: Path) -> bool:
+        """Whether a path is a folder."""
+        return path.is_dir()
+
+    @classmethod
+    def is_scan(cls, path: Path) -> bool:
+        """Whether a path is a folder that holds DICOM files, whatever their names."""
+        return path.is_dir() and holds_dicom(path)
+
+    @classmethod
+    def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
+        """Find the series that is meant and open it; it has one channel, whatever is asked for."""
+        return cls(find_series(path, modality=modality, number=series))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(columns, rows, slices)."""
+        rows, columns = self._slices[0].shape
+        return columns, rows, len(self._slices)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) float64, (column, row, slice) -> RAS+ mm."""
+        return self._affine
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the volume's numbers: as stored, or float32 intensities where the slices are not all scaled alike."""
+        return self._slices[0].dtype if self._scaled_alike else np.dtype(np.float32)
+
+    @property
+    def volume_bytes(self) -> int:
+        """Memory that the voxels take when `read` has read them."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self) -> Volume:
+        """Read the voxels into memory: (1, columns, rows, slices).
+
+        Raises:
+            FileFormatError: As `DicomPixels.decoded`, or a slice is not of the size and type that its header announces.
+        """
+        columns, rows, slices = self.shape
+        array: NDArray[Any] = np.empty((1, slices, rows, columns), self.dtype)
+        for index, plane in self._planes():
+            array[0, index] = plane
+        return Volume(array.transpose(0, 3, 2, 1), self.affine, *self._scaling, source=self.source)
+
+    def spool(self, folder: Path | None = None) -> SpooledVolume:
+        """Read the voxels into a temporary file; see `ScanSource.spool`."""
+        check_free_disk(self.needed_bytes, folder)
+        spool = Spool(self.shape, self.dtype, slice_axis=slice_axis_of(self.affine), folder=folder)
+        lowest = math.inf
+        for index, plane in self._planes():
+            spool.write_planes(index, plane.T[..., None])  # (columns, rows, 1)
+            lowest = min(lowest, float(plane.min()))
+        view = SpoolView(self.shape, spool.axes)
+        return SpooledVolume((spool,), view, lowest, self.affine, *self._scaling, source=self.source)
+
+    def sha256(self) -> str:
+        """Return the digest of the series, `digest_of_series`; files whose pixels were not read are read for it."""
+        if self._digest_of_file:
+            return digest_of_series(self._digest_of_file.values())
+        return self._series.sha256()
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        """Slope and intercept of the volume's numbers."""
+        return (self._slices[0].slope, self._slices[0].intercept) if self._scaled_alike else (1.0, 0.0)
+
+    def _planes(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield each slice's place and its numbers, (rows, columns) of `dtype`; file by file, in any order."""
+        from embedded_vit.io.dicom.pixels import read_pixels
+
+        of_file = defaultdict(list)
+        for index, piece in enumerate(self._slices):
+            of_file[piece.path].append(index)
+        digests = {}
+        for path, indices in of_file.items():
+            pixels = read_pixels(path)
+            digests[path] = pixels.sha256
+            decoded = pixels.decoded(self._slices[index].frame for index in indices)
+            for index, stored in zip(indices, decoded, strict=True):
+                yield index, self._as_expected(self._slices[index], stored)
+        self._digest_of_file = digests
+
+    def _as_expected(self, piece: DicomSlice, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return a decoded slice in the numbers of the volume, its padding made air."""
+        if stored.shape != piece.shape or not np.can_cast(stored.dtype, piece.dtype):
+            raise FileFormatError(f"{piece.path}: the slice is not what its header announces; copy the file again")
+        if piece.padding is not None:
+            low, high = piece.padding
+            stored = np.where((stored >= low) & (stored <= high), piece.dtype.type(piece.air), stored)
+        if self._scaled_alike:
+            return stored
+        return (stored * piece.slope + piece.intercept).astype(np.float32)

@@ -1,0 +1,106 @@
+"""The one door to scans: whatever a user can point at is opened here, and is the same kind of object from then on.
+
+    path or Volume --open_scan--> ScanSource --read--> Volume in memory
+                                             --spool-> Scan on the disk
+
+A format is a subclass of `ScanSource` in a folder of its own, and a line in `FORMATS`. Nobody outside `io/` looks at a
+path's suffix or at what a folder holds; they ask `is_scan` and `scan_stem`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.errors import FileFormatError
+from embedded_vit.io.base import ScanSource
+from embedded_vit.io.dicom.source import DicomSource
+from embedded_vit.io.nifti.source import NiftiSource
+from embedded_vit.io.transunet.source import H5Source
+from embedded_vit.volume import Volume
+
+__all__ = ["EXPECTED", "FORMATS", "ScanSource", "is_scan", "open_scan", "scan_stem"]
+
+FORMATS: tuple[type[ScanSource], ...] = (NiftiSource, H5Source, DicomSource)
+EXPECTED = f"{', '.join(kind.described for kind in FORMATS[:-1])}, or {FORMATS[-1].described}"  # for messages
+
+
+def open_scan(
+    scan: str | Path | Volume, *, modality: str | None = None, channels: int | None = None, series: int | None = None
+) -> ScanSource:
+    """Open a scan: read its header and check it; no voxel is read.
+
+    Args:
+        scan: A file, a folder with a DICOM series, or a volume in memory.
+        modality: What the scan is wanted for, "CT" or "MR". Of several series in a folder, the only one of that
+            modality is taken; a scan of another modality is opened nevertheless, and `ScanSource.modality` says so.
+        channels: How many channels a NIfTI file is expected to have; None takes as many as it has.
+        series: The SeriesNumber of the series to take, where a folder holds several.
+
+    Raises:
+        FileFormatError: There is no such file, it is of no known format, its header is damaged or announces more than
+            is read, it has another number of channels, or it is not clear which series is meant.
+    """
+    if isinstance(scan, Volume):
+        return VolumeSource(scan)
+    path = Path(scan)
+    if not path.is_file() and not path.is_dir():
+        raise FileFormatError(f"{path}: there is no such file")
+    for kind in FORMATS:
+        if kind.takes(path):
+            return kind.open(path, modality=modality, channels=channels, series=series)
+    raise FileFormatError(f"{path}: expected {EXPECTED}")
+
+
+def is_scan(path: Path) -> bool:
+    """Whether a path is a scan: a file by its name, a folder by the files in it.
+
+    Raises:
+        FileFormatError: The folder cannot be read.
+    """
+    return any(kind.is_scan(path) for kind in FORMATS)
+
+
+def scan_stem(path: Path) -> str:
+    """Return a scan's name without the suffix of its format: `case` for `case.nii.gz`, `case.npy.h5` or a folder."""
+    for suffix in (suffix for kind in FORMATS for suffix in kind.suffixes):
+        if path.name.lower().endswith(suffix) and not path.is_dir():
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+class VolumeSource(ScanSource):
+    """A volume in memory, which is a scan as any other: it is read already, and it is not put onto the disk."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.source = volume.source
+        self.channels = volume.channels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return self._volume.shape
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) float64, array index -> RAS+ mm."""
+        return self._volume.affine
+
+    @property
+    def volume_bytes(self) -> int:
+        """0: it takes no more memory than it does."""
+        return 0
+
+    def read(self) -> Volume:
+        """Return the volume."""
+        return self._volume
+
+    def spool(self, folder: Path | None = None) -> Volume:
+        """Return the volume, in memory as it is."""
+        return self._volume
+
+    def sha256(self) -> None:
+        """Return None: there is no file."""
