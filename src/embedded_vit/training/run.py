@@ -79,7 +79,7 @@ def open_run(
     if begun:
         check_same_settings(folder, config)
         check_same_data(folder, slices, split)
-    network = network or _fresh_network(config, folder)
+    network = _fresh_network(config, folder) if network is None else network
     trainer = Trainer(
         *(network, config, record, slices, folder),
         steps_per_epoch=steps_per_epoch,
