@@ -21,6 +21,7 @@ from footnote import footnote
 from installed_size import print_installed_size
 
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+from embedded_vit.engines import EngineName, engine_entry
 from embedded_vit.errors import EmbeddedVitError, InputError
 from embedded_vit.io.nifti import read_labels, write_volume
 from embedded_vit.predict.predictor import Predictor
@@ -31,7 +32,7 @@ PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17
 ENVIRONMENT = "/opt/embedded-vit"  # inside the root
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 QEMU_DESCRIPTION = Path("/usr/share/binfmts/qemu-aarch64")
-ENGINES = ("onnxruntime", "litert")  # LiteRT has no integers
+ENGINES: tuple[EngineName, ...] = ("onnxruntime", "litert")
 LEAST_EQUAL = 0.9999  # of all voxels
 
 
@@ -56,8 +57,9 @@ def main() -> None:
     equal = []
     for model in arguments.models:
         predictor = Predictor.load(model, threads=1)
-        for engine in ENGINES if predictor.manifest.precision != "int8" else ENGINES[:1]:
-            equal.append(compare(root, predictor, model, engine, scan, arguments.folder))
+        for engine in ENGINES:
+            if engine_entry(engine).int8 or not predictor.manifest.in_integers:
+                equal.append(compare(root, predictor, model, engine, scan, arguments.folder))
     if min(equal) < LEAST_EQUAL:
         sys.exit(f"arm64.py: labels differ in more than {1 - LEAST_EQUAL:.2%} of the voxels")
 
@@ -132,7 +134,10 @@ def compare(root: Path, predictor: Predictor, artifact: Path, engine: str, scan:
 
 def versions_in(root: Path) -> str:
     """The libraries that decide a mask."""
-    program = "import onnxruntime, numpy; print('onnxruntime', onnxruntime.__version__, 'numpy', numpy.__version__)"
+    program = (
+        "from embedded_vit.engines import engine_entry, installed_engines; import numpy;"
+        "print(*(f'{name} {engine_entry(name).version}' for name in installed_engines()), 'numpy', numpy.__version__)"
+    )
     return in_root(root, f"{ENVIRONMENT}/bin/python", "-c", program)
 
 

@@ -239,7 +239,7 @@ def fronts(plots: Sequence[Plot]) -> list[str]:
 
 
 def columns_of(results: Sequence[Result]) -> list[Column]:
-    """The report's columns, how long each network trained, its worst organ and patient, and OpenVINO's latency."""
+    """The report's columns, how long each network trained, its worst organ and patient, and more backends' latency."""
     of_run = {result.run: result for result in results}
 
     def latency(row: ReportRow, title: str) -> str:
@@ -284,7 +284,7 @@ def worst(dice: Mapping[str, float | None]) -> str:
 def all_versions() -> dict[str, str]:
     """Of everything that decides a figure here, what is installed."""
     found = versions()
-    for library in ("openvino", "monai", "transformers"):
+    for library in (*(engine_entry(name).package for name in installed_engines()), "monai", "transformers"):
         with suppress(PackageNotFoundError):
             found[library] = version(library)
     return found

@@ -19,7 +19,7 @@ from embedded_vit.costs.fresh_process import FreshProcess, in_fresh_process
 from embedded_vit.costs.graph_macs import COUNTER, count_macs
 from embedded_vit.costs.machine_state import CoreTimes, load_average
 from embedded_vit.costs.noise import busy_reasons, latency_reasons, too_few_reasons
-from embedded_vit.engines import ArtifactEngine, EngineChoice, EngineName, fastest_engine, load
+from embedded_vit.engines import ArtifactEngine, EngineChoice, EngineName, load
 from embedded_vit.engines.single_stream import paired_ratio, single_stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.io.digest import sha256_of
@@ -49,7 +49,7 @@ def benchmark(
     Args:
         models: One artifact or two; two are measured in turns, and the first is the reference.
         threads: Numbers of cores to compute on, measured one after another; by default all, as a single number.
-        engine: What computes; "auto" is the fastest for each model and number of threads.
+        engine: The engine; "auto" takes the fastest for each model and number of threads.
         data: A labelled data set: its test cases give the accuracy, and the first of them the scan to measure on.
         scope: What one query is.
         seconds: After which a measurement ends, if it has not its 1024 queries a model before.
@@ -82,11 +82,8 @@ def benchmark(
     for number in threads:
         on_stage(f"cold start and memory, threads: {number}")
         streams = number if scope == "volume" else 1  # as prediction does, and the soonest for one image
-        names = [
-            fastest_engine(path, threads=number // streams).engine if engine == "auto" else engine for path in models
-        ]
-        engines = [load(path, name, threads=number, streams=streams) for path, name in zip(models, names, strict=True)]
-        processes = [_fresh_process(path, name, number) for path, name in zip(models, names, strict=True)]
+        engines = [load(path, engine, threads=number, streams=streams) for path in models]
+        processes = [_fresh_process(path, each.name, number) for path, each in zip(models, engines, strict=True)]
         on_stage(f"latency, threads: {number}, at most {seconds:g} s")
         measurements.append(
             _measure(

@@ -1,4 +1,4 @@
-"""Whether two engines compute the same: asked of every export, and of an engine that is given a graph."""
+"""Whether two engines compute the same: a network and its export, or one graph in ONNX Runtime and another engine."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def fastest_for_graph(graph: bytes, preprocessing: Preprocessing, *, threads: in
 
 
 def _usable(open_in: Callable[[EngineName], Opened]) -> dict[EngineName, Opened]:
-    """Open a graph in ONNX Runtime, which must be able to, and in every other installed engine that is."""
+    """Open a graph in every installed engine that can run it; ONNX Runtime must."""
     engines: dict[EngineName, Opened] = {"onnxruntime": open_in("onnxruntime")}
     for name in installed_engines():
         if name not in engines:
@@ -106,12 +106,13 @@ def _usable(open_in: Callable[[EngineName], Opened]) -> dict[EngineName, Opened]
 
 
 def _latency_ms(engines: Mapping[EngineName, Engine], preprocessing: Preprocessing) -> dict[EngineName, float]:
+    """Return the median of one image in each engine, in ms."""
     medians_ms = _medians_ms(list(engines.values()), example_image(preprocessing))
     return {name: round(median_ms, 3) for name, median_ms in zip(engines, medians_ms, strict=True)}
 
 
 def _medians_ms(engines: Sequence[Engine], image_bchw: NDArray[np.float32]) -> list[float]:
-    """The median time of one image in each engine, measured in turns."""
+    """Measure engines in turns; return their medians."""
     queries = [partial(engine.run, image_bchw) for engine in engines]
     stream = single_stream(queries, rounds=ROUNDS, seconds_limit=SECONDS_LIMIT)
     medians_ms: list[float] = np.median(stream.latencies_ms, axis=0).tolist()

@@ -1,7 +1,7 @@
-"""One query at a time, in the manner of MLPerf's single stream; several models in turns, compared pair by pair.
+"""Latency, one query at a time, as in MLPerf's single stream. Several models are measured in turns, compared in pairs.
 
-A busy moment of the machine meets all models alike when they take turns, so the ratio within a pair says more than two
-medians do.
+When models take turns, a busy moment of the machine slows all of them, so the ratio within a pair is steadier than the
+ratio of two medians.
 
 Source: Reddi et al., "MLPerf Inference Benchmark", 1911.02549, section IV: single stream, at least 1,024 queries.
 """
@@ -32,11 +32,11 @@ EndedBy = Literal["queries", "seconds"]
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """What was measured.
+    """Measured latencies.
 
     Attributes:
-        latencies_ms: (rounds, models) float64, warm-up left out; a row is one query of each model, back to back.
-        ended_by: Whether all rounds were there, or the time was over.
+        latencies_ms: (rounds, models) float64, without the warm-up; a row is one query of each model, back to back.
+        ended_by: "queries" where all rounds were measured, "seconds" where the time was over before.
         seconds: Wall time of the measured rounds.
     """
 
@@ -56,11 +56,12 @@ def single_stream(
     """Measure queries in turns: A, B, A, B, ...
 
     Args:
-        queries: One a model; each call answers one query.
+        queries: One function for each model; a call answers one query.
         rounds: Rounds to measure.
-        seconds_limit: No new round begins after so many seconds of measuring, once `LEAST_ROUNDS` are there.
-        warmup: Rounds before them that do not count.
-        rest_seconds: Before each query, for libraries whose idle threads spin for a while and would slow down the next.
+        seconds_limit: Seconds of measuring after which no new round begins, once `LEAST_ROUNDS` are measured.
+        warmup: Rounds that run before and do not count.
+        rest_seconds: Pause before each query, for libraries whose idle threads spin for a while and would slow down the
+            next one.
     """
     for _ in range(warmup):
         for query in queries:
@@ -83,12 +84,12 @@ def _latency_ms(query: Query, rest_seconds: float) -> float:
 
 
 class PairedRatio(Config):
-    """How many times as fast the second model is, pair by pair: the first's latency over the second's."""
+    """Speed-up of the second model over the first: the first's latency divided by the second's, pair by pair."""
 
-    median: float = Field(description="above 1 the second is faster")
+    median: float = Field(description="above 1 the second model is faster")
     low: float = Field(description="lower end of the median's 95 % interval, by bootstrap over the pairs")
-    high: float = Field(description="its upper end")
-    wins: int = Field(description="pairs in which the second was faster")
+    high: float = Field(description="upper end of the interval")
+    wins: int = Field(description="pairs in which the second model was faster")
     pairs: int
 
 
@@ -96,8 +97,8 @@ def paired_ratio(latencies_ms: NDArray[np.float64], *, resamples: int = RESAMPLE
     """Compare two models pair by pair, with a percentile bootstrap over the pairs.
 
     Args:
-        latencies_ms: (pairs, 2).
-        resamples: Draws of as many pairs as there are, with replacement.
+        latencies_ms: (pairs, 2), in ms.
+        resamples: How often as many pairs as there are, are drawn with replacement.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """

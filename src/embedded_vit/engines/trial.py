@@ -33,7 +33,7 @@ SECONDS_LIMIT = 300
 
 
 class Trial(Config):
-    """What came out."""
+    """The result of a trial."""
 
     failure: str = Field(default="", description="why the engine cannot be used; empty where it can")
     low_precision_transforms: bool = Field(default=True, description="whether OpenVINO computes in int8")
