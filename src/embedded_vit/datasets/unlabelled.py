@@ -9,7 +9,7 @@ import numpy as np
 
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.errors import DataSetError
-from embedded_vit.io.nifti import is_nifti
+from embedded_vit.io.nifti import SUFFIXES, is_nifti
 from embedded_vit.io.scan_source import open_scan
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
@@ -47,7 +47,7 @@ def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet
         raise DataSetError(f"{folder}: no such folder; expected one with NIfTI scans to learn from without masks")
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and is_nifti(path))
     if not names:
-        raise DataSetError(f"{folder}: no .nii.gz or .nii file in this folder")
+        raise DataSetError(f"{folder}: no {' or '.join(SUFFIXES)} file in this folder")
     return UnlabelledFolder(
         folder=folder,
         name=folder.name,

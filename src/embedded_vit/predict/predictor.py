@@ -105,6 +105,7 @@ class Predictor:
 
     def __init__(self, engine: ArtifactEngine, model_sha256: str) -> None:
         self._engine = engine
+        self._contract = engine.manifest.contract
         self._model_sha256 = model_sha256
 
     @classmethod
@@ -147,7 +148,7 @@ class Predictor:
             OutputError: The disk does not hold a scan that the memory does not.
         """
         started = time.perf_counter()
-        contract = self.manifest.contract
+        contract = self._contract
         if memory_bytes is not None:
             self._run_once()
         channels = len(contract.preprocessing.channels)
@@ -159,12 +160,13 @@ class Predictor:
         problems = _modality_violations(source, contract) + contract.violations(volume)
         if problems and not force:
             raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
+        warnings = problems if geometry.orientation_known else [*problems, ORIENTATION_WARNING]
         read = time.perf_counter()
         mask = self._segment(volume, on_progress)
         segmented = time.perf_counter()
         return Prediction(
             mask=mask,
-            labels=self.manifest.labels,
+            labels=contract.labels,
             seconds={"reading": read - started, "segmenting": segmented - read},
             model=self.manifest.name,
             model_sha256=self._model_sha256,
@@ -172,13 +174,13 @@ class Predictor:
             input_format=source.format,
             input_sha256=digest,
             forced=bool(problems),
-            warnings=tuple(problems) if geometry.orientation_known else (*problems, ORIENTATION_WARNING),
+            warnings=tuple(warnings),
             geometry=geometry,
         )
 
     def _run_once(self) -> None:
         """Compute one slice in each stream, so that the memory that the network takes shows before it is measured."""
-        size, channels = self.manifest.preprocessing.image_size, self.manifest.preprocessing.input_channels
+        size, channels = self._contract.preprocessing.image_size, self._contract.preprocessing.input_channels
         blank, streams = np.zeros((1, channels, size, size), np.float32), self._engine.streams
         list(map_ahead(self._engine.run, [blank] * streams, workers=streams))
 
@@ -187,7 +189,7 @@ class Predictor:
         return free_bytes() / 2 if memory_bytes is None else room_below(memory_bytes)
 
     def _segment(self, volume: Scan, on_progress: Progress | None) -> Mask:
-        total = volume.reoriented(self.manifest.preprocessing.orientation).shape[0]
+        total = volume.reoriented(self._contract.preprocessing.orientation).shape[0]
         done = 0
 
         def on_slice() -> None:
@@ -196,7 +198,7 @@ class Predictor:
             if on_progress is not None:
                 on_progress(done, total)
 
-        return segment(volume, self.manifest.contract, self._engine, on_slice=on_slice)
+        return segment(volume, self._contract, self._engine, on_slice=on_slice)
 
 
 def _modality_violations(source: ScanSource, contract: Contract) -> list[str]:
