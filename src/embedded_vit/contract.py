@@ -13,7 +13,7 @@ from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import Scan
 
-__all__ = ["Contract", "SpacingRange"]
+__all__ = ["DARKEST_SOFT_TISSUE_HU", "Contract", "SpacingRange"]
 
 # Every CT holds something this dark, fat at least: around it, or air, or what a window clips to. Scans scaled to
 # 0..1 or 0..255, shifted by 1024 or divided by their deviation do not.

@@ -27,7 +27,9 @@ from typing_extensions import Self
 from embedded_vit.errors import FileFormatError
 
 __all__ = [
+    "AIR_HU",
     "TRAINING_ORIENTATION",
+    "UPRIGHT_AFFINE",
     "LabelMap",
     "Mask",
     "Scan",
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 TRAINING_ORIENTATION = "SLP"
+# (slice, row, column) -> RAS+ of an array in training orientation that has no spacing; lengths in voxels.
+UPRIGHT_AFFINE = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
+AIR_HU = -1000.0  # by the definition of the Hounsfield scale
 COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
 
 

@@ -17,8 +17,7 @@ from dicom_fixtures import write_series
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.scan_source import FORMATS, is_scan, open_scan, scan_stem
 from embedded_vit.io.spool import SpooledVolume
-from embedded_vit.io.transunet import TRANSUNET_AFFINE
-from embedded_vit.volume import Volume
+from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
 STORED = np.random.default_rng(0).integers(-1000, 1000, (5, 33, 34)).astype(np.int16)  # upwards, to the left, backwards
 
@@ -63,7 +62,7 @@ def made_dicom(folder: Path) -> Made:
 
 
 def made_volume(folder: Path) -> Made:
-    return Made(Volume(STORED[None], TRANSUNET_AFFINE, source="memory"), None, None, (5, 33, 34), 0, None)
+    return Made(Volume(STORED[None], UPRIGHT_AFFINE, source="memory"), None, None, (5, 33, 34), 0, None)
 
 
 MAKERS = [made_nifti, made_plain_nifti, made_h5, made_dicom, made_volume]

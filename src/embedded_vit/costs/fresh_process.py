@@ -15,14 +15,13 @@ from embedded_vit.engines import EngineChoice, load
 from embedded_vit.errors import FileFormatError
 from embedded_vit.fresh_python import run_python
 from embedded_vit.predict.segmentation import segment
-from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.volume import Volume
+from embedded_vit.preprocessing import CT_WINDOW_HU, Preprocessing
+from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
 __all__ = ["FreshProcess", "in_fresh_process"]
 
 SLICE_PIXELS = 512  # rows and columns of a CT slice
 # Slices run to superior, rows to the patient's left, columns to posterior: with any other axes 512 "slices" come out.
-UPRIGHT_AFFINE = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 
 # The clock starts before anything of ours is imported, which `python -m` would already have done.
 PROGRAM = """
@@ -82,7 +81,7 @@ def report_first_slice(began: float) -> None:
 def _one_slice(preprocessing: Preprocessing) -> Volume:
     """One slice in training orientation, (channels, 1, 512, 512), noise over the range of a soft-tissue window."""
     shape = (len(preprocessing.channels), 1, SLICE_PIXELS, SLICE_PIXELS)
-    intensities = np.random.default_rng(0).uniform(-125, 275, shape).astype(np.float32)
+    intensities = np.random.default_rng(0).uniform(*CT_WINDOW_HU, shape).astype(np.float32)
     return Volume(intensities, UPRIGHT_AFFINE, spacing_known=False, source="one slice")
 
 

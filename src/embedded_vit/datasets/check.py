@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.contract import DARKEST_SOFT_TISSUE_HU
 from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.volume import LabelMap, Volume
@@ -21,7 +22,6 @@ from embedded_vit.volume import LabelMap, Volume
 __all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set", "grid_problem"]
 
 Severity = Literal["error", "warning"]
-DARKEST_SOFT_TISSUE_HU = -50.0  # every CT holds something darker: fat, or the air around the patient
 GRID_TOLERANCE = 0.1  # of a voxel
 
 

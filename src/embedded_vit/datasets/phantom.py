@@ -14,11 +14,11 @@ from pydantic import Field
 from embedded_vit.config import Config
 from embedded_vit.datasets.phantom_anatomy import Patient, draw_patient
 from embedded_vit.datasets.phantom_shapes import SlicePlane, Structure
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.volume import AIR_HU, LabelMap, Volume
 
 __all__ = ["PhantomSettings", "make_phantom"]
 
-AIR_HU, LUNG_HU, GAS_HU, TABLE_HU, RIB_HU = -1000.0, -840.0, -950.0, 40.0, 450.0
+LUNG_HU, GAS_HU, TABLE_HU, RIB_HU = -840.0, -950.0, 40.0, 450.0
 RIB_DISTANCE_MM = 30.0
 TEXTURE_MM = 9.0  # distance between the nodes of the slow mottling
 

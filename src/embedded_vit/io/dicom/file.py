@@ -19,6 +19,7 @@ from pydicom.filereader import read_file_meta_info
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, one_line_errors, transfer_syntax
 from embedded_vit.io.limits import check_array_size
+from embedded_vit.volume import AIR_HU
 
 __all__ = ["DicomFile", "DicomSlice", "read_file"]
 
@@ -34,7 +35,6 @@ STORED_DTYPES = {8: ("u1", "i1"), 16: ("u2", "i2"), 32: ("u4", "i4")}  # by bits
 DEFLATED = {uid.DeflatedExplicitVRLittleEndian}  # may grow a thousandfold before anything of it can be checked
 MOST_SLICE_PIXELS = 4096 * 4096
 MOST_NUMBER = 1e28  # stored numbers of 32 bits times this still are finite in float32
-AIR_HU = -1000.0
 
 
 @dataclass(frozen=True, eq=False)

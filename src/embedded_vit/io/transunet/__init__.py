@@ -8,7 +8,6 @@ from embedded_vit.lazy import lazily
 
 __all__ = [
     "SLICE_SUFFIX",
-    "TRANSUNET_AFFINE",
     "VOLUME_SUFFIX",
     "H5Source",
     "read_h5_labels",
@@ -19,7 +18,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from embedded_vit.io.transunet.arrays import TRANSUNET_AFFINE, stored_numbers
+    from embedded_vit.io.transunet.arrays import stored_numbers
     from embedded_vit.io.transunet.slices import SLICE_SUFFIX, read_slice, stack_images, stack_labels
     from embedded_vit.io.transunet.source import H5Source
     from embedded_vit.io.transunet.volume import VOLUME_SUFFIX, read_h5_labels
@@ -27,7 +26,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "arrays": ["TRANSUNET_AFFINE", "stored_numbers"],
+            "arrays": ["stored_numbers"],
             "slices": ["SLICE_SUFFIX", "read_slice", "stack_images", "stack_labels"],
             "source": ["H5Source"],
             "volume": ["VOLUME_SUFFIX", "read_h5_labels"],

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.limits import check_array_size
-from embedded_vit.volume import Volume
+from embedded_vit.preprocessing import CT_WINDOW_HU
+from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
-__all__ = ["TRANSUNET_AFFINE", "check_array", "finite", "one_line_errors", "scaling", "stored_numbers", "volume_of"]
+__all__ = ["check_array", "finite", "one_line_errors", "scaling", "stored_numbers", "volume_of"]
 
-# (slice, row, column) -> RAS+: slices to superior, rows to the patient's left, columns to posterior; in voxels.
-TRANSUNET_AFFINE = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
-LOWEST_HU, HIGHEST_HU = -125.0, 275.0
+LOWEST_HU, HIGHEST_HU = CT_WINDOW_HU
 
 
 def stored_numbers(volume: Volume) -> NDArray[np.float32]:
@@ -43,7 +42,7 @@ def stored_numbers(volume: Volume) -> NDArray[np.float32]:
 def volume_of(image: NDArray[Any], source: str) -> Volume:
     """Give (slices, rows, columns) stored numbers their meaning in HU."""
     slope, intercept = scaling(float(image.min()), float(image.max()))
-    return Volume(image[None], TRANSUNET_AFFINE, slope, intercept, spacing_known=False, source=source)
+    return Volume(image[None], UPRIGHT_AFFINE, slope, intercept, spacing_known=False, source=source)
 
 
 def scaling(lowest: float, highest: float) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_array_size
-from embedded_vit.io.transunet.arrays import TRANSUNET_AFFINE, check_array, finite, one_line_errors, volume_of
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.io.transunet.arrays import check_array, finite, one_line_errors, volume_of
+from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap, Volume
 
 __all__ = ["SLICE_SUFFIX", "read_slice", "stack_images", "stack_labels"]
 
@@ -67,7 +67,7 @@ def stack_labels(paths: Sequence[str | Path], source: str) -> LabelMap:
         with one_line_errors(str(path)), zipfile.ZipFile(path) as archive:
             return labels_from(_read_member(archive, "label", str(path)), str(path))
 
-    return LabelMap(_stack(paths, read, source), TRANSUNET_AFFINE, spacing_known=False, source=source)
+    return LabelMap(_stack(paths, read, source), UPRIGHT_AFFINE, spacing_known=False, source=source)
 
 
 def _stack(paths: Sequence[str | Path], read: Callable[[str | Path], NDArray[Any]], source: str) -> NDArray[Any]:

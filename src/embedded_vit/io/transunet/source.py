@@ -14,9 +14,9 @@ from typing_extensions import Self
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
-from embedded_vit.io.transunet.arrays import TRANSUNET_AFFINE, finite, scaling, volume_of
+from embedded_vit.io.transunet.arrays import finite, scaling, volume_of
 from embedded_vit.io.transunet.volume import VOLUME_SUFFIX, dtype_in_memory, open_h5, read_h5_array
-from embedded_vit.volume import Volume
+from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
 __all__ = ["H5Source"]
 
@@ -55,7 +55,7 @@ class H5Source(ScanSource):
     @property
     def affine(self) -> NDArray[np.float64]:
         """(4, 4) float64, (slice, row, column) -> RAS+, in voxels."""
-        return TRANSUNET_AFFINE
+        return UPRIGHT_AFFINE
 
     @property
     def volume_bytes(self) -> int:
@@ -72,7 +72,7 @@ class H5Source(ScanSource):
         """Read the voxels into a temporary file; see `ScanSource.spool`."""
         with self._opened:
             check_free_disk(self.needed_bytes, folder)
-            spool = Spool(self._shape, self._dtype, slice_axis=slice_axis_of(TRANSUNET_AFFINE), folder=folder)
+            spool = Spool(self._shape, self._dtype, slice_axis=slice_axis_of(UPRIGHT_AFFINE), folder=folder)
             lowest, highest = math.inf, -math.inf
             at_once = self._dataset.chunks[0] if self._dataset.chunks else 1  # slices that HDF5 decompresses together
             for start in range(0, self._shape[0], at_once):
@@ -84,7 +84,7 @@ class H5Source(ScanSource):
             (spool,),
             SpoolView(self._shape, spool.axes),
             lowest,
-            TRANSUNET_AFFINE,
+            UPRIGHT_AFFINE,
             *scaling(lowest, highest),
             spacing_known=False,
             source=self.source,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.label_values import labels_from
-from embedded_vit.io.transunet.arrays import TRANSUNET_AFFINE, check_array, one_line_errors
-from embedded_vit.volume import LabelMap
+from embedded_vit.io.transunet.arrays import check_array, one_line_errors
+from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap
 
 if TYPE_CHECKING:
     import h5py
@@ -38,7 +38,7 @@ def read_h5_labels(path: str | Path) -> LabelMap:
     source = str(path)
     with open_h5(path, "label") as dataset:
         stored = read_h5_array(dataset)
-    return LabelMap(labels_from(stored, source), TRANSUNET_AFFINE, spacing_known=False, source=source)
+    return LabelMap(labels_from(stored, source), UPRIGHT_AFFINE, spacing_known=False, source=source)
 
 
 def read_h5_array(dataset: h5py.Dataset) -> NDArray[Any]:
