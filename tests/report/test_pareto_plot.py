@@ -96,6 +96,18 @@ def test_ticks_are_round_numbers_within_the_plot() -> None:
     assert numbers_of(axes, "y") == ["0.4", "0.5", "0.6", "0.7", "0.8"]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "numbers"),
+    [
+        (1.3, 1.5, ["1", "1.2", "1.4", "1.6", "1.8"]),
+        (8.7, 11.2, ["8", "10", "12", "14"]),
+        (11, 26_000, ["10", "100", "1000", "10000"]),
+    ],
+)
+def test_every_range_has_numbers(low: float, high: float, numbers: list[str]) -> None:
+    assert numbers_of(axes_of(point(low, 0.5), point(high, 0.6)), "x") == numbers
+
+
 def test_a_given_range_is_linear() -> None:
     axes = axes_of(point(50, -3), point(90, -20), x_range=(0, 100), joined=False)
     assert axes.get_xlim() == (0, 100)

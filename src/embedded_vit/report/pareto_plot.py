@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from embedded_vit.evaluation.charts import FONT_SIZE, INK, chart
 from embedded_vit.pareto import pareto_front
@@ -19,6 +19,7 @@ SERIES_COLOURS = ("#0f8ea2", "#dd5f28", "#8a62d8", "#57993a", "#cf458d", "#b07d1
 
 WIDTH, HEIGHT = 5.0, 3.5  # inches
 MARGINS = (0.5, 0.2, 0.5, 0.35)  # left, right, bottom, top, in inches
+FEW_POWERS, MANY_POWERS = 6, 300  # highest over lowest x: a logarithmic axis gets other numbers
 # Labels, in points.
 LABEL_SIZE, LABEL_HEIGHT, CHARACTER_WIDTH = 8.5, 10.5, 5.6
 LABEL_DISTANCE, LABEL_RISE = 5.5, 5.5  # from the point to the label's lower left corner
@@ -92,7 +93,7 @@ def _scale(axes: Axes, plot: Plot) -> None:
     heights = [y for point in plot.points for y in (point.y, *(point.interval or ()))]
     axes.yaxis.set_major_locator(FixedLocator(_round_scale(min(heights), max(heights))))
     axes.set_ylim(*axes.get_yticks()[[0, -1]])
-    axes.yaxis.set_major_formatter("{x:.6g}")
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     if plot.x_range is not None:
         axes.xaxis.set_major_locator(FixedLocator(_round_scale(*plot.x_range)))
         axes.set_xlim(*plot.x_range)
@@ -100,9 +101,19 @@ def _scale(axes: Axes, plot: Plot) -> None:
         low, high = min(point.x for point in plot.points) / 1.3, max(point.x for point in plot.points) * 1.3
         axes.set_xscale("log")
         axes.set_xlim(low, high)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=20))
+        axes.xaxis.set_major_locator(FixedLocator(_log_scale(low, high)))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:.6g}")
+
+
+def _log_scale(low: float, high: float) -> list[float]:
+    """Return round numbers within a range: powers of ten, with 2 and 5 between them where there is room for these."""
+    if high / low < FEW_POWERS:
+        numbers: Sequence[float] = _round_scale(low, high)
+    else:
+        factors = (1, 2, 5) if high / low < MANY_POWERS else (1,)
+        numbers = LogLocator(subs=factors, numticks=20).tick_values(low, high)
+    return [number for number in numbers if low <= number <= high]
 
 
 def _round_scale(low: float, high: float) -> list[float]:
