@@ -10,7 +10,6 @@ differences.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.evaluation.evaluate import METRICS_FILE
 from embedded_vit.evaluation.statistics import summarise
+from embedded_vit.io.json_file import read_json_object
 
 __all__ = ["Dice", "dice_by_patient", "paired_table"]
 
@@ -91,10 +91,7 @@ def _points(value: float | None) -> str:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / METRICS_FILE).read_text()))
-    except OSError as error:
-        raise ConfigError(f"{folder}: holds no evaluation ({error})") from error
+    return read_json_object(folder / METRICS_FILE, ConfigError, hint="give folders that `embedded-vit evaluate` wrote")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from embedded_vit.errors import FileFormatError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, processor_flags, versions
 from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import slice_panel
@@ -86,7 +87,7 @@ def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
     """
     path = run / MEASURED
     if path.is_file():
-        return Measurements.parse(json.loads(path.read_text(encoding="utf-8")), source=str(path))
+        return Measurements.parse(read_json_object(path, FileFormatError), source=str(path))
     export(run, run / ARTIFACT, data_folder=data_folder, overwrite=True)
     checkpoint = load_checkpoint(run)
     measured = measure_artifact(

@@ -10,7 +10,6 @@ Scores follow the published protocol (`transunet`), on the test cases of the dat
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from embedded_vit.compression.measure import measure_artifact
 from embedded_vit.compression.record import COMPRESSION_FILE, Measurements
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
-from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.errors import EmbeddedVitError, FileFormatError
 from embedded_vit.export.export import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.digest import sha256_of
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.registry import NETWORKS
 from embedded_vit.provenance import describe_machine
 from embedded_vit.report.compared_points import read_compared_points
@@ -88,7 +88,8 @@ def measured_once(run: Path, data: Path, folder: Path) -> Measurements:
     checkpoint = load_checkpoint(run)
     work = folder / f"{run.name}-{sha256_of(run / MODEL)[:8]}-on-{data.resolve().name}"
     if (work / "measured.json").is_file():
-        return Measurements.parse(json.loads((work / "measured.json").read_text()), source=str(work / "measured.json"))
+        path = work / "measured.json"
+        return Measurements.parse(read_json_object(path, FileFormatError), source=str(path))
     artifact = run / "model.onnx" if (run / COMPRESSION_FILE).is_file() else work / "model.onnx"
     if artifact.parent == work:
         export(run, artifact, data_folder=data, overwrite=True)

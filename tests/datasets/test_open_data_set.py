@@ -58,7 +58,7 @@ def test_the_same_patient_is_the_same_in_every_layout(
         ({}, "it is empty.*known layouts: TransUNet .* Decathlon .* nnU-Net"),
         ({"scan.dcm": ""}, r"no data set is recognised in it \(scan.dcm\)"),
         ({"dataset.json": "{"}, "not valid JSON"),
-        ({"dataset.json": "[1]"}, "a JSON object is expected, a list was found"),
+        ({"dataset.json": "[1]"}, "expected a JSON object, got list"),
         ({"dataset.json": "[" * 100_000}, "not valid JSON"),
         ({"dataset.json": "{}"}, "neither 'modality' nor 'channel_names'"),
     ],

@@ -6,7 +6,6 @@ compression. NAME.json adds the accuracy on held-out patients, known failures, t
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from pydantic import Field
 from embedded_vit.artifact.manifest import Manifest, read_artifact
 from embedded_vit.config import Config, nearest_name
 from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.io.json_file import read_json_object
 
 __all__ = [
     "MAXIMUM_BYTES",
@@ -178,10 +178,7 @@ def builtin_model(name: str) -> BuiltinModel:
         raise ConfigError(f"'{name}' is not a built-in model{none_like(name)}")
     content, manifest = read_artifact(artifact_path(name))
     path = facts_path(name)
-    try:
-        values = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise FileFormatError(f"{path}: missing or not a JSON object; install embedded-vit again") from error
+    values = read_json_object(path, FileFormatError, hint="install embedded-vit again")
     facts = Facts.parse(values, source=str(path))
     if facts.graph_sha256 != manifest.graph_sha256:
         raise FileFormatError(

@@ -31,10 +31,11 @@ from embedded_vit.compression.record import (
 )
 from embedded_vit.compression.step import Product, Step, Workshop
 from embedded_vit.engines import EngineChoice, open_network
-from embedded_vit.errors import ConfigError, GateError, OutputError
+from embedded_vit.errors import CheckpointError, ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.export import export_checkpoint
 from embedded_vit.io.atomic import write_text
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, describe_machine, versions
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.processes import keep_freed_memory
@@ -119,7 +120,7 @@ def _check_output(output: Path, run: Path, values: dict[str, object], engine: En
         write_text(path, json.dumps(asked, indent=1))
     elif not path.is_file():
         raise ConfigError(f"{output}: nothing to resume from; compress without --resume")
-    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(asked)):
+    elif read_json_object(path, CheckpointError) != json.loads(json.dumps(asked)):
         raise ConfigError(
             f"{output}: cannot resume: it was begun with another run or recipe, or in another engine (see {path})"
         )

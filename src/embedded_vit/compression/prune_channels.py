@@ -24,9 +24,10 @@ from embedded_vit.compression.step import CutMix, Product, Step, Workshop
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.engines import Engine, open_network
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.export.export import export_checkpoint
 from embedded_vit.io.atomic import write_text
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
 
@@ -172,7 +173,7 @@ class PruneChannels(Step):
         if self.target_macs is not None:
             fraction = self.target_macs
         elif (folder / TARGET).is_file():
-            fraction = json.loads((folder / TARGET).read_text())["target_macs"]
+            fraction = read_json_object(folder / TARGET, CheckpointError)["target_macs"]
         else:
             fraction = self._bisect(before, workshop, folder, protected)
             write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)

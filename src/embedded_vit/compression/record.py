@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import CheckpointError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.io.atomic import write_text
+from embedded_vit.io.json_file import read_json_object
 
 __all__ = [
     "COMPRESSION_FILE",
@@ -110,12 +110,7 @@ def read_compression_record(run_folder: Path) -> CompressionRecord:
         ConfigError: A key or a value is not what it should be.
     """
     path = run_folder / COMPRESSION_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: missing or not valid JSON ({error}); run `embedded-vit compress`") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    values = read_json_object(path, CheckpointError, hint="run `embedded-vit compress`")
     return CompressionRecord.parse(values, source=str(path))
 
 

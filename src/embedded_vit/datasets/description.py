@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from embedded_vit.errors import DataSetError
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.labels import LabelSet
 
 __all__ = ["DESCRIPTION_FILE", "channels_of", "labels_by_name", "labels_by_number", "modality_of", "read_description"]
 
 DESCRIPTION_FILE = "dataset.json"
-MAX_DESCRIPTION_BYTES = 1 << 24
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -22,18 +21,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         DataSetError: It is missing, too long, or is no JSON object.
     """
-    path = folder / DESCRIPTION_FILE
-    try:
-        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-            raise DataSetError(f"{path}: {path.stat().st_size:,} bytes are too many for a description of a data set")
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataSetError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataSetError(f"{path}: not valid JSON: {str(error)[:100]}") from error
-    if not isinstance(description, dict):
-        raise DataSetError(f"{path}: a JSON object is expected, a {type(description).__name__} was found")
-    return description
+    return read_json_object(folder / DESCRIPTION_FILE, DataSetError)
 
 
 def channels_of(description: Mapping[str, Any], key: str, source: Path) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.errors import EmbeddedVitError, FileFormatError
 from embedded_vit.io.atomic import write_text
+from embedded_vit.io.json_file import read_json_object
 
 __all__ = ["cache_folder", "recall", "remember"]
 
@@ -27,10 +28,9 @@ def recall(name: str, key: str) -> Any:
         key: The value's.
     """
     try:
-        values = json.loads((cache_folder() / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home folder
+        return read_json_object(cache_folder() / f"{name}.json", FileFormatError).get(key)
+    except (FileFormatError, RuntimeError):  # RuntimeError: there is no home folder
         return None
-    return values.get(key) if isinstance(values, dict) else None
 
 
 def remember(name: str, key: str, value: Any) -> None:
@@ -43,9 +43,7 @@ def remember(name: str, key: str, value: Any) -> None:
     """
     with contextlib.suppress(EmbeddedVitError, OSError, RuntimeError):
         path = cache_folder() / f"{name}.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            values = {}
-        values = values if isinstance(values, dict) else {}
+        values: dict[str, Any] = {}
+        with contextlib.suppress(FileFormatError):
+            values = read_json_object(path, FileFormatError)
         write_text(path, json.dumps(values | {key: value}, indent=1), overwrite=True)

@@ -23,6 +23,7 @@ from embedded_vit.config import Config
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.errors import CheckpointError, OutputError
 from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.reference_checkpoint import load_into, read_reference_file
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.settings import RunConfig
@@ -124,7 +125,7 @@ def read_run_config(folder: Path) -> RunConfig:
     """
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: not a run of `embedded-vit train` (no {CONFIG})")
-    return RunConfig.parse(_read_json(folder / CONFIG), source=str(folder / CONFIG))
+    return RunConfig.parse(read_json_object(folder / CONFIG, CheckpointError), source=str(folder / CONFIG))
 
 
 def read_record(folder: Path) -> TrainingRecord:
@@ -133,7 +134,7 @@ def read_record(folder: Path) -> TrainingRecord:
     Raises:
         CheckpointError: It is missing or damaged.
     """
-    return TrainingRecord.parse(_read_json(folder / RECORD), source=str(folder / RECORD))
+    return TrainingRecord.parse(read_json_object(folder / RECORD, CheckpointError), source=str(folder / RECORD))
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -199,13 +200,3 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: missing or damaged ({error})") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: missing or not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content

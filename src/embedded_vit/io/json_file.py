@@ -1,0 +1,41 @@
+"""Files that hold one JSON object."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from embedded_vit.errors import InputError
+
+__all__ = ["read_json_object"]
+
+MOST_BYTES = 1 << 24  # ours have some kilobytes; a larger file is another one
+
+
+def read_json_object(path: Path, error: type[InputError], *, hint: str = "") -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: The file.
+        error: What to raise.
+        hint: The end of the message: what to do.
+
+    Raises:
+        error: The file is missing or cannot be read, has more than 16 MiB, or holds something else.
+    """
+    advice = f"; {hint}" if hint else ""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise error(f"{path}: {size:,} bytes, expected a JSON object of at most {MOST_BYTES:,}{advice}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise error(f"{path}: missing{advice}") from problem
+    except OSError as problem:
+        raise error(f"{path}: cannot read it: {problem.strerror or problem}{advice}") from problem
+    except (ValueError, RecursionError) as problem:  # UnicodeDecodeError is a ValueError
+        raise error(f"{path}: not valid JSON: {str(problem)[:100]}{advice}") from problem
+    if not isinstance(content, dict):
+        raise error(f"{path}: expected a JSON object, got {type(content).__name__}{advice}")
+    return content
