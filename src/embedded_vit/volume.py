@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -306,6 +307,8 @@ def _untouched_zeros(shape: Sequence[int]) -> NDArray[np.uint8]:
     Raises:
         MemoryError: There is no room for so many.
     """
+    if sys.platform == "win32":  # which gives numpy small pages too, and has other rules for maps of no file
+        return np.zeros(shape, np.uint8)
     try:
         memory = mmap.mmap(-1, max(1, math.prod(shape)), access=mmap.ACCESS_COPY)
     except OSError as error:

@@ -92,7 +92,9 @@ def _own_peak_memory_mib() -> float:
         for line in status.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024  # kB
-    import resource  # not on Windows
-
+    try:
+        import resource
+    except ModuleNotFoundError as error:  # Windows
+        raise NotImplementedError("the peak memory of a process can be read on Linux and macOS only") from error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

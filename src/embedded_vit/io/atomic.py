@@ -1,4 +1,7 @@
-"""Files that exist whole or not at all: written beside their place, flushed to the disk, then renamed."""
+"""Files that exist whole or not at all: written beside their place, flushed to the disk, then renamed.
+
+The folder is not flushed. After a loss of power the older file may be back, but it is whole too.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: Whether a file may be there already.
 
     Raises:
-        OutputError: The file exists, the folder cannot be written, or the disk is full.
+        OutputError: The file exists, the folder cannot be written, the disk is full, or, on Windows, the file that is
+            to be replaced is open.
     """
     path = Path(path)
     if not overwrite:
@@ -33,7 +37,7 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
@@ -52,13 +56,13 @@ def refuse_existing(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
-    """Write a UTF-8 text file atomically; errors as `atomic_path`."""
+    """Write a UTF-8 text file atomically, with line feeds as they are; errors as `atomic_path`."""
     with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every system
 
 
 def _umask() -> int:
-    """The process's mask for new files; some writers make theirs readable to the owner only."""
+    """Return the process's mask for new files; some writers make theirs readable to the owner only."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -6,20 +6,22 @@ OUTPUT/locks/0003        held by the process that works on trial 3; the system f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.errors import ConfigError, FileFormatError, OutputError
+from embedded_vit.io.file_lock import file_lock
 from embedded_vit.provenance import case_digest
 from embedded_vit.search.space import SearchSettings, first_candidates
 
@@ -48,7 +50,7 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
     except OSError as error:
         raise OutputError(f"{folder}: cannot make this folder: {error.strerror or error}") from error
     path = folder.resolve() / JOURNAL  # the lock finds no relative one
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _journal_lock(path)
     _drop_unfinished_line(path, lock)
     try:
         storage = JournalStorage(JournalFileBackend(str(path), lock))
@@ -66,7 +68,21 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
     return study
 
 
-def _drop_unfinished_line(path: Path, lock: JournalFileSymlinkLock) -> None:
+def _journal_lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
+    """Choose the lock of a journal: a symbolic link, or a file where the user may not make links, as on Windows.
+
+    Each of the two is refused where the other is there, so processes need not choose alike.
+    """
+    trial = path.with_name(f".{secrets.token_hex(4)}")
+    try:
+        os.symlink(path, trial)
+        trial.unlink()
+    except (OSError, NotImplementedError):
+        return JournalFileOpenLock(str(path))
+    return JournalFileSymlinkLock(str(path))
+
+
+def _drop_unfinished_line(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
     """Take away the end of a line that a full disk or a loss of power cut short, or nobody could read the next one."""
     if not path.exists():
         return
@@ -114,13 +130,8 @@ def trial_lock(folder: Path, number: int) -> Iterator[bool]:
     """Hold a trial's lock; gives False where another process holds it, or the file system has no locks."""
     path = folder / LOCKS / f"{number:04d}"
     path.parent.mkdir(exist_ok=True)
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+    with file_lock(path) as locked:
+        yield locked
 
 
 def try_again_what_died(study: optuna.Study, folder: Path) -> list[FrozenTrial]:

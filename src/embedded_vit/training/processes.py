@@ -107,7 +107,7 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_threshold, kept = -1, -3, 1 << 30
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows opens no library without a name
         return
     mallopt(trim_threshold, kept)
     mallopt(mmap_threshold, kept)
