@@ -34,11 +34,11 @@ from embedded_vit.artifact.manifest import read_artifact, sealed
 from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts, TrainingStage
 from embedded_vit.compression.compress import compress
-from embedded_vit.compression.distill import Distill
-from embedded_vit.compression.plan import Recipe
-from embedded_vit.compression.prune_channels import PruneChannels
+from embedded_vit.compression.plan import CompressionPlan
 from embedded_vit.compression.record import read_compression_record
-from embedded_vit.compression.step import Workshop
+from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps.distill import Distill
+from embedded_vit.compression.steps.prune_channels import PruneChannels
 from embedded_vit.config import nearest_name
 from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
@@ -99,7 +99,7 @@ class Model:
 
     summary: str
     training: str
-    recipe: Mapping[str, Any] | None = None  # of a compression, as in recipes/*.yaml; None exports float32
+    recipe: Mapping[str, Any] | None = None  # a compression plan; None exports float32
     limits: tuple[str, ...] = ()  # known failures in words, a sentence each
 
 
@@ -294,9 +294,9 @@ class Workplace:
             if experiment != SPLIT:
                 asked |= {"target_macs": None, "widths_of": self.first_weights(SPLIT, training)}
             step = PruneChannels(**asked, rounds=1, epochs=entry.settings["epochs"])
-            workshop = Workshop(self.data, whole, start, threads=self.threads or available_cores())
-            step.at_once(whole, workshop, start).save(start)
-            workshop.clear()
+            context = StepContext(self.data, whole, start, threads=self.threads or available_cores())
+            step.at_once(whole, context, start).save(start)
+            context.clear()
         return start
 
     def exported(self, experiment: str) -> None:
@@ -306,7 +306,7 @@ class Workplace:
             ConfigError: It was exported by another recipe before.
         """
         path = self.artifact(experiment)
-        recipe = None if self.model.recipe is None else Recipe.from_plain(self.model.recipe, source=self.name)
+        recipe = None if self.model.recipe is None else CompressionPlan.from_plain(self.model.recipe, source=self.name)
         if path.exists():
             _, manifest = read_artifact(path)
             if manifest.compression != (recipe and recipe.plain()):

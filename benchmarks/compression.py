@@ -1,11 +1,11 @@
 """Compresses trained runs; prints what every step cost and gained, the tables of docs/log/channel-pruning.md.
 
-    python benchmarks/compression.py --data DATA RUN [RUN ...] --recipes RECIPE.yaml [...] --output FOLDER
+    python benchmarks/compression.py --data DATA RUN [RUN ...] --plans PLAN [...] --output FOLDER
 
-The result of a run and a recipe goes into FOLDER/RUN-RECIPE; what was killed goes on, what is done is read. Losses are
-against the run as it was trained, on its test cases, strict protocol, from the exported files: that of the mean, and in
-brackets those of the single patients. Latency is in ONNX Runtime, and its ratio to the file before all steps, measured
-in turns.
+A PLAN is the name of a built-in compression plan or a YAML file. The result goes into FOLDER/RUN-PLAN; an interrupted
+compression is resumed, a finished one is read. Losses are against the run as it was trained, on its test cases, strict
+protocol, from the exported files: that of the mean, and in brackets those of the single patients. Latency is in ONNX
+Runtime, and its ratio to the file before all steps, measured in turns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from footnote import footnote
 
 from embedded_vit.compression.compress import compress
 from embedded_vit.compression.measure import LATENCY_THREADS
-from embedded_vit.compression.plan import read_recipe
+from embedded_vit.compression.plan import read_plan
 from embedded_vit.compression.record import (
     CompressionRecord,
     Measurements,
@@ -38,28 +38,28 @@ HEADER = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--recipes", type=Path, nargs="+", required=True, metavar="RECIPE")
+    parser.add_argument("--plans", type=Path, nargs="+", required=True, metavar="PLAN")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="where the compressed runs go")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     lines: list[str] = []
     for run in arguments.runs:
-        for recipe in arguments.recipes:
-            output = arguments.output / f"{run.name}-{recipe.stem}"
-            lines += rows(compressed(run, recipe, output, arguments.data, arguments.threads), output)
+        for plan in arguments.plans:
+            output = arguments.output / f"{run.name}-{plan.stem}"
+            lines += rows(compressed(run, plan, output, arguments.data, arguments.threads), output)
     print(footnote())
     print(f"| {' | '.join(HEADER)} |")
     print("|" + "---|" * len(HEADER))
     print("\n".join(lines))
 
 
-def compressed(run: Path, recipe: Path, output: Path, data: Path, threads: int | None) -> CompressionRecord:
+def compressed(run: Path, plan: Path, output: Path, data: Path, threads: int | None) -> CompressionRecord:
     """Compress a run, or what is left of it to compress; a gate that stays shut is a result as well."""
     try:
         return compress(
             run,
-            read_recipe(recipe),
+            read_plan(plan),
             output,
             data_folder=data,
             resume=output.exists(),

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from embedded_vit.compression.distill import Distill
-from embedded_vit.compression.step import Workshop
+from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps.distill import Distill
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
 from embedded_vit.provenance import available_cores
@@ -86,9 +86,9 @@ def teach_once(
     """
     if is_done(run, taught_config(student, step), student.record.split):
         return
-    workshop = Workshop(data_set.folder, student, run, device=device, threads=threads or available_cores())
-    step.apply(student, workshop, run, frozenset())
-    workshop.clear()
+    context = StepContext(data_set.folder, student, run, device=device, threads=threads or available_cores())
+    step.apply(student, context, run, frozenset())
+    context.clear()
 
 
 def at_image_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:

@@ -18,7 +18,7 @@ from graph_augmentation import WIDTH, augmented, numbers_of
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from embedded_vit.compression.distill import distillation_loss, softened
+from embedded_vit.compression.steps.distill import distillation_loss, softened
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.training.augmentation import Distortion
 from embedded_vit.training.checkpoint import EpochMetrics, TrainingRecord

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from footnote import footnote
 
-from embedded_vit.compression.integer_graph import FloatGraph
+from embedded_vit.compression.steps.integer_graph import FloatGraph
 from embedded_vit.engines import GraphEngine, engine_entry, example_image, installed_engines, open_graph
 from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.export.export import onnx_graph

@@ -17,8 +17,8 @@ from published import (
 )
 from sparseml import read_sparseml
 
-from embedded_vit.compression.prune_weights import prunable_weights
-from embedded_vit.compression.step import Workshop
+from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps.prune_weights import prunable_weights
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.datasets.synapse import TEST_FOLDER
@@ -62,15 +62,15 @@ def prune(arguments: Namespace) -> None:
     run_folder, data = _trained(arguments, "fp32")
     pruned_folder = fresh_folder(arguments.output_dir / f"{name}-pruned")
     say(f"{step.epochs} epochs that set {step.sparsity:.0%} of the weights to zero, run folder {pruned_folder}")
-    workshop = Workshop(
+    context = StepContext(
         data, load_checkpoint(run_folder), pruned_folder, device=_device(), threads=torch.get_num_threads()
     )
-    product = step.apply(workshop.original, workshop, pruned_folder, frozenset())
-    workshop.clear()
-    for parameter, sparsity in product.facts["sparsity_by_parameter"].items():
+    result = step.apply(context.original, context, pruned_folder, frozenset())
+    context.clear()
+    for parameter, sparsity in result.facts["sparsity_by_parameter"].items():
         print(f"{reference_name(parameter, stages=stages)}: {sparsity:.4f}")
     exported = export(pruned_folder, pruned_folder / "model.onnx", data_folder=data)
-    print(f"{product.facts['sparsity']:.1%} of the weights are zero; exported to {exported.path}")
+    print(f"{result.facts['sparsity']:.1%} of the weights are zero; exported to {exported.path}")
     _score(pruned_folder, data, pruned_folder / "test")
 
 

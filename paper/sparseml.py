@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from embedded_vit.compression.prune_weights import PruneWeights
+from embedded_vit.compression.steps.prune_weights import PruneWeights
 from embedded_vit.config import Config, nearest_name
 from embedded_vit.errors import ConfigError
 from embedded_vit.io.plain_yaml import PlainLoader, parse_yaml, read_text

@@ -22,8 +22,8 @@ from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.builtin import index
 from embedded_vit.builtin.card import card
 from embedded_vit.builtin.index import TrainingStage, builtin_model
-from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.record import read_compression_record
+from embedded_vit.compression.steps.distill import Distill
 from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, OutputError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from typing import ClassVar
 
 import pytest
@@ -12,11 +13,11 @@ from safetensors.torch import load_file
 
 from embedded_vit.compression import measure
 from embedded_vit.compression.compress import compress
-from embedded_vit.compression.distill import Distill
 from embedded_vit.compression.gate import Gate
-from embedded_vit.compression.plan import Recipe
+from embedded_vit.compression.plan import CompressionPlan
 from embedded_vit.compression.record import read_compression_record
-from embedded_vit.compression.step import Product, Step
+from embedded_vit.compression.step import Step, StepResult
+from embedded_vit.compression.steps.distill import Distill
 from embedded_vit.costs.footprint import Footprint
 from embedded_vit.costs.latency import Latency
 from embedded_vit.engines import load, open_network
@@ -34,22 +35,22 @@ class Wreck(Step):
     def units(self, before):
         return LAYERS
 
-    def damaged(self, before, unit, workshop):
+    def damaged(self, before, unit, context):
         network = copy.deepcopy(before.network)
         with torch.no_grad():
             network.get_submodule(unit).weight.zero_()
         return open_network(network)
 
-    def apply(self, before, workshop, folder, protected):
+    def apply(self, before, context, folder, protected):
         checkpoint = copy.deepcopy(before)
         with torch.no_grad():
             for layer in set(self.layers) - protected:
                 checkpoint.network.get_submodule(layer).weight.zero_()
-        return Product(checkpoint)
+        return StepResult(checkpoint)
 
 
-def distilled(run, **settings) -> Recipe:
-    return Recipe(steps=(Distill(teacher=(run,), epochs=2, learning_rate=1e-4, **settings),))
+def distilled(run, **settings) -> CompressionPlan:
+    return CompressionPlan(steps=(Distill(teacher=(run,), epochs=2, learning_rate=1e-4, **settings),))
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +102,10 @@ def test_a_killed_compression_goes_on_to_the_same_weights(compressed, trained_ru
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_gate_stops_a_harmful_recipe_and_keeps_what_passed(trained_run, tmp_path):
-    recipe = Recipe(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Wreck(),))
+def test_the_gate_stops_a_harmful_plan_and_keeps_what_passed(trained_run, tmp_path):
+    plan = CompressionPlan(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Wreck(),))
     with pytest.raises(GateError, match="does not pass the gate") as caught:
-        compress(trained_run, recipe, tmp_path / "run", threads=1)
+        compress(trained_run, plan, tmp_path / "run", threads=1)
     assert caught.value.exit_status == 4
     record = read_compression_record(tmp_path / "run")
     assert [stage.name for stage in record.stages] == ["original"]
@@ -119,8 +120,8 @@ def test_a_step_that_fails_spares_the_most_sensitive_units_and_passes(trained_ru
 
         layers: tuple[str, ...] = ("decoder.0.expand.norm",)
 
-    recipe = Recipe(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Careful(),))
-    record = compress(trained_run, recipe, tmp_path / "run", threads=1)
+    plan = CompressionPlan(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Careful(),))
+    record = compress(trained_run, plan, tmp_path / "run", threads=1)
     attempts = record.stages[-1].attempts
     assert not attempts[0].passed
     assert attempts[-1].passed
@@ -132,8 +133,8 @@ def test_an_output_that_holds_a_run_is_refused(trained_run, tmp_path):
         compress(trained_run, distilled(trained_run), trained_run)
 
 
-def test_resuming_with_another_recipe_is_refused(compressed, trained_run):
-    with pytest.raises(ConfigError, match="another run or recipe"):
+def test_resuming_with_another_plan_is_refused(compressed, trained_run):
+    with pytest.raises(ConfigError, match="another run or plan"):
         compress(trained_run, distilled(trained_run, weight=0.25), compressed[0], resume=True)
     assert json.loads((compressed[0] / "recipe.json").read_text())["run"] == str(trained_run)
 
@@ -151,9 +152,28 @@ def test_latency_and_memory_are_measured_in_the_engine_asked_for(trained_run, tm
 
     monkeypatch.setattr(measure, "paired_latency", latency)
     monkeypatch.setattr(measure, "footprint", sizes)
-    recipe = Recipe(steps=(Wreck(layers=()),))
-    record = compress(trained_run, recipe, tmp_path / "run", threads=1, engine="openvino")
+    plan = CompressionPlan(steps=(Wreck(layers=()),))
+    record = compress(trained_run, plan, tmp_path / "run", threads=1, engine="openvino")
     assert asked == ["openvino"] * 6  # on 1 and on 2 threads, and memory, of both stages
     assert record.engine == read_compression_record(tmp_path / "run").engine == "openvino"
     with pytest.raises(ConfigError, match="in another engine"):
-        compress(trained_run, recipe, tmp_path / "run", threads=1, resume=True)
+        compress(trained_run, plan, tmp_path / "run", threads=1, resume=True)
+
+
+def test_a_compression_that_was_begun_with_a_retired_step_resumes(compressed, trained_run, tmp_path):
+    """As older versions left it: `fold` in the plan, and a stage of its own."""
+    output = tmp_path / "run"
+    shutil.copytree(compressed[0], output)
+    request = json.loads((output / "recipe.json").read_text())
+    request["recipe"]["steps"].insert(0, {"fold": {}})
+    (output / "recipe.json").write_text(json.dumps(request))
+    record = json.loads((output / "compression.json").read_text())
+    original, distill = record["stages"]
+    shutil.copytree(output / "steps" / "0-original", output / "steps" / "1-fold")
+    (output / "steps" / "1-distill").rename(output / "steps" / "2-distill")
+    fold = original | {"name": "fold", "artifact": "steps/1-fold/model.onnx"}
+    record["stages"] = [original, fold, distill | {"artifact": "steps/2-distill/model.onnx"}]
+    (output / "compression.json").write_text(json.dumps(record))
+    resumed = compress(trained_run, distilled(trained_run), output, threads=1, resume=True)
+    assert [stage.name for stage in resumed.stages] == ["original", "distill"]
+    assert resumed.stages[1].artifact == "steps/2-distill/model.onnx"

@@ -19,7 +19,7 @@ import embedded_vit
 from embedded_vit.benchmark import run as benchmark_run
 from embedded_vit.cli.application import GROUPS
 from embedded_vit.cli.options import EngineOption
-from embedded_vit.compression.backends import check_backends
+from embedded_vit.compression.steps.backends import check_backends
 from embedded_vit.costs.footprint import footprint
 from embedded_vit.costs.fresh_process import in_fresh_process
 from embedded_vit.costs.latency import paired_latency

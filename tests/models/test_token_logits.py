@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from embedded_vit.compression.rounded_training import RoundedTraining
+from embedded_vit.compression.steps.rounded_training import RoundedTraining
 from embedded_vit.layers.patches import PatchExpanding
 from embedded_vit.layers.token_logits import _SquaredLength
 from embedded_vit.models.embedded_vit import EmbeddedViT

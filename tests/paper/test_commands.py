@@ -13,7 +13,7 @@ import published
 import pytest
 import torch
 
-from embedded_vit.compression.prune_weights import prunable_weights
+from embedded_vit.compression.steps.prune_weights import prunable_weights
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, DataSetError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sparseml import TAG, RecipeLoader, evaluate, read_sparseml
 
-from embedded_vit.compression.prune_weights import PruneWeights, prunable_weights
+from embedded_vit.compression.steps.prune_weights import PruneWeights, prunable_weights
 from embedded_vit.errors import ConfigError
 from embedded_vit.io.plain_yaml import parse_yaml
 from embedded_vit.models.reference_checkpoint import reference_name

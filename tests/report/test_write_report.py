@@ -13,6 +13,7 @@ import torch
 from example_rows import example_measurements, example_scores
 
 from embedded_vit.compression.record import CompressionRecord, StageRecord, write_compression_record
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError, OutputError
@@ -32,8 +33,8 @@ def save_untrained(folder: Path, data: Path, **changes) -> Path:
     architecture = {"image_size": 32, "widths": (16, 32)}
     config = plan(data_set, network=None, architecture=architecture, training=TrainingConfig.for_recipe("modern"))
     record = TrainingRecord(data_folder=str(data), data_fingerprint="0" * 64, split=make_split(data_set, seed=0))
-    network = build_network(config.network)
-    save_checkpoint(folder, network.state_dict(), config.model_copy(update=changes), record)
+    config = config.model_copy(update=changes)
+    save_checkpoint(folder, build_network(config.network).state_dict(), config, record)
     return folder
 
 
@@ -85,6 +86,19 @@ def test_the_command_writes_a_page_markdown_and_csv(compressed_run: Path, tmp_pa
     assert "2 rows" in done.stdout
     assert [row["step"] for row in rows_in(tmp_path / "report.csv")] == ["original", "1 prune_weights"]
     assert "compressed was stopped by its gate: step 2 lost too much" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_folding_saves_in_networks_that_have_a_published_form(
+    plain_run: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    config = load_checkpoint(plain_run).config.network
+    around = save_untrained(
+        tmp_path / "around", synapse_folder, network=config.model_copy(update={"convolution_widths": (4, 8)})
+    )
+    write_report([plain_run, around], tmp_path / "report.html")
+    (line,) = [line for line in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines() if "folding" in line]
+    costs = complexity(config)
+    assert line.startswith(f"- plain: folding saves {1 - costs.macs / costs.naive_macs:.0%} of the MACs")
 
 
 def test_a_run_that_was_not_compressed_is_exported_and_measured(

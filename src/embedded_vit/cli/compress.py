@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -20,11 +22,12 @@ def command(
     threads: int | None = None,
     engine: EngineOption = "onnxruntime",
 ) -> None:
-    """Make a trained network smaller and faster by a recipe; measure it after every step.
+    """Make a trained network smaller and faster by a compression plan; measure it after every step.
 
     Args:
         run: Run folder of a training; it is not changed.
-        recipe: YAML file: a gate and an ordered list of steps, such as those in recipes/.
+        recipe: Compression plan: the name of a built-in one, for example embedded-cpu, or a YAML file with a gate and a
+            list of steps.
         output: Run folder to make, with model.onnx and compression.json in it.
         data: Labelled data set; by default the one of the training.
         resume: Resume an interrupted compression in --output.
@@ -32,12 +35,17 @@ def command(
         threads: CPU threads; all cores by default.
     """
     from embedded_vit.compression.compress import compress
-    from embedded_vit.compression.plan import read_recipe
+    from embedded_vit.compression.plan import read_plan
     from embedded_vit.compression.record import summary_line
 
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", FutureWarning)
+        plan = read_plan(recipe)
+    for note in notes:
+        print(f"embedded-vit: {note.message}", file=sys.stderr)
     compress(
         run,
-        read_recipe(recipe),
+        plan,
         output,
         data_folder=data,
         resume=resume,

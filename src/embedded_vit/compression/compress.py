@@ -1,9 +1,9 @@
-"""From a trained run and a recipe to a smaller run: step by step, each measured, each before the gate.
+"""Compresses a trained run by a plan: every step is measured and must pass the gate before the next begins.
 
-OUTPUT/recipe.json           what was asked for, so that a killed compression goes on with nothing else
-OUTPUT/compression.json      every stage as measured
-OUTPUT/steps/N-NAME/         a run folder and `model.onnx` of each stage; its trainings in attempt-M/
-OUTPUT/                      the last stage again: an ordinary run folder, and `model.onnx` beside it
+OUTPUT/recipe.json           the run and the plan, against which `--resume` is checked
+OUTPUT/compression.json      the measurements of every stage
+OUTPUT/steps/N-NAME/         run folder and `model.onnx` of each stage; its trainings in attempt-M/
+OUTPUT/                      run folder and `model.onnx` of the last stage
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 
 from embedded_vit.compression.gate import Gate
 from embedded_vit.compression.measure import measure_artifact
-from embedded_vit.compression.plan import Recipe
+from embedded_vit.compression.plan import RETIRED_STEPS, CompressionPlan
 from embedded_vit.compression.record import (
     COMPRESSION_FILE,
     ORIGINAL,
@@ -29,7 +29,7 @@ from embedded_vit.compression.record import (
     read_compression_record,
     write_compression_record,
 )
-from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.compression.step import Step, StepContext, StepResult
 from embedded_vit.engines import EngineChoice, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
@@ -42,13 +42,13 @@ from embedded_vit.training.processes import keep_freed_memory
 
 __all__ = ["compress"]
 
-ARTIFACT, RECIPE, STEPS = "model.onnx", "recipe.json", "steps"
+ARTIFACT, PLAN, STEPS = "model.onnx", "recipe.json", "steps"
 PROTECTED_FRACTIONS = (0.0, 0.25, 0.5)  # of a step's units in its first, second and third attempt
 
 
 def compress(
     run: Path,
-    recipe: Recipe,
+    plan: CompressionPlan,
     output: Path,
     *,
     data_folder: Path | None = None,
@@ -62,10 +62,10 @@ def compress(
 
     Args:
         run: A run folder; not changed.
-        recipe: The steps, and the gate that each must pass.
-        output: The run folder to make; new, unless resuming.
+        plan: The steps, and the gate that each must pass.
+        output: The run folder to make; it must be new unless `resume` is set.
         data_folder: The data set; by default the one of the training.
-        resume: Go on with a compression by the same recipe that was killed.
+        resume: Continue an interrupted compression by the same plan.
         device: Where to train.
         threads: CPU threads; by default all that this process may use.
         engine: The engine that latency and memory are measured in; "auto" takes the fastest for each model file. Dice
@@ -74,14 +74,14 @@ def compress(
 
     Raises:
         GateError: A step fails at the gate however much of the network it spares; the stage before it is kept.
-        InputError: The run, the data, the recipe or the output are not usable.
+        InputError: The run, the data, the plan or the output is not usable.
         TrainingError: A loss is not finite.
     """
     original = load_checkpoint(run)
-    values = recipe.plain()
+    values = plan.plain()
     _check_output(output, run, values, engine, resume)
     keep_freed_memory()
-    workshop = Workshop(
+    context = StepContext(
         data_folder or Path(original.record.data_folder),
         original,
         output,
@@ -89,9 +89,9 @@ def compress(
         threads=threads or available_cores(),
         engine=engine,
     )
-    compression = _Compression(output, values, recipe.gate, workshop, on_stage)
+    compression = _Compression(output, values, plan.gate, context, on_stage)
     record = compression.begin(run)
-    for number, step in enumerate(recipe.steps, start=1):
+    for number, step in enumerate(plan.steps, start=1):
         if number < len(record.stages):
             continue
         try:
@@ -108,7 +108,7 @@ def compress(
 
 
 def _check_output(output: Path, run: Path, values: dict[str, object], engine: EngineChoice, resume: bool) -> None:
-    path = output / RECIPE
+    path = output / PLAN
     asked: dict[str, object] = {"run": str(run.resolve()), "recipe": values}
     if engine != "onnxruntime":  # which older files do not name
         asked["engine"] = engine
@@ -120,10 +120,20 @@ def _check_output(output: Path, run: Path, values: dict[str, object], engine: En
         write_text(path, json.dumps(asked, indent=1))
     elif not path.is_file():
         raise ConfigError(f"{output}: nothing to resume from; compress without --resume")
-    elif read_json_object(path, CheckpointError) != json.loads(json.dumps(asked)):
+    elif _request(path) != json.loads(json.dumps(asked)):
         raise ConfigError(
-            f"{output}: cannot resume: it was begun with another run or recipe, or in another engine (see {path})"
+            f"{output}: cannot resume: it was begun with another run or plan, or in another engine (see {path})"
         )
+
+
+def _request(path: Path) -> object:
+    """Read what a compression was begun with, without the steps that older versions had and that did nothing."""
+    request = read_json_object(path, CheckpointError)
+    plan = request.get("recipe")
+    if not isinstance(plan, dict) or not isinstance(plan.get("steps"), list):
+        return request
+    steps = [step for step in plan["steps"] if not (isinstance(step, dict) and RETIRED_STEPS.keys() & step)]
+    return request | {"recipe": plan | {"steps": steps}}
 
 
 @dataclass(frozen=True)
@@ -131,14 +141,14 @@ class _Compression:
     """What stays the same from step to step."""
 
     output: Path
-    recipe: dict[str, object]
+    plan: dict[str, object]
     gate: Gate | None
-    workshop: Workshop
+    context: StepContext
     on_stage: Callable[[StageRecord], None]
 
     @property
     def gate_subset(self) -> Literal["validation", "train"]:
-        return "validation" if self.workshop.original.record.split.validation else "train"
+        return "validation" if self.context.original.record.split.validation else "train"
 
     @property
     def scored_subsets(self) -> Sequence[Literal["validation", "train", "test"]]:
@@ -148,14 +158,16 @@ class _Compression:
     def begin(self, run: Path) -> CompressionRecord:
         """Export and measure the run as it is, or read what a killed compression had done."""
         if (self.output / COMPRESSION_FILE).is_file():
-            return read_compression_record(self.output)
+            record = read_compression_record(self.output)
+            stages = tuple(stage for stage in record.stages if stage.name not in RETIRED_STEPS)
+            return record.model_copy(update={"stages": stages})
         started = time.perf_counter()
-        artifact, measured = self._realise(Product(self.workshop.original), self.folder(0, ORIGINAL), previous=None)
+        artifact, measured = self._realise(StepResult(self.context.original), self.folder(0, ORIGINAL), previous=None)
         record = CompressionRecord(
             original=str(run.resolve()),
-            data_folder=str(self.workshop.data_set.folder),
-            recipe=self.recipe,
-            engine=self.workshop.engine,
+            data_folder=str(self.context.data_set.folder),
+            recipe=self.plan,
+            engine=self.context.engine,
             stages=(self._recorded(ORIGINAL, artifact, measured, started),),
             machine=describe_machine(),
             versions=versions(),
@@ -171,8 +183,8 @@ class _Compression:
         """
         started = time.perf_counter()
         last = record.stages[-1]
-        before = load_checkpoint(self.folder(number - 1, last.name))
         previous = self.output / last.artifact
+        before = load_checkpoint(previous.parent)
         units: list[str] = []  # the most sensitive first; only ranked when the first attempt fails
         attempts: list[Attempt] = []
         for place, fraction in enumerate(PROTECTED_FRACTIONS):
@@ -180,8 +192,8 @@ class _Compression:
             if place > 0 and not protected:
                 break
             folder = self.folder(number, step.name)
-            product = step.apply(before, self.workshop, folder / f"attempt-{place + 1}", protected)
-            artifact, measured = self._realise(product, folder, previous)
+            result = step.apply(before, self.context, folder / f"attempt-{place + 1}", protected)
+            artifact, measured = self._realise(result, folder, previous)
             scores, reason = _gate_scores(measured), ""
             if self.gate:
                 reference = _gate_scores(record.stages[0].measured)
@@ -193,7 +205,7 @@ class _Compression:
             if not reason:
                 settings = step.model_dump(mode="json", exclude_unset=True)
                 return self._recorded(
-                    step.name, artifact, measured, started, settings=settings, attempts=attempts, facts=product.facts
+                    step.name, artifact, measured, started, settings=settings, attempts=attempts, facts=result.facts
                 )
             if place == 0:
                 units = self._by_sensitivity(step, before)
@@ -206,25 +218,25 @@ class _Compression:
 
     def _by_sensitivity(self, step: Step, before: Checkpoint) -> list[str]:
         """A step's units, those first whose treatment alone costs most Dice."""
-        whole = self.workshop.quick_dice(open_network(before.network), every=8)
+        whole = self.context.quick_dice(open_network(before.network), every=8)
         damage = {
-            unit: whole - self.workshop.quick_dice(step.damaged(before, unit, self.workshop), every=8)
+            unit: whole - self.context.quick_dice(step.damaged(before, unit, self.context), every=8)
             for unit in step.units(before)
         }
         return sorted(damage, key=lambda unit: -damage[unit])
 
-    def _realise(self, product: Product, folder: Path, previous: Path | None) -> tuple[Path, Measurements]:
-        """Write a product as run folder and artifact, and measure it."""
-        checkpoint = product.checkpoint
+    def _realise(self, result: StepResult, folder: Path, previous: Path | None) -> tuple[Path, Measurements]:
+        """Write a result as run folder and artifact, and measure it."""
+        checkpoint = result.checkpoint
         checkpoint.save(folder)
         artifact = folder / ARTIFACT
         export_checkpoint(
             checkpoint,
             artifact,
-            self.workshop.data_set,
-            graph=product.graph,
-            precision=product.precision,
-            compression=None if previous is None else self.recipe,
+            self.context.data_set,
+            graph=result.graph,
+            precision=result.precision,
+            compression=None if previous is None else self.plan,
             overwrite=True,
         )
         measured = measure_artifact(
@@ -232,11 +244,11 @@ class _Compression:
             previous,
             checkpoint.network,
             checkpoint.config,
-            self.workshop.data_set.folder,
+            self.context.data_set.folder,
             folder / "evaluation",
             subsets=self.scored_subsets,
-            threads=self.workshop.threads,
-            engine=self.workshop.engine,
+            threads=self.context.threads,
+            engine=self.context.engine,
         )
         return artifact, measured
 
@@ -271,9 +283,10 @@ class _Compression:
     def finish(self, record: CompressionRecord) -> None:
         """Put the last stage that passed at the top, and take prepared slices away."""
         last = record.stages[-1]
-        load_checkpoint(self.folder(len(record.stages) - 1, last.name)).save(self.output)
-        shutil.copyfile(self.output / last.artifact, self.output / ARTIFACT)
-        self.workshop.clear()
+        artifact = self.output / last.artifact
+        load_checkpoint(artifact.parent).save(self.output)
+        shutil.copyfile(artifact, self.output / ARTIFACT)
+        self.context.clear()
 
 
 def _gate_scores(measured: Measurements) -> Scores | None:

@@ -28,7 +28,7 @@ from embedded_vit.training.run import open_run
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
-__all__ = ["CutMix", "Product", "Step", "Workshop"]
+__all__ = ["CutMix", "Step", "StepContext", "StepResult"]
 
 PROBE_BATCH = 8
 
@@ -43,7 +43,7 @@ CutMix = Annotated[
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class StepResult:
     """What a step made.
 
     Attributes:
@@ -64,12 +64,12 @@ class Step(Config):
 
     name: ClassVar[str]
 
-    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+    def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
         """Do it.
 
         Args:
             before: The network as the step before left it; not changed.
-            workshop: Data, training and measuring.
+            context: Data, training and measuring.
             folder: The step's own, for what it writes; a killed step finds there what it had done.
             protected: Units that must stay as they are.
         """
@@ -79,12 +79,12 @@ class Step(Config):
         """The parts of the network that the step treats one by one, and that may be protected from it; none here."""
         return ()
 
-    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+    def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """The network with this unit alone treated, untrained: how much worse it is tells how sensitive the unit is."""
         raise NotImplementedError
 
 
-class Workshop:
+class StepContext:
     """What the steps work with: the data of the run that is compressed, the one training loop, and a quick score.
 
     Args:

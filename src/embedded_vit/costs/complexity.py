@@ -18,6 +18,7 @@ from embedded_vit.layers.dual_block import DualBlock
 from embedded_vit.layers.feed_forward import MixFeedForward
 from embedded_vit.layers.patches import PatchEmbedding
 from embedded_vit.models.embedded_vit import HEADS, DecoderStage
+from embedded_vit.models.published_form import why_unpublished
 from embedded_vit.models.registry import NETWORKS, NetworkConfig, build_network
 
 __all__ = ["Complexity", "complexity", "naive_macs", "published_parameters"]
@@ -62,7 +63,7 @@ def complexity(config: NetworkConfig, *, input_channels: int = 1) -> Complexity:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         published_parameters=published_parameters(config),
         macs=counter.get_total_flops() // 2,
-        naive_macs=None if config.model or config.kept_channels or config.convolution_widths else naive_macs(config),
+        naive_macs=None if why_unpublished(config) else naive_macs(config),
     )
 
 

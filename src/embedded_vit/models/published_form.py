@@ -13,7 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["PublishedForm"]
+from embedded_vit.models.registry import NetworkConfig
+
+__all__ = ["PublishedForm", "why_unpublished"]
+
+
+def why_unpublished(config: NetworkConfig) -> str:
+    """Say why a network has no published form; empty where it has one."""
+    if config.model is not None:
+        return "it is a class of the user's own"
+    if config.kept_channels:
+        return "channels were removed from it"
+    if config.convolution_widths:
+        return "it has convolutions around the transformer"
+    return ""
 
 
 class PublishedForm:

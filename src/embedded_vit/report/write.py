@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from embedded_vit.compression.record import COMPRESSION_FILE, read_compression_record
+from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import ConfigError, DataSetError
@@ -18,7 +19,7 @@ from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import Panel, slice_panel
 from embedded_vit.report.rows import ReportRow, check_comparable, data_folder_of, measured_in_turns, rows_of_run
 from embedded_vit.report.tables import columns_for, markdown_table, rows_csv
-from embedded_vit.training.checkpoint import read_record
+from embedded_vit.training.checkpoint import read_record, read_run_config
 
 __all__ = ["write_report"]
 
@@ -125,12 +126,29 @@ def _notes(
         notes.append(f"Diamonds are the points of {compare.name}: measured by others, possibly on other patients.")
     if panel is None:
         notes.append("No slice is shown: no test case that all runs share is at hand.")
+    notes += filter(None, map(_folding_note, runs))
     for run in runs:
         if (run / COMPRESSION_FILE).is_file():
             reason = read_compression_record(run).gate_failed
             if reason is not None:
                 notes.append(f"{run.name} was stopped by its gate: {reason}")
     return tuple(notes)
+
+
+def _folding_note(run: Path) -> str:
+    """Say what folding saves in a run's network as it was trained; empty where the network has no published form."""
+    trained = run
+    if (run / COMPRESSION_FILE).is_file():
+        trained = (run / read_compression_record(run).stages[0].artifact).parent
+    config = read_run_config(trained)
+    costs = complexity(config.network, input_channels=config.preprocessing.input_channels)
+    if costs.naive_macs is None:
+        return ""
+    return (
+        f"{run.name}: folding saves {1 - costs.macs / costs.naive_macs:.0%} of the MACs. The published form of the "
+        f"network takes {costs.naive_macs / 1e6:.1f} M, the folded form that runs takes {costs.macs / 1e6:.1f} M; "
+        "both compute the same function."
+    )
 
 
 def _data_name(run: Path, data_folder: Path | None) -> str:

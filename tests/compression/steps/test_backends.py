@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
 
-from embedded_vit.compression import backends
-from embedded_vit.compression.backends import check_backends
+from embedded_vit.compression.steps import backends
+from embedded_vit.compression.steps.backends import check_backends
 from embedded_vit.engines import GraphEngine, agreement, installed_engines, open_graph
 from embedded_vit.errors import ContractError
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from embedded_vit.compression import prune_channels
-from embedded_vit.compression.channel_choice import choose_channels
-from embedded_vit.compression.channel_importance import channel_importance
-from embedded_vit.compression.prune_channels import PruneChannels
-from embedded_vit.compression.step import Product, Workshop
+from embedded_vit.compression.step import StepContext, StepResult
+from embedded_vit.compression.steps import prune_channels
+from embedded_vit.compression.steps.channel_choice import choose_channels
+from embedded_vit.compression.steps.channel_importance import channel_importance
+from embedded_vit.compression.steps.prune_channels import PruneChannels
 from embedded_vit.costs.latency import Latency
 from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.datasets import open_data_set
@@ -62,8 +62,8 @@ def whole(run) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def workshop(synapse_folder, whole, tmp_path_factory) -> Workshop:
-    return Workshop(synapse_folder, whole, tmp_path_factory.mktemp("workshop"), threads=1)
+def context(synapse_folder, whole, tmp_path_factory) -> StepContext:
+    return StepContext(synapse_folder, whole, tmp_path_factory.mktemp("context"), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def pruned_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def product(whole, workshop, pruned_folder) -> Product:
-    return STEP.apply(whole, workshop, pruned_folder, NOTHING)
+def result(whole, context, pruned_folder) -> StepResult:
+    return STEP.apply(whole, context, pruned_folder, NOTHING)
 
 
 def macs(checkpoint: Checkpoint) -> int:
@@ -85,30 +85,30 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_the_target_is_reached_in_equal_steps(product, whole):
-    half_way, end = product.facts["macs_by_round"]
-    assert end == macs(product.checkpoint)
+def test_the_target_is_reached_in_equal_steps(result, whole):
+    half_way, end = result.facts["macs_by_round"]
+    assert end == macs(result.checkpoint)
     assert 0.4 * macs(whole) < end <= 0.5 * macs(whole)
     assert 0.6 * macs(whole) < half_way <= 0.5**0.5 * macs(whole)
 
 
-def test_widths_that_are_left_are_multiples_of_eight(product):
-    groups = channel_groups(product.checkpoint.network)
-    kept = product.checkpoint.config.network.kept_channels
+def test_widths_that_are_left_are_multiples_of_eight(result):
+    groups = channel_groups(result.checkpoint.network)
+    kept = result.checkpoint.config.network.kept_channels
     assert kept
     assert all(groups[name].width == width for name, width in kept.items())
     assert all(width % 8 == 0 for name, width in kept.items() if groups[name].unit == 1)
 
 
-def test_the_result_is_an_ordinary_run_folder(product, pruned_folder):
+def test_the_result_is_an_ordinary_run_folder(result, pruned_folder):
     again = load_checkpoint(pruned_folder / "round-2")
-    assert again.config == product.checkpoint.config
+    assert again.config == result.checkpoint.config
     image = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
-        assert torch.equal(again.network(image), product.checkpoint.network(image))
+        assert torch.equal(again.network(image), result.checkpoint.network(image))
 
 
-def test_each_round_trains_what_it_pruned(product, pruned_folder):
+def test_each_round_trains_what_it_pruned(result, pruned_folder):
     for name, epochs in (("round-1", 1), ("round-2", 2)):
         start, trained = weights(pruned_folder / name / "start"), weights(pruned_folder / name)
         assert {key: value.shape for key, value in start.items()} == {key: v.shape for key, v in trained.items()}
@@ -118,28 +118,28 @@ def test_each_round_trains_what_it_pruned(product, pruned_folder):
         assert record.machine == describe_machine("cpu")
 
 
-def test_slices_are_mixed_as_the_step_says(product, whole):
-    assert (whole.config.training.cutmix, product.checkpoint.config.training.cutmix) == (0.5, 0.25)
+def test_slices_are_mixed_as_the_step_says(result, whole):
+    assert (whole.config.training.cutmix, result.checkpoint.config.training.cutmix) == (0.5, 0.25)
 
 
-def test_the_network_before_is_not_changed(product, run, whole):
+def test_the_network_before_is_not_changed(result, run, whole):
     on_disk = weights(run)
     assert all(torch.equal(value, on_disk[name]) for name, value in whole.network.state_dict().items())
 
 
-def test_a_pruned_network_exports_to_what_it_is(product, pruned_folder, synapse_folder, tmp_path):
+def test_a_pruned_network_exports_to_what_it_is(result, pruned_folder, synapse_folder, tmp_path):
     report = export(pruned_folder / "round-2", tmp_path / "model.onnx", data_folder=synapse_folder)
     assert report.agreement.max_logit_difference < 1e-3
     assert report.agreement.label_disagreement <= 1e-4
     assert report.checked_on.startswith("real slices")
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32)
     with torch.inference_mode():
-        expected = product.checkpoint.network(torch.from_numpy(image)).numpy()
+        expected = result.checkpoint.network(torch.from_numpy(image)).numpy()
     np.testing.assert_allclose(load(report.path, threads=1).run(image), expected, atol=1e-3)
 
 
 def test_a_step_killed_in_its_second_round_ends_in_the_same_network(
-    product, pruned_folder, whole, workshop, tmp_path, monkeypatch
+    result, pruned_folder, whole, context, tmp_path, monkeypatch
 ):
     train_epoch, calls = Trainer._train_epoch, []
 
@@ -149,18 +149,18 @@ def test_a_step_killed_in_its_second_round_ends_in_the_same_network(
             raise KeyboardInterrupt
         return train_epoch(self, *arguments)
 
-    with monkeypatch.context() as context:
-        context.setattr(Trainer, "_train_epoch", killed_in_the_third)
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_train_epoch", killed_in_the_third)
         with pytest.raises(KeyboardInterrupt):
-            STEP.apply(whole, workshop, tmp_path, NOTHING)
-    resumed = STEP.apply(whole, workshop, tmp_path, NOTHING)
-    assert resumed.facts == product.facts
+            STEP.apply(whole, context, tmp_path, NOTHING)
+    resumed = STEP.apply(whole, context, tmp_path, NOTHING)
+    assert resumed.facts == result.facts
     first, second = weights(pruned_folder / "round-2"), weights(tmp_path / "round-2")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_protected_groups_keep_their_width(whole, workshop):
-    importance = channel_importance(whole.network, STEP._batches(workshop))
+def test_protected_groups_keep_their_width(whole, context):
+    importance = channel_importance(whole.network, STEP._batches(context))
     protected = frozenset({"encoder.1", "encoder.0.blocks.0.feed_forward1"})
     target = int(0.6 * macs(whole))
     kept = choose_channels(whole.config.network, importance, target, input_channels=1, protected=protected)
@@ -169,31 +169,31 @@ def test_protected_groups_keep_their_width(whole, workshop):
 
 
 def test_the_widths_of_another_run_are_reached_with_channels_of_ones_own(
-    product, pruned_folder, whole, workshop, tmp_path
+    result, pruned_folder, whole, context, tmp_path
 ):
     torch.manual_seed(1)
     other = Checkpoint(build_network(whole.config.network), whole.config, whole.record)
     step = PruneChannels(widths_of=pruned_folder / "round-2", epochs=3, importance_slices=4, multiple=16)
-    pruned = step.at_once(other, workshop, tmp_path)
-    assert pruned.config.network.kept_channels == product.checkpoint.config.network.kept_channels
-    assert macs(pruned) == macs(product.checkpoint)
-    ours, theirs = pruned.network.state_dict(), product.checkpoint.network.state_dict()
+    pruned = step.at_once(other, context, tmp_path)
+    assert pruned.config.network.kept_channels == result.checkpoint.config.network.kept_channels
+    assert macs(pruned) == macs(result.checkpoint)
+    ours, theirs = pruned.network.state_dict(), result.checkpoint.network.state_dict()
     assert {name: value.shape for name, value in ours.items()} == {name: v.shape for name, v in theirs.items()}
     kept = pruned.network.encoder[0].blocks[0].feed_forward1.fc1.bias
     assert np.isin(kept.detach(), other.network.encoder[0].blocks[0].feed_forward1.fc1.bias.detach()).all()
     assert step.units(other) == ()
 
 
-def test_widths_of_another_network_are_refused(product, pruned_folder, whole, workshop, tmp_path):
+def test_widths_of_another_network_are_refused(result, pruned_folder, whole, context, tmp_path):
     config = whole.config.network.model_copy(update={"hidden_ratio": 2})
     other = Checkpoint(build_network(config), whole.config.model_copy(update={"network": config}), whole.record)
     step = PruneChannels(widths_of=pruned_folder / "round-2", epochs=3)
     with pytest.raises(ConfigError, match="not pruned from a network like this one"):
-        step.apply(other, workshop, tmp_path, NOTHING)
+        step.apply(other, context, tmp_path, NOTHING)
 
 
-def test_a_target_below_the_smallest_network_is_refused(whole, workshop):
-    importance = channel_importance(whole.network, STEP._batches(workshop))
+def test_a_target_below_the_smallest_network_is_refused(whole, context):
+    importance = channel_importance(whole.network, STEP._batches(context))
     with pytest.raises(ConfigError, match=r"1,000 multiply-accumulates cannot be reached: [\d,]+ are left"):
         choose_channels(whole.config.network, importance, 1000, input_channels=1)
 
@@ -248,12 +248,12 @@ def test_channels_that_nothing_reads_have_no_importance():
     assert (np.delete(hidden, 3) > 0).all()
 
 
-def test_a_damaged_unit_is_halved_and_nothing_else(whole, workshop):
+def test_a_damaged_unit_is_halved_and_nothing_else(whole, context):
     assert "decoder.0" in STEP.units(whole)
-    image = workshop.probe_images(1)[0]
+    image = context.probe_images(1)[0]
     with torch.inference_mode():
         expected = whole.network(torch.from_numpy(image)).numpy()
-    damaged = STEP.damaged(whole, "encoder.1.blocks.0.channel_attention", workshop).run(image)
+    damaged = STEP.damaged(whole, "encoder.1.blocks.0.channel_attention", context).run(image)
     assert damaged.shape == expected.shape
     assert np.abs(damaged - expected).max() > 0
     heads = channel_groups(whole.network)["encoder.1.blocks.0.channel_attention"].width
@@ -266,7 +266,7 @@ def test_a_unit_without_a_smaller_width_is_none_of_the_units(whole):
     assert "decoder.0" not in STEP.units(Checkpoint(network, whole.config, whole.record))
 
 
-def test_a_target_in_latency_is_searched_once(whole, workshop, tmp_path, monkeypatch):
+def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypatch):
     measured, operations = [], {}
 
     def write_down(checkpoint, output, data_set):
@@ -282,10 +282,10 @@ def test_a_target_in_latency_is_searched_once(whole, workshop, tmp_path, monkeyp
     monkeypatch.setattr(prune_channels, "paired_latency", latency_by_operations)
     monkeypatch.setattr(prune_channels, "BISECTIONS", 2)
     step = PruneChannels(target_latency=0.6, rounds=1, epochs=1, importance_slices=4)
-    result = step.apply(whole, workshop, tmp_path, NOTHING)
+    result = step.apply(whole, context, tmp_path, NOTHING)
     assert 0.4 * macs(whole) < macs(result.checkpoint) <= 0.5 * macs(whole)  # of 1/2 and 3/4, the one that is enough
     assert len(measured) == 2
-    step.apply(whole, workshop, tmp_path, NOTHING)
+    step.apply(whole, context, tmp_path, NOTHING)
     assert len(measured) == 2
 
 

@@ -10,8 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from embedded_vit.compression.prune_weights import MagnitudePruning, PruneWeights, magnitude_masks, prunable_weights
-from embedded_vit.compression.step import Product, Workshop
+from embedded_vit.compression.step import StepContext, StepResult
+from embedded_vit.compression.steps.prune_weights import (
+    MagnitudePruning,
+    PruneWeights,
+    magnitude_masks,
+    prunable_weights,
+)
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.training.checkpoint import load_checkpoint, load_state
 from embedded_vit.training.hooks import TrainingHook
@@ -22,8 +27,8 @@ SHORT = PruneWeights(sparsity=0.9, stabilise_epochs=0.5, prune_epochs=1.5, finet
 
 
 @pytest.fixture
-def workshop(synapse_folder, trained_run, tmp_path) -> Workshop:
-    return Workshop(synapse_folder, load_checkpoint(trained_run), tmp_path / "work", threads=1)
+def context(synapse_folder, trained_run, tmp_path) -> StepContext:
+    return StepContext(synapse_folder, load_checkpoint(trained_run), tmp_path / "work", threads=1)
 
 
 def begun(settings: PruneWeights, *, steps: int, network: nn.Module | None = None) -> MagnitudePruning:
@@ -67,24 +72,24 @@ def test_one_threshold_holds_for_all_layers():
 
 
 @pytest.fixture(scope="module")
-def pruned(synapse_folder, trained_run, tmp_path_factory) -> tuple[Path, Product]:
+def pruned(synapse_folder, trained_run, tmp_path_factory) -> tuple[Path, StepResult]:
     """The step run whole, and its folder."""
     folder = tmp_path_factory.mktemp("pruned")
-    workshop = Workshop(synapse_folder, load_checkpoint(trained_run), folder / "work", threads=1)
-    return folder / "step", SHORT.apply(workshop.original, workshop, folder / "step", NOTHING)
+    context = StepContext(synapse_folder, load_checkpoint(trained_run), folder / "work", threads=1)
+    return folder / "step", SHORT.apply(context.original, context, folder / "step", NOTHING)
 
 
-def test_masks_hold_in_the_network_its_average_and_the_file(pruned, workshop):
-    folder, product = pruned
-    names = SHORT.units(workshop.original)
+def test_masks_hold_in_the_network_its_average_and_the_file(pruned, context):
+    folder, result = pruned
+    names = SHORT.units(context.original)
     tensors, _ = load_state(folder)
-    kept = product.checkpoint.network.state_dict()
+    kept = result.checkpoint.network.state_dict()
     for name in names:
         zero = tensors[f"network.{name}"] == 0
         assert not tensors[f"average.{name}"][zero].any()
         assert torch.equal(kept[name] == 0, zero)
     zeros = sum(int((kept[name] == 0).sum()) for name in names)
-    assert zeros == product.facts["zero_weights"] == round(0.9 * product.facts["prunable_weights"])
+    assert zeros == result.facts["zero_weights"] == round(0.9 * result.facts["prunable_weights"])
     assert not any((tensor == 0).all() for name, tensor in kept.items() if name.endswith("norm.weight"))
 
 
@@ -94,7 +99,7 @@ def test_an_epoch_before_the_final_sparsity_is_never_kept(pruned):
     assert record.selected_epoch == max(record.epochs[1:], key=lambda row: row.validation_dice).epoch
 
 
-def test_a_step_killed_in_each_phase_goes_on_to_the_same_weights(pruned, workshop, tmp_path, monkeypatch):
+def test_a_step_killed_in_each_phase_goes_on_to_the_same_weights(pruned, context, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
@@ -109,8 +114,8 @@ def test_a_step_killed_in_each_phase_goes_on_to_the_same_weights(pruned, worksho
     monkeypatch.setattr(Trainer, "_train_epoch", die_before_each_epoch_but_the_first)
     for _ in range(2):
         with pytest.raises(Killed):
-            SHORT.apply(workshop.original, workshop, tmp_path / "step", NOTHING)
-    SHORT.apply(workshop.original, workshop, tmp_path / "step", NOTHING)
+            SHORT.apply(context.original, context, tmp_path / "step", NOTHING)
+    SHORT.apply(context.original, context, tmp_path / "step", NOTHING)
     assert killed_before == [2, 3]
     for name in ("model.safetensors", "state.safetensors"):
         one, other = load_file(pruned[0] / name), load_file(tmp_path / "step" / name)
@@ -118,7 +123,7 @@ def test_a_step_killed_in_each_phase_goes_on_to_the_same_weights(pruned, worksho
         assert all(torch.equal(one[tensor], other[tensor]) for tensor in one)
 
 
-def test_weights_that_do_not_stay_zero_are_noticed(workshop, tmp_path):
+def test_weights_that_do_not_stay_zero_are_noticed(context, tmp_path):
     class Revives(TrainingHook):
         def begin(self, network, average, *, steps, first_step):
             self.weight = network.get_parameter("head.weight").detach()
@@ -129,38 +134,38 @@ def test_weights_that_do_not_stay_zero_are_noticed(workshop, tmp_path):
     step = PruneWeights(sparsity=0.5, stabilise_epochs=0, prune_epochs=0, finetune_epochs=1)
     hooks = [MagnitudePruning(step, ["head.weight"]), Revives()]
     with pytest.raises(TrainingError, match=r"head\.weight has weights that were pruned"):
-        workshop.train(workshop.original, tmp_path / "step", epochs=1, learning_rate=1e-3, hooks=hooks)
+        context.train(context.original, tmp_path / "step", epochs=1, learning_rate=1e-3, hooks=hooks)
 
 
-def test_protected_weights_are_left_out_and_the_others_reach_the_sparsity(workshop, tmp_path):
+def test_protected_weights_are_left_out_and_the_others_reach_the_sparsity(context, tmp_path):
     step = PruneWeights(
         sparsity=0.6, stabilise_epochs=0, prune_epochs=0, finetune_epochs=1, weights=("decoder.*", "head.*")
     )
-    units = step.units(workshop.original)
+    units = step.units(context.original)
     protected = frozenset({"head.weight", "decoder.0.linear_joined.weight"})
-    network = step.apply(workshop.original, workshop, tmp_path / "step", protected).checkpoint.network
+    network = step.apply(context.original, context, tmp_path / "step", protected).checkpoint.network
     assert all(network.get_parameter(name).all() for name in protected)
     assert network.encoder[0].embedding.projection.weight.all()
     pruned = [network.get_parameter(name) for name in units if name not in protected]
     zeros, all_of_them = sum(int((weight == 0).sum()) for weight in pruned), sum(weight.numel() for weight in pruned)
     assert zeros == round(0.6 * all_of_them)
     with pytest.raises(ConfigError, match="every weight is protected"):
-        step.apply(workshop.original, workshop, tmp_path / "none", frozenset(units))
+        step.apply(context.original, context, tmp_path / "none", frozenset(units))
 
 
-def test_one_unit_alone_is_damaged(workshop):
-    before = workshop.original
-    image = workshop.probe_images(1)[0]
+def test_one_unit_alone_is_damaged(context):
+    before = context.original
+    image = context.probe_images(1)[0]
     step = PruneWeights(sparsity=0.9)
     whole = before.network(torch.from_numpy(image))
-    damaged = step.damaged(before, "head.weight", workshop).run(image)
+    damaged = step.damaged(before, "head.weight", context).run(image)
     assert abs(damaged - whole.detach().numpy()).max() > 1e-3
     assert before.network.head.weight.all()
 
 
-def test_a_pattern_that_fits_nothing_is_refused(workshop):
+def test_a_pattern_that_fits_nothing_is_refused(context):
     with pytest.raises(ConfigError, match="no linear or convolution weight is called 'encodr"):
-        PruneWeights(sparsity=0.5, weights=("encodr.*",)).units(workshop.original)
+        PruneWeights(sparsity=0.5, weights=("encodr.*",)).units(context.original)
 
 
 def test_phases_need_not_be_whole_epochs():

@@ -25,7 +25,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from embedded_vit.compression.stored_weights import float_weights, store_as_int8, without_annotations
+from embedded_vit.compression.steps.stored_weights import float_weights, store_as_int8, without_annotations
 from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.quiet import without_warnings
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from embedded_vit.compression.rounded_training import RoundedTraining, rounded_input, rounded_weight
+from embedded_vit.compression.steps.rounded_training import RoundedTraining, rounded_input, rounded_weight
 from embedded_vit.layers.feed_forward import MixFeedForward
 
 

@@ -17,10 +17,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from embedded_vit.compression.channel_choice import choose_channels, next_width
-from embedded_vit.compression.channel_importance import channel_importance
-from embedded_vit.compression.distill import Distillation, Teacher
-from embedded_vit.compression.step import CutMix, Product, Step, Workshop
+from embedded_vit.compression.step import CutMix, Step, StepContext, StepResult
+from embedded_vit.compression.steps.channel_choice import choose_channels, next_width
+from embedded_vit.compression.steps.channel_importance import channel_importance
+from embedded_vit.compression.steps.distill import Distillation, Teacher
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.engines import Engine, open_network
@@ -81,14 +81,14 @@ class PruneChannels(Step):
             raise ValueError(f"prune_channels: {self.epochs} epochs are less than one a round ({self.rounds} rounds)")
         return self
 
-    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+    def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
         """Remove channels and train; see `Step.apply`.
 
         Raises:
             ConfigError: The target cannot be reached.
             NetworkError: It is a user's own network.
         """
-        whole, target = _macs(before), self._target(before, workshop, folder, protected)
+        whole, target = _macs(before), self._target(before, context, folder, protected)
         teacher = Teacher(copy.deepcopy(before.network))
         hooks = [Distillation([teacher], self.teacher_weight)] if self.teacher_weight else []
         current, macs_by_round = before, []
@@ -97,12 +97,12 @@ class PruneChannels(Step):
             start_folder = round_folder / "start"
             if not (start_folder / MODEL).is_file():  # written last
                 macs = round(whole * (target.macs / whole) ** ((round_index + 1) / self.rounds))
-                self._pruned(current, target._replace(macs=macs), workshop, protected).save(start_folder)
+                self._pruned(current, target._replace(macs=macs), context, protected).save(start_folder)
             epochs = self.epochs // self.rounds
             if round_index == self.rounds - 1:
                 epochs += self.epochs % self.rounds
             start = load_checkpoint(start_folder)
-            current = workshop.train(
+            current = context.train(
                 start,
                 round_folder,
                 epochs=epochs,
@@ -116,12 +116,12 @@ class PruneChannels(Step):
             "macs_by_round": macs_by_round,
             "kept_channels": current.config.network.kept_channels,
         }
-        return Product(current, facts=facts)
+        return StepResult(current, facts=facts)
 
-    def at_once(self, before: Checkpoint, workshop: Workshop, folder: Path) -> Checkpoint:
+    def at_once(self, before: Checkpoint, context: StepContext, folder: Path) -> Checkpoint:
         """The network at the target without rounds and untrained, to be trained in another way; errors as `apply`."""
         nothing = frozenset[str]()
-        return self._pruned(before, self._target(before, workshop, folder, nothing), workshop, nothing)
+        return self._pruned(before, self._target(before, context, folder, nothing), context, nothing)
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """The groups that can lose channels, none where another run's widths are asked for; see `Step.units`."""
@@ -130,15 +130,15 @@ class PruneChannels(Step):
         groups = channel_groups(before.network)
         return tuple(name for name, group in groups.items() if self._next(group) is not None)
 
-    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+    def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """The network with half of one group; see `Step.damaged`."""
         if before.network not in _known_importance:  # the same for every unit
-            _known_importance[before.network] = channel_importance(before.network, self._batches(workshop))
+            _known_importance[before.network] = channel_importance(before.network, self._batches(context))
         strongest_first = np.argsort(_known_importance[before.network][unit], kind="stable")[::-1]
         width = self._half(channel_groups(before.network)[unit])
         network = copy.deepcopy(before.network)
         keep_channels(network, unit, sorted(strongest_first[:width].tolist()))
-        return open_network(network, threads=workshop.threads)
+        return open_network(network, threads=context.threads)
 
     def _next(self, group: ChannelGroup) -> int | None:
         return next_width(group.width, unit=group.unit, multiple=self.multiple)
@@ -150,13 +150,15 @@ class PruneChannels(Step):
         half = -(-group.width // 2 // self.multiple) * self.multiple
         return half if half < group.width else self.multiple
 
-    def _pruned(self, before: Checkpoint, target: Target, workshop: Workshop, protected: frozenset[str]) -> Checkpoint:
+    def _pruned(
+        self, before: Checkpoint, target: Target, context: StepContext, protected: frozenset[str]
+    ) -> Checkpoint:
         """A copy without the least important channels, untrained."""
         macs, current = _macs(before), before
         for measurement in range(1, MEASUREMENTS + 1):
             kept = choose_channels(
                 current.config.network,
-                channel_importance(current.network, self._batches(workshop)),
+                channel_importance(current.network, self._batches(context)),
                 round(macs * (target.macs / macs) ** (measurement / MEASUREMENTS)),
                 input_channels=before.config.preprocessing.input_channels,
                 multiple=self.multiple,
@@ -166,7 +168,7 @@ class PruneChannels(Step):
             current = _with_channels(current, kept)
         return current
 
-    def _target(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Target:
+    def _target(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> Target:
         """What to leave; for a target in latency its operations are measured once and written down."""
         if self.widths_of is not None:
             return _widths_of(self.widths_of, before)
@@ -175,29 +177,27 @@ class PruneChannels(Step):
         elif (folder / TARGET).is_file():
             fraction = read_json_object(folder / TARGET, CheckpointError)["target_macs"]
         else:
-            fraction = self._bisect(before, workshop, folder, protected)
+            fraction = self._bisect(before, context, folder, protected)
             write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)
         return _fraction_of(before, fraction)
 
-    def _bisect(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> float:
+    def _bisect(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> float:
         """Export networks of more or fewer operations, untrained, until one is as fast as it should be."""
         assert self.target_latency is not None
         fast_enough, too_slow, ratio = 0.0, 1.0, 1.0
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             whole = Path(temporary, "whole.onnx")
-            export_checkpoint(before, whole, workshop.data_set)
+            export_checkpoint(before, whole, context.data_set)
             for bisection in range(BISECTIONS):
                 fraction = (fast_enough + too_slow) / 2
                 try:
-                    pruned = self._pruned(before, _fraction_of(before, fraction), workshop, protected)
+                    pruned = self._pruned(before, _fraction_of(before, fraction), context, protected)
                 except ConfigError:  # no network is that small
                     break
                 path = Path(temporary, f"{bisection}.onnx")
-                export_checkpoint(pruned, path, workshop.data_set)
-                latency, latency_before = paired_latency(
-                    [path, whole], engine=workshop.engine, threads=workshop.threads
-                )
+                export_checkpoint(pruned, path, context.data_set)
+                latency, latency_before = paired_latency([path, whole], engine=context.engine, threads=context.threads)
                 ratio = latency.p50_ms / latency_before.p50_ms
                 if ratio <= self.target_latency:
                     fast_enough = fraction
@@ -210,12 +210,12 @@ class PruneChannels(Step):
             )
         return fast_enough
 
-    def _batches(self, workshop: Workshop) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, context: StepContext) -> Iterator[tuple[Tensor, Tensor]]:
         """Training slices with structures, evenly spread, in small batches."""
-        chosen = workshop.probe_indices(self.importance_slices)
-        context_slices = workshop.original.config.preprocessing.context_slices
+        chosen = context.probe_indices(self.importance_slices)
+        context_slices = context.original.config.preprocessing.context_slices
         for first in range(0, len(chosen), IMPORTANCE_BATCH):
-            images, labels = workshop.slices.batch(chosen[first : first + IMPORTANCE_BATCH], context_slices)
+            images, labels = context.slices.batch(chosen[first : first + IMPORTANCE_BATCH], context_slices)
             yield torch.from_numpy(images), torch.from_numpy(labels)
 
 

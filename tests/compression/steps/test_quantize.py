@@ -14,10 +14,10 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.artifact.onnx_file import check_self_contained
-from embedded_vit.compression.integer_graph import FloatGraph, _Images
-from embedded_vit.compression.quantize import Quantize
-from embedded_vit.compression.step import Workshop
-from embedded_vit.compression.stored_weights import store_as_half, without_annotations
+from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps.integer_graph import FloatGraph, _Images
+from embedded_vit.compression.steps.quantize import Quantize
+from embedded_vit.compression.steps.stored_weights import store_as_half, without_annotations
 from embedded_vit.engines import compare, installed_engines, load, open_graph, open_network
 from embedded_vit.engines.agreement import MAXIMUM_DISAGREEMENT
 from embedded_vit.errors import ConfigError
@@ -28,8 +28,8 @@ from embedded_vit.training.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")
-def workshop(synapse_folder, trained_run, tmp_path_factory) -> Workshop:
-    return Workshop(synapse_folder, load_checkpoint(trained_run), tmp_path_factory.mktemp("work"), threads=1)
+def context(synapse_folder, trained_run, tmp_path_factory) -> StepContext:
+    return StepContext(synapse_folder, load_checkpoint(trained_run), tmp_path_factory.mktemp("work"), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +57,20 @@ def constants(graph: bytes) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.005), ("int8", 0.1)])
-def test_a_quantised_artifact_agrees_with_pytorch(workshop, tmp_path, precision, tolerance):
-    before = workshop.original
-    product = Quantize(precision=precision, calibration_slices=16).apply(before, workshop, tmp_path, frozenset())
+def test_a_quantised_artifact_agrees_with_pytorch(context, tmp_path, precision, tolerance):
+    before = context.original
+    result = Quantize(precision=precision, calibration_slices=16).apply(before, context, tmp_path, frozenset())
     path = tmp_path / "model.onnx"
-    export_checkpoint(before, path, workshop.data_set, graph=product.graph, precision=product.precision)
+    export_checkpoint(before, path, context.data_set, graph=result.graph, precision=result.precision)
     engine, exact = load(path), open_network(before.network)
     assert engine.manifest.precision == precision
-    images = workshop.probe_images(6)
+    images = context.probe_images(6)
     scale = max(np.abs(exact.run(image)).max() for image in images)
     agreement = compare(engine, exact, images)
     assert 0 < agreement.max_logit_difference < tolerance * scale
     assert agreement.label_disagreement < 0.02
-    assert product.facts["size_ratio"] < 0.65
-    assert product.facts["fastest"] in product.facts["latency_ms"]
+    assert result.facts["size_ratio"] < 0.65
+    assert result.facts["fastest"] in result.facts["latency_ms"]
 
 
 def test_quantising_every_operator_wrecks_what_our_choice_keeps(random_network, random_graph, images, tmp_path):
@@ -129,33 +129,33 @@ def test_an_integer_graph_is_standard_and_cannot_saturate(random_network, random
     assert multiplied == sum(len(nodes) for layer, nodes in prepared.nodes.items() if layer != "head")
 
 
-def test_protected_layers_stay_in_float(workshop):
+def test_protected_layers_stay_in_float(context):
     step = Quantize(precision="int8", calibration_slices=2)
-    units = step.units(workshop.original)
-    product = step.apply(workshop.original, workshop, workshop.folder, frozenset(units[1:]))
-    assert product.facts["layers"] == 1
-    assert sum(array.dtype == np.int8 and array.ndim > 1 for array in constants(product.graph)) == 1
-    spared = step.apply(workshop.original, workshop, workshop.folder, frozenset(units))
+    units = step.units(context.original)
+    result = step.apply(context.original, context, context.folder, frozenset(units[1:]))
+    assert result.facts["layers"] == 1
+    assert sum(array.dtype == np.int8 and array.ndim > 1 for array in constants(result.graph)) == 1
+    spared = step.apply(context.original, context, context.folder, frozenset(units))
     assert spared.facts["max_logit_difference"] < 1e-4
 
 
-def test_a_layer_alone_does_some_damage(workshop):
+def test_a_layer_alone_does_some_damage(context):
     step = Quantize(precision="int8", calibration_slices=4)
-    engine = step.damaged(workshop.original, "decoder.0.linear_joined", workshop)
-    agreement = compare(engine, open_network(workshop.original.network), workshop.probe_images(4))
+    engine = step.damaged(context.original, "decoder.0.linear_joined", context)
+    agreement = compare(engine, open_network(context.original.network), context.probe_images(4))
     assert agreement.max_logit_difference > 1e-4
 
 
-def test_layers_to_keep_are_no_units(workshop):
-    kept = Quantize(precision="int8", keep=("encoder.*",)).units(workshop.original)
+def test_layers_to_keep_are_no_units(context):
+    kept = Quantize(precision="int8", keep=("encoder.*",)).units(context.original)
     assert kept
     assert not any(unit.startswith("encoder.") for unit in kept)
 
 
-def test_a_layer_to_keep_that_does_not_exist_is_refused_with_the_nearest(workshop):
+def test_a_layer_to_keep_that_does_not_exist_is_refused_with_the_nearest(context):
     step = Quantize(precision="int8", keep=("decoder.0.linear_jointed",))
     with pytest.raises(ConfigError, match=r"did you mean 'decoder\.0\.linear_joined'"):
-        step.units(workshop.original)
+        step.units(context.original)
 
 
 def test_half_precision_halves_a_published_network():
@@ -179,41 +179,41 @@ def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(random_graph):
     assert any(array.dtype == np.float32 and (array == 1e6).all() for array in constants(model.SerializeToString()))
 
 
-def test_bf16_is_a_setting_and_says_what_it_does(workshop):
-    product = Quantize(precision="bf16").apply(workshop.original, workshop, workshop.folder, frozenset())
-    assert product.graph is None
-    assert product.precision == "bf16"
-    assert product.facts["processor_has_bf16"] in (True, False)
-    assert product.facts["max_logit_difference"] > 0
-    assert Quantize(precision="bf16").units(workshop.original) == ()
+def test_bf16_is_a_setting_and_says_what_it_does(context):
+    result = Quantize(precision="bf16").apply(context.original, context, context.folder, frozenset())
+    assert result.graph is None
+    assert result.precision == "bf16"
+    assert result.facts["processor_has_bf16"] in (True, False)
+    assert result.facts["max_logit_difference"] > 0
+    assert Quantize(precision="bf16").units(context.original) == ()
 
 
-def test_integers_with_the_rest_in_bfloat16_are_the_same_graph(workshop, tmp_path: Path):
+def test_integers_with_the_rest_in_bfloat16_are_the_same_graph(context, tmp_path: Path):
     products = {}
     for precision in ("int8", "int8-bf16"):
         step = Quantize(precision=precision, calibration_slices=4)
-        assert step.units(workshop.original)
-        products[precision] = step.apply(workshop.original, workshop, workshop.folder, frozenset())
+        assert step.units(context.original)
+        products[precision] = step.apply(context.original, context, context.folder, frozenset())
     assert products["int8-bf16"].graph == products["int8"].graph
     assert products["int8-bf16"].precision == "int8-bf16"
     assert "onnxruntime int8-bf16" in products["int8-bf16"].facts["latency_ms"]
     path = tmp_path / "model.onnx"
     graph = products["int8-bf16"].graph
-    export_checkpoint(workshop.original, path, workshop.data_set, graph=graph, precision="int8-bf16")
+    export_checkpoint(context.original, path, context.data_set, graph=graph, precision="int8-bf16")
     _, manifest = read_artifact(path)
     assert manifest.in_integers
     assert manifest.in_bfloat16
-    image = workshop.probe_images(1)[0]
+    image = context.probe_images(1)[0]
     found = {engine: load(path, engine).run(image).argmax(axis=1) for engine in installed_engines()[:2]}
     assert all(np.mean(labels != found["onnxruntime"]) <= MAXIMUM_DISAGREEMENT for labels in found.values())
 
 
-def test_fine_tuning_with_roundings_changes_the_checkpoint_and_keeps_the_first(workshop, tmp_path: Path):
-    before = {name: tensor.clone() for name, tensor in workshop.original.network.state_dict().items()}
+def test_fine_tuning_with_roundings_changes_the_checkpoint_and_keeps_the_first(context, tmp_path: Path):
+    before = {name: tensor.clone() for name, tensor in context.original.network.state_dict().items()}
     step = Quantize(precision="int8", calibration_slices=4, qat_epochs=1)
-    product = step.apply(workshop.original, workshop, tmp_path / "qat", frozenset())
-    assert all(torch.equal(before[name], tensor) for name, tensor in workshop.original.network.state_dict().items())
-    after = product.checkpoint.network.state_dict()
+    result = step.apply(context.original, context, tmp_path / "qat", frozenset())
+    assert all(torch.equal(before[name], tensor) for name, tensor in context.original.network.state_dict().items())
+    after = result.checkpoint.network.state_dict()
     assert after.keys() == before.keys()
     assert not torch.equal(after["head.weight"], before["head.weight"])
-    assert product.facts["label_disagreement"] < 0.03
+    assert result.facts["label_disagreement"] < 0.03

@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from embedded_vit.compression.distill import Distillation, Teacher
-from embedded_vit.compression.step import Product, Step, Workshop
+from embedded_vit.compression.step import Step, StepContext, StepResult
+from embedded_vit.compression.steps.distill import Distillation, Teacher
 from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.training.checkpoint import Checkpoint
@@ -55,7 +55,7 @@ class PruneWeights(Step):
         """Whole epochs of all three phases; the last is made longer where they do not add up to that."""
         return max(1, math.ceil(self.stabilise_epochs + self.prune_epochs + self.finetune_epochs))
 
-    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+    def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
         """Prune while training; see `Step.apply`.
 
         Raises:
@@ -67,15 +67,15 @@ class PruneWeights(Step):
             raise ConfigError("prune_weights: every weight is protected; nothing to prune")
         hooks: list[TrainingHook] = [MagnitudePruning(self, names)]
         if self.teacher_weight:
-            hooks.append(Distillation([Teacher(copy.deepcopy(workshop.original.network))], self.teacher_weight))
-        after = workshop.train(before, folder, epochs=self.epochs, learning_rate=self.learning_rate, hooks=hooks)
+            hooks.append(Distillation([Teacher(copy.deepcopy(context.original.network))], self.teacher_weight))
+        after = context.train(before, folder, epochs=self.epochs, learning_rate=self.learning_rate, hooks=hooks)
         facts = sparsity_facts(after.network, names)
         if facts["zero_weights"] < round(self.sparsity * facts["prunable_weights"]):
             raise TrainingError(
                 f"prune_weights: {facts['zero_weights']} of {facts['prunable_weights']} weights are zero, expected "
                 f"{self.sparsity:.0%}: something else has changed them; run the step again in a new folder"
             )
-        return Product(after, facts=facts)
+        return StepResult(after, facts=facts)
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """The parameters that are pruned.
@@ -89,12 +89,12 @@ class PruneWeights(Step):
                 raise ConfigError(f"prune_weights: no linear or convolution weight is called '{pattern:.80}'")
         return tuple(name for name in known if any(fnmatchcase(name, pattern) for pattern in self.weights))
 
-    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+    def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """The network with one parameter pruned to the final sparsity; see `Step.damaged`."""
         network = copy.deepcopy(before.network)
         weights = {unit: network.get_parameter(unit).detach()}
         weights[unit].masked_fill_(~magnitude_masks(weights, self.sparsity)[unit], 0.0)
-        return open_network(network, threads=workshop.threads)
+        return open_network(network, threads=context.threads)
 
 
 class MagnitudePruning(TrainingHook):

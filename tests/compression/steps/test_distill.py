@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from embedded_vit.compression.distill import Distill, Teacher, distillation_loss
-from embedded_vit.compression.step import Workshop
+from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps.distill import Distill, Teacher, distillation_loss
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.io.nifti import write_volume
@@ -23,8 +23,8 @@ from embedded_vit.training.train import train
 
 
 @pytest.fixture
-def workshop(synapse_folder, trained_run, tmp_path) -> Workshop:
-    return Workshop(synapse_folder, load_checkpoint(trained_run), tmp_path / "work", threads=1)
+def context(synapse_folder, trained_run, tmp_path) -> StepContext:
+    return StepContext(synapse_folder, load_checkpoint(trained_run), tmp_path / "work", threads=1)
 
 
 def weights_of(checkpoint) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_a_teacher_computes_in_the_trainings_precision_and_sees_what_the_student
     assert torch.equal(seen[0][0], batch.images)
 
 
-def test_a_teacher_of_another_size_and_context_teaches(synapse_folder, workshop, tmp_path):
+def test_a_teacher_of_another_size_and_context_teaches(synapse_folder, context, tmp_path):
     teacher = tmp_path / "teacher"
     train(
         synapse_folder,
@@ -81,46 +81,46 @@ def test_a_teacher_of_another_size_and_context_teaches(synapse_folder, workshop,
         validation_cases=1,
         threads=1,
     )
-    before = workshop.original
-    product = Distill(teacher=teacher, epochs=1).apply(before, workshop, tmp_path / "step", frozenset())
-    assert not torch.equal(weights_of(product.checkpoint), weights_of(before))
-    assert product.checkpoint.config.network == before.config.network
+    before = context.original
+    result = Distill(teacher=teacher, epochs=1).apply(before, context, tmp_path / "step", frozenset())
+    assert not torch.equal(weights_of(result.checkpoint), weights_of(before))
+    assert result.checkpoint.config.network == before.config.network
 
 
-def test_a_teacher_matters(workshop, trained_run, tmp_path):
+def test_a_teacher_matters(context, trained_run, tmp_path):
     one, other = (
         Distill(teacher=trained_run, epochs=1, weight=weight).apply(
-            workshop.original, workshop, tmp_path / str(weight), frozenset()
+            context.original, context, tmp_path / str(weight), frozenset()
         )
         for weight in (0.1, 0.9)
     )
     assert not torch.equal(weights_of(one.checkpoint), weights_of(other.checkpoint))
 
 
-def test_scans_without_masks_teach_too(synapse_folder, workshop, trained_run, tmp_path):
+def test_scans_without_masks_teach_too(synapse_folder, context, trained_run, tmp_path):
     data_set = open_data_set(synapse_folder)
     scans = tmp_path / "scans"
     scans.mkdir()
     write_volume(scans / "scan.nii.gz", data_set.read_volume(data_set.cases[0]))
     step = Distill(teacher=trained_run, epochs=1, unlabelled=scans)
-    product = step.apply(workshop.original, workshop, tmp_path / "step", frozenset())
-    assert np.isfinite(product.checkpoint.record.epochs[-1].loss)
-    slices = workshop.unlabelled_slices(scans, workshop.original.config.preprocessing)
+    result = step.apply(context.original, context, tmp_path / "step", frozenset())
+    assert np.isfinite(result.checkpoint.record.epochs[-1].loss)
+    slices = context.unlabelled_slices(scans, context.original.config.preprocessing)
     assert len(slices) == 12
     assert not slices.labels.any()
 
 
-def test_an_empty_folder_of_scans_is_refused(workshop, trained_run, tmp_path):
+def test_an_empty_folder_of_scans_is_refused(context, trained_run, tmp_path):
     with pytest.raises(DataSetError, match="no \\.nii"):
         Distill(teacher=trained_run, epochs=1, unlabelled=tmp_path).apply(
-            workshop.original, workshop, tmp_path / "step", frozenset()
+            context.original, context, tmp_path / "step", frozenset()
         )
 
 
-def test_a_teacher_of_other_structures_is_refused(workshop, trained_run, tmp_path):
+def test_a_teacher_of_other_structures_is_refused(context, trained_run, tmp_path):
     teacher = tmp_path / "teacher"
     shutil.copytree(trained_run, teacher)
     config = (teacher / "config.json").read_text()
     (teacher / "config.json").write_text(config.replace('"liver"', '"tumour"'))
     with pytest.raises(ConfigError, match="other structures"):
-        Distill(teacher=teacher, epochs=1).apply(workshop.original, workshop, tmp_path / "step", frozenset())
+        Distill(teacher=teacher, epochs=1).apply(context.original, context, tmp_path / "step", frozenset())

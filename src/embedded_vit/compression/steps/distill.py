@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedded_vit.compression.step import CutMix, Product, Step, Workshop
+from embedded_vit.compression.step import CutMix, Step, StepContext, StepResult
 from embedded_vit.errors import ConfigError
 from embedded_vit.training.augmentation import augment, draw
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
@@ -164,7 +164,7 @@ class Distill(Step):
     def _one_or_more(cls, value: object) -> object:
         return (value,) if isinstance(value, (str, Path)) else value
 
-    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+    def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
         """Train on; see `Step.apply`.
 
         Raises:
@@ -172,23 +172,23 @@ class Distill(Step):
         """
         unlabelled = None
         if self.unlabelled is not None:
-            unlabelled = workshop.unlabelled_slices(self.unlabelled, before.config.preprocessing)
-        teachers = [self._teacher(path, before, workshop) for path in self.teacher]
+            unlabelled = context.unlabelled_slices(self.unlabelled, before.config.preprocessing)
+        teachers = [self._teacher(path, before, context) for path in self.teacher]
         config = before.config.with_training(cutmix=self.cutmix)
         hook = Distillation(teachers, self.weight, unlabelled=unlabelled, config=config)
-        after = workshop.train(
+        after = context.train(
             before, folder, epochs=self.epochs, learning_rate=self.learning_rate, hooks=[hook], config=config
         )
         facts = {"teachers": [str(path) for path in self.teacher]}
-        return Product(after, facts=facts)
+        return StepResult(after, facts=facts)
 
-    def _teacher(self, path: Path, before: Checkpoint, workshop: Workshop) -> Teacher:
+    def _teacher(self, path: Path, before: Checkpoint, context: StepContext) -> Teacher:
         teacher = load_checkpoint(path)
         ours, theirs = before.config, teacher.config
         if theirs.labels.names != ours.labels.names or theirs.preprocessing.channels != ours.preprocessing.channels:
             raise ConfigError(f"distill: the teacher {path} segments other structures or sees other channels")
         unlabelled = None
         if self.unlabelled is not None:
-            unlabelled = workshop.unlabelled_slices(self.unlabelled, theirs.preprocessing)
-        context = theirs.preprocessing.context_slices
-        return Teacher(teacher.network, workshop.slices_for(theirs.preprocessing), context, unlabelled)
+            unlabelled = context.unlabelled_slices(self.unlabelled, theirs.preprocessing)
+        slices = context.slices_for(theirs.preprocessing)
+        return Teacher(teacher.network, slices, theirs.preprocessing.context_slices, unlabelled)

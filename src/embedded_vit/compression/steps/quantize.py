@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from embedded_vit.compression.backends import check_backends
-from embedded_vit.compression.integer_graph import FloatGraph
-from embedded_vit.compression.rounded_training import RoundedTraining
-from embedded_vit.compression.step import Product, Step, Workshop
-from embedded_vit.compression.stored_weights import store_as_half, without_annotations
+from embedded_vit.compression.step import Step, StepContext, StepResult
+from embedded_vit.compression.steps.backends import check_backends
+from embedded_vit.compression.steps.integer_graph import FloatGraph
+from embedded_vit.compression.steps.rounded_training import RoundedTraining
+from embedded_vit.compression.steps.stored_weights import store_as_half, without_annotations
 from embedded_vit.config import nearest_name
 from embedded_vit.engines import Engine, compare, open_graph, open_network
 from embedded_vit.errors import ConfigError
@@ -49,26 +49,26 @@ class Quantize(Step):
     qat_epochs: int = Field(default=0, ge=0, description="int8: epochs of fine-tuning with roundings, before")
     qat_learning_rate: float = Field(default=2e-4, gt=0)
 
-    def apply(self, before: Checkpoint, workshop: Workshop, folder: Path, protected: frozenset[str]) -> Product:
+    def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
         """Make the graph and compare it with the float one; see `Step.apply`.
 
         Raises:
             ConfigError: `keep` names no layer.
             ContractError: The graph does not give the same labels twice.
         """
-        images = workshop.probe_images(COMPARED_SLICES)
+        images = context.probe_images(COMPARED_SLICES)
         if self.precision == "bf16":
-            return Product(before, precision="bf16", facts=_bf16_facts(before, images))
+            return StepResult(before, precision="bf16", facts=_bf16_facts(before, images))
         if self.precision == "fp16":
             model = onnx.load_from_string(_float_graph(before.network, before.config.preprocessing))
             store_as_half(model)
             graph = without_annotations(model)
-            facts = _facts(graph, before, images, "fp16", workshop.threads)
-            return Product(before, graph, "fp16", facts)
+            facts = _facts(graph, before, images, "fp16", context.threads)
+            return StepResult(before, graph, "fp16", facts)
         layers = [layer for layer in self.units(before) if layer not in protected]
         after = before
         if self.qat_epochs:
-            after = workshop.train(
+            after = context.train(
                 before,
                 folder,
                 epochs=self.qat_epochs,
@@ -76,9 +76,9 @@ class Quantize(Step):
                 hooks=[RoundedTraining(layers)],
             )
         prepared = _prepared(after.network, after.config.preprocessing)
-        graph = prepared.quantised(layers, workshop.probe_images(self.calibration_slices))
-        facts = _facts(graph, after, images, self.precision, workshop.threads)
-        return Product(after, graph, self.precision, {"layers": len(layers), **facts})
+        graph = prepared.quantised(layers, context.probe_images(self.calibration_slices))
+        facts = _facts(graph, after, images, self.precision, context.threads)
+        return StepResult(after, graph, self.precision, {"layers": len(layers), **facts})
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """int8: the layers with weights, but for the last one and those to keep.
@@ -95,11 +95,11 @@ class Quantize(Step):
                 raise ConfigError(f"quantize: keep '{pattern}' is no layer{nearest_name(pattern, known)[:200]}")
         return tuple(layer for layer in prepared.layers if not any(fnmatch(layer, pattern) for pattern in self.keep))
 
-    def damaged(self, before: Checkpoint, unit: str, workshop: Workshop) -> Engine:
+    def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """The network with one layer in integers."""
         prepared = _prepared(before.network, before.config.preprocessing)
-        images = workshop.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
-        return open_graph(prepared.quantised([unit], images), threads=workshop.threads)
+        images = context.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
+        return open_graph(prepared.quantised([unit], images), threads=context.threads)
 
 
 @lru_cache(maxsize=2)  # before and after fine-tuning; a sensitivity sweep asks for them layer by layer
