@@ -15,6 +15,7 @@ __all__ = [
     "ENGINES",
     "Agreement",
     "ArtifactEngine",
+    "Candidate",
     "Engine",
     "EngineChoice",
     "EngineName",
@@ -29,12 +30,14 @@ __all__ = [
     "grainy_images",
     "installed_engines",
     "load",
+    "logits_of",
+    "open_agreeing",
     "open_graph",
     "open_network",
 ]
 
 if TYPE_CHECKING:
-    from embedded_vit.engines.agreement import Agreement, compare
+    from embedded_vit.engines.agreement import Agreement, Candidate, compare, logits_of, open_agreeing
     from embedded_vit.engines.artifact_engine import ArtifactEngine
     from embedded_vit.engines.engine import Engine, GraphEngine
     from embedded_vit.engines.example_inputs import example_image, grainy_images
@@ -54,7 +57,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "agreement": ["Agreement", "compare"],
+            "agreement": ["Agreement", "Candidate", "compare", "logits_of", "open_agreeing"],
             "artifact_engine": ["ArtifactEngine"],
             "engine": ["Engine", "GraphEngine"],
             "example_inputs": ["example_image", "grainy_images"],

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from embedded_vit.costs.latency import paired_latency_of
-from embedded_vit.engines import ENGINES, Engine, engine_entry, installed_engines, open_graph
-from embedded_vit.engines.agreement import Candidate, logits_of, open_agreeing
+from embedded_vit.engines import (
+    ENGINES,
+    Candidate,
+    Engine,
+    engine_entry,
+    installed_engines,
+    logits_of,
+    open_agreeing,
+    open_graph,
+)
 from embedded_vit.errors import ContractError, FileFormatError
 
 __all__ = ["BackendReport", "EngineReport", "check_backends"]
