@@ -13,7 +13,7 @@ from embedded_vit.engines.registry import ENTRIES
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENGINES_FOLDER = REPOSITORY / "src" / "embedded_vit" / "engines"
 # The tool that makes an int8 graph of a float one. It computes no network for a user, so it is not an engine.
-QUANTIZATION_TOOL = ("src/embedded_vit/compression/integer_graph.py", "onnxruntime.quantization")
+QUANTIZATION_TOOL = ("src/embedded_vit/compression/steps/integer_graph.py", "onnxruntime.quantization")
 LIBRARIES = {entry.library for entry in ENTRIES.values()}
 CLASSES = {entry.engine.partition(":")[2] for entry in ENTRIES.values()} | {"TorchEngine"}
 MODULES = {f"embedded_vit.engines.{entry.engine.partition(':')[0]}" for entry in ENTRIES.values()}
