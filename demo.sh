@@ -18,7 +18,7 @@ embedded-vit export "$out/run" --output "$out/model.onnx"
 scan=$(find "$data/test_vol_h5" "$data/imagesTs" "$data/imagesTr" -type f 2>/dev/null | sort | head -n 1)
 embedded-vit predict "$out/model.onnx" "$scan" --output "$out/mask.nii.gz"
 embedded-vit evaluate "$out/model.onnx" --data "$data" --output "$out/evaluation"
-embedded-vit compress "$out/run" --recipe quick --output "$out/small"
+embedded-vit compress "$out/run" --plan quick --output "$out/small"
 embedded-vit report "$out/small" --output "$out/report.html"
 
 echo

@@ -39,6 +39,29 @@ def test_bad_input_gets_one_line_and_status_two(arguments, named):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "named"),
+    [
+        ([], 2, "expected the name of a built-in plan (embedded-cpu, int8,"),
+        (["--plan", "intate"], 2, "the built-in plans are embedded-cpu, int8,"),
+        (["--plan", "int8", "--recipe", "int8"], 2, "give --plan only"),
+        (["--plan", "int8"], 2, "no/such/run"),
+    ],
+)
+def test_compress_takes_a_plan_by_name(options, status, named):
+    result = embedded_vit("compress", "no/such/run", "-o", "x", *options)
+    assert result.returncode == status
+    assert named in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_recipe_is_the_old_name_of_plan():
+    result = embedded_vit("compress", "no/such/run", "-o", "x", "--recipe", "int8")
+    assert result.stderr.splitlines()[0] == "embedded-vit: --recipe is deprecated; use --plan"
+    assert "no/such/run" in result.stderr.splitlines()[1]
+    assert "--recipe" not in embedded_vit("compress", "--help").stdout
+
+
 def test_info_shows_what_folding_and_dropping_save():
     result = embedded_vit("info", "--network", "embedded-vit-64")
     for figure in ("330,169", "1,314,161", "74.9 % dead", "44,969,984", "60,461,056", "25.6 % saved"):
