@@ -17,9 +17,9 @@ from footnote import footnote
 
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
-from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.results import Evaluation
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.training.checkpoint import load_checkpoint
 
 HEADER = (

@@ -33,7 +33,7 @@ from experiments import at_image_size, evaluate_once, folds_of, teach_once, trai
 from embedded_vit.artifact.manifest import read_artifact, sealed
 from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Figures, TrainingFacts, TrainingStage
-from embedded_vit.compression.compress import compress
+from embedded_vit.compression.compressing import compress
 from embedded_vit.compression.plan import CompressionPlan
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.compression.step import StepContext
@@ -44,8 +44,8 @@ from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, EmbeddedVitError, OutputError
-from embedded_vit.evaluation.evaluate import METRICS_FILE
-from embedded_vit.export.export import export
+from embedded_vit.evaluation.evaluating import METRICS_FILE
+from embedded_vit.export.exporting import export
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.provenance import available_cores
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint, read_record, read_run_config

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from footnote import footnote
 
-from embedded_vit.compression.compress import compress
+from embedded_vit.compression.compressing import compress
 from embedded_vit.compression.measure import LATENCY_THREADS
 from embedded_vit.compression.plan import read_plan
 from embedded_vit.compression.record import (

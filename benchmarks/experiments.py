@@ -13,11 +13,11 @@ import numpy as np
 from embedded_vit.compression.step import StepContext
 from embedded_vit.compression.steps.distill import Distill
 from embedded_vit.datasets.data_set import DataSet, Split
-from embedded_vit.evaluation.evaluate import METRICS_FILE, evaluate
+from embedded_vit.evaluation.evaluating import METRICS_FILE, evaluate
 from embedded_vit.provenance import available_cores
 from embedded_vit.training.checkpoint import MODEL, STATE, Checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import RunConfig
-from embedded_vit.training.train import plan, train
+from embedded_vit.training.training import plan, train
 
 __all__ = ["at_image_size", "evaluate_once", "folds_of", "is_done", "taught_config", "teach_once", "train_once"]
 

@@ -35,7 +35,7 @@ from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, describe_run, initialise, load_checkpoint
 from embedded_vit.training.slices import SliceSet, prepare_slices
-from embedded_vit.training.train import plan
+from embedded_vit.training.training import plan
 
 __all__ = ["Job", "jobs_for", "run_all", "train_one"]
 

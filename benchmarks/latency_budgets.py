@@ -20,7 +20,7 @@ from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.builtin.resolve import model_path
 from embedded_vit.engines import example_image, open_graph
 from embedded_vit.engines.single_stream import single_stream
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing

@@ -27,7 +27,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, EmbeddedVitError
-from embedded_vit.evaluation.evaluate import METRICS_FILE
+from embedded_vit.evaluation.evaluating import METRICS_FILE
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.overlay import overlay
 from embedded_vit.predict.segmentation import segment

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.errors import ConfigError, EmbeddedVitError
-from embedded_vit.evaluation.evaluate import METRICS_FILE
+from embedded_vit.evaluation.evaluating import METRICS_FILE
 from embedded_vit.evaluation.statistics import summarise
 from embedded_vit.io.json_file import read_json_object
 

@@ -25,7 +25,7 @@ from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.engines import Engine, EngineName, engine_entry, example_image, installed_engines, load, open_graph
 from embedded_vit.errors import FileFormatError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, processor_flags, versions

@@ -40,7 +40,7 @@ from embedded_vit.training.processes import keep_freed_memory
 from embedded_vit.training.run import check_same_data, check_same_settings, open_run
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
-from embedded_vit.training.train import plan
+from embedded_vit.training.training import plan
 
 OURS = ("embedded-vit-64", "embedded-vit-128", "embedded-vit-s", "embedded-vit-m")
 OTHERS = ("unet@64", "unet@128", "segformer-b0@64", "segformer-b0@128", "dae-former-224@64", "dae-former-224@128")

@@ -17,7 +17,7 @@ from footnote import footnote
 from embedded_vit.compression.steps.integer_graph import FloatGraph
 from embedded_vit.engines import GraphEngine, engine_entry, example_image, installed_engines, open_graph
 from embedded_vit.engines.single_stream import single_stream
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
 from embedded_vit.preprocessing import Preprocessing

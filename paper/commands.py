@@ -23,18 +23,18 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.datasets.synapse import TEST_FOLDER
 from embedded_vit.errors import CheckpointError, ConfigError
-from embedded_vit.evaluation.evaluate import METRICS_FILE, REPORT_FILE, OnCase, evaluate
 from embedded_vit.evaluation.evaluated_model import Precision
+from embedded_vit.evaluation.evaluating import METRICS_FILE, REPORT_FILE, OnCase, evaluate
 from embedded_vit.evaluation.table import text_table
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.io.nifti import write_labels, write_volume
 from embedded_vit.models.reference_checkpoint import load_reference, read_reference_file, reference_name
 from embedded_vit.models.registry import NETWORKS as PRESETS
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.training.checkpoint import CONFIG, TrainingRecord, load_checkpoint, read_run_config, save_checkpoint
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import plan
-from embedded_vit.training.train import train as train_network
+from embedded_vit.training.training import plan
+from embedded_vit.training.training import train as train_network
 from embedded_vit.volume import LabelMap, Volume
 
 

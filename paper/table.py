@@ -19,7 +19,7 @@ from embedded_vit.compression.record import COMPRESSION_FILE, Measurements
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import EmbeddedVitError, FileFormatError
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.json_file import read_json_object
@@ -28,7 +28,7 @@ from embedded_vit.provenance import describe_machine
 from embedded_vit.report.compared_points import read_compared_points
 from embedded_vit.training.checkpoint import MODEL, STATE, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import train
+from embedded_vit.training.training import train
 
 HEADER = (
     "variant", "recipe", "epochs", "Dice in the paper", "Dice", "HD95 (voxels)", "parameters (published)",

@@ -9,7 +9,7 @@ from network_fixtures import made_network
 from onnx import helper, numpy_helper
 
 from embedded_vit.artifact.onnx_graph import read_graph
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
 

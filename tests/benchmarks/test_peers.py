@@ -19,7 +19,7 @@ from embedded_vit.datasets.data_set import make_split
 from embedded_vit.engines import compare, example_image, open_graph, open_network
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.models.registry import NetworkConfig, build_network
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import load_state, read_record

@@ -27,7 +27,7 @@ from embedded_vit.compression.steps.distill import Distill
 from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, OutputError
-from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.training.checkpoint import MODEL, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.loop import Trainer
 

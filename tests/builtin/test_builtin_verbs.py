@@ -66,7 +66,7 @@ def test_load_takes_a_name(add_builtin: AddBuiltin, scan: Path, tmp_path: Path) 
     ("verb", "called", "words"),
     [
         ("benchmark", "embedded_vit.benchmark.run.benchmark", ["bright-ct", "other.onnx"]),
-        ("evaluate", "embedded_vit.evaluation.evaluate.evaluate", ["bright-ct", "--data", "data", "-o", "results"]),
+        ("evaluate", "embedded_vit.evaluation.evaluating.evaluate", ["bright-ct", "--data", "data", "-o", "results"]),
     ],
 )
 def test_other_verbs_take_a_name(

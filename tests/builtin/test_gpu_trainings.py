@@ -21,7 +21,7 @@ from embedded_vit.training.augmentation import Distortion, augment, draw
 from embedded_vit.training.checkpoint import MODEL, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import train
+from embedded_vit.training.training import train
 
 TINY = builtin_models.Training(
     builtin_models.BTCV,

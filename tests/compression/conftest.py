@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import train
+from embedded_vit.training.training import train
 
 
 @pytest.fixture(scope="session")

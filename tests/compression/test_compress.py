@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from embedded_vit.compression import measure
-from embedded_vit.compression.compress import compress
+from embedded_vit.compression.compressing import compress
 from embedded_vit.compression.gate import Gate
 from embedded_vit.compression.plan import CompressionPlan
 from embedded_vit.compression.record import read_compression_record

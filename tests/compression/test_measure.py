@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from embedded_vit.compression.measure import measure_artifact
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.training.checkpoint import load_checkpoint, save_checkpoint
 
 

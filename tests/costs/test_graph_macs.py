@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.costs.graph_macs import count_macs, node_macs
 from embedded_vit.errors import FileFormatError
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 

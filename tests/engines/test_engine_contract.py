@@ -28,7 +28,7 @@ from embedded_vit.engines.agreement import label_disagreement
 from embedded_vit.engines.engine import Tensor
 from embedded_vit.engines.example_inputs import soft_images
 from embedded_vit.errors import ConfigError, FileFormatError
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.models.registry import NetworkConfig
 
 USES_NO_MORE = """

@@ -36,14 +36,14 @@ from embedded_vit.engines import (
     load,
 )
 from embedded_vit.engines.registry import ENTRIES
-from embedded_vit.evaluation.evaluate import evaluate
-from embedded_vit.export.export import export
+from embedded_vit.evaluation.evaluating import evaluate
+from embedded_vit.export.exporting import export
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.search import latency as search_latency
 from embedded_vit.search.latency import LatencyMeter
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import plan
+from embedded_vit.training.training import plan
 
 CT_32 = Preprocessing.for_modality("CT", image_size=32)
 

@@ -15,7 +15,7 @@ from onnx import helper
 from embedded_vit.builtin.index import builtin_paths
 from embedded_vit.engines import installed_engines, load, open_graph
 from embedded_vit.errors import ConfigError, FileFormatError
-from embedded_vit.export.export import export, onnx_graph
+from embedded_vit.export.exporting import export, onnx_graph
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
 

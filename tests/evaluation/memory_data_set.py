@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.contract import Contract
 from embedded_vit.datasets.data_set import Case, DataSet
-from embedded_vit.evaluation import evaluate as evaluate_module
+from embedded_vit.evaluation import evaluating as evaluate_module
 from embedded_vit.evaluation.evaluated_model import EvaluatedModel
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing

@@ -11,7 +11,7 @@ from memory_data_set import box_mask, evaluated_model, install, memory_data_set
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
-from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.table import text_table
 
 LIVER = (1, slice(1, 5), slice(2, 14), slice(2, 14))

@@ -13,7 +13,7 @@ import pytest
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
 from embedded_vit.errors import ConfigError
-from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.evaluating import evaluate
 
 torch = pytest.importorskip("torch")
 
@@ -47,7 +47,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, synapse_folder: Path) -
 def artifact(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, synapse_folder: Path) -> Path:
     """The same network as an artifact."""
     pytest.importorskip("onnxscript")
-    from embedded_vit.export.export import export
+    from embedded_vit.export.exporting import export
 
     path = tmp_path_factory.mktemp("artifacts") / "model.onnx"
     export(run_folder, path, data_folder=synapse_folder)

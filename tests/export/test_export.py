@@ -15,11 +15,11 @@ import torch
 from network_fixtures import made_network, made_run
 from torch import nn
 
-import embedded_vit.export.export as export_module
+import embedded_vit.export.exporting as export_module
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import load, open_network
 from embedded_vit.errors import ContractError, NetworkError, OutputError
-from embedded_vit.export.export import ExportReport, export, onnx_graph
+from embedded_vit.export.exporting import ExportReport, export, onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing

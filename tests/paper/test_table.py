@@ -16,7 +16,7 @@ from embedded_vit.io.digest import sha256_of
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.checkpoint import TrainingRecord, save_checkpoint
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import plan
+from embedded_vit.training.training import plan
 
 SCRIPT = Path(__file__).resolve().parents[2] / "paper" / "table.py"
 

@@ -283,7 +283,7 @@ def test_1200_slices_are_segmented_in_an_address_space_of_400_megabytes(huge_sca
 
     if memory.free_bytes() < 2 * 2**30:
         pytest.skip("less than 2 GiB of memory are free: the unlimited run does not fit")
-    from embedded_vit.export.export import export
+    from embedded_vit.export.exporting import export
     from embedded_vit.models.registry import network_config
 
     model = export(made_run(tmp_path / "run", network_config("embedded-vit-64", classes=9)), tmp_path / "m.onnx").path

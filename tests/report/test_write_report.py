@@ -17,13 +17,13 @@ from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError, OutputError
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.labels import LabelSet
 from embedded_vit.models.registry import build_network
 from embedded_vit.report.write import write_report
 from embedded_vit.training.checkpoint import TrainingRecord, load_checkpoint, read_record, save_checkpoint
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import plan
+from embedded_vit.training.training import plan
 
 
 def save_untrained(folder: Path, data: Path, **changes) -> Path:

@@ -11,10 +11,10 @@ import pytest
 
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.errors import ConfigError, TrainingError
-from embedded_vit.search import search as module
+from embedded_vit.search import searching as module
 from embedded_vit.search.latency import MeasuredLatency
 from embedded_vit.search.record import SearchRecord
-from embedded_vit.search.search import search
+from embedded_vit.search.searching import search
 from embedded_vit.search.space import Budget, Candidate, SearchSettings
 from embedded_vit.training.checkpoint import load_checkpoint
 

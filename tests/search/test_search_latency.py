@@ -14,7 +14,7 @@ from embedded_vit.engines.single_stream import Stream
 from embedded_vit.search import latency
 from embedded_vit.search.latency import LatencyMeter, MeasuredLatency
 from embedded_vit.training.settings import RunConfig, TrainingConfig
-from embedded_vit.training.train import plan
+from embedded_vit.training.training import plan
 
 
 def config_of(data: Path, image_size: int) -> RunConfig:

@@ -26,7 +26,7 @@ from embedded_vit.training import slices
 from embedded_vit.training.checkpoint import load_checkpoint, load_state, read_run_config, save_checkpoint, save_state
 from embedded_vit.training.loop import Trainer, dice_by_case
 from embedded_vit.training.settings import TrainingConfig
-from embedded_vit.training.train import train
+from embedded_vit.training.training import train
 
 EPOCHS = 30
 TINY = {"architecture": {"image_size": 32, "widths": (8, 16)}, "threads": 1}

@@ -44,7 +44,7 @@ class Accuracy(Config):
 
 def need_evaluation() -> None:
     """Raise ModuleNotFoundError at once where the libraries that score masks are not installed."""
-    import embedded_vit.evaluation.evaluate  # noqa: F401
+    import embedded_vit.evaluation.evaluating  # noqa: F401
 
 
 def measure_accuracy(models: Sequence[Path], folder: Path, *, threads: int) -> Accuracy:
@@ -59,7 +59,7 @@ def measure_accuracy(models: Sequence[Path], folder: Path, *, threads: int) -> A
         DataSetError: The data set does not fit a model, or the models test on different cases.
         FileFormatError: A model or a scan cannot be read.
     """
-    from embedded_vit.evaluation.evaluate import evaluate
+    from embedded_vit.evaluation.evaluating import evaluate
 
     with tempfile.TemporaryDirectory() as scratch:
         evaluations = [

@@ -42,7 +42,7 @@ def command(
         threads: CPU threads; all cores by default.
         recipe: Old name of --plan.
     """
-    from embedded_vit.compression.compress import compress
+    from embedded_vit.compression.compressing import compress
     from embedded_vit.compression.record import summary_line
 
     compress(

@@ -31,7 +31,7 @@ def command(
         threads: CPU threads; all cores by default.
     """
     from embedded_vit.builtin.resolve import model_path
-    from embedded_vit.evaluation.evaluate import REPORT_FILE, evaluate
+    from embedded_vit.evaluation.evaluating import REPORT_FILE, evaluate
     from embedded_vit.evaluation.table import text_table
 
     evaluation = evaluate(

@@ -26,7 +26,7 @@ def command(
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """
-    from embedded_vit.export.export import export
+    from embedded_vit.export.exporting import export
 
     report = export(run, output, data_folder=data, dynamic_batch=dynamic_batch, overwrite=overwrite)
     agreement, manifest = report.agreement, report.manifest

@@ -49,7 +49,7 @@ def command(
         device: Device to train on: cpu, cuda, cuda:1, ...
     """
     from embedded_vit.search.record import outcome_text
-    from embedded_vit.search.search import search
+    from embedded_vit.search.searching import search
 
     record = search(
         data,

@@ -68,7 +68,7 @@ def command(
         threads: CPU threads; all cores by default.
     """
     from embedded_vit.training.settings import TrainingConfig
-    from embedded_vit.training.train import train
+    from embedded_vit.training.training import train
 
     options, training = options or NetworkOptions(), training or TrainingOptions()
     settings = asdict(training)

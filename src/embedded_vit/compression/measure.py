@@ -15,7 +15,7 @@ from embedded_vit.costs.complexity import complexity
 from embedded_vit.costs.footprint import footprint
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.engines import EngineChoice
-from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.protocol import ProtocolName
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.training.settings import RunConfig

@@ -10,7 +10,7 @@ from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
 from embedded_vit.compression.record import COMPRESSION_FILE, ORIGINAL, Measurements, read_compression_record
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
 
 __all__ = ["ReportRow", "check_comparable", "data_folder_of", "measured_in_turns", "rows_of_run"]

@@ -17,7 +17,7 @@ from embedded_vit.costs.machine_state import load_average
 from embedded_vit.costs.noise import busy_reasons
 from embedded_vit.engines import EngineChoice, EngineName, example_image, fastest_for_graph, open_graph
 from embedded_vit.engines.single_stream import Query, single_stream
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.models.registry import build_network
 from embedded_vit.provenance import available_cores
 from embedded_vit.training.settings import RunConfig

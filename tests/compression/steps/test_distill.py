@@ -19,7 +19,7 @@ from embedded_vit.training.checkpoint import load_checkpoint
 from embedded_vit.training.hooks import Batch
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.slices import SliceSet
-from embedded_vit.training.train import train
+from embedded_vit.training.training import train
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError
-from embedded_vit.export.export import export
+from embedded_vit.export.exporting import export
 from embedded_vit.models.channels import channel_groups, keep_channels
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing

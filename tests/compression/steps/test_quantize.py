@@ -21,7 +21,7 @@ from embedded_vit.compression.steps.stored_weights import store_as_half, without
 from embedded_vit.engines import compare, installed_engines, load, open_graph, open_network
 from embedded_vit.engines.agreement import MAXIMUM_DISAGREEMENT
 from embedded_vit.errors import ConfigError
-from embedded_vit.export.export import export_checkpoint, onnx_graph
+from embedded_vit.export.exporting import export_checkpoint, onnx_graph
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import load_checkpoint

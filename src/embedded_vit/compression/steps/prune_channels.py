@@ -25,7 +25,7 @@ from embedded_vit.costs.latency import paired_latency
 from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import CheckpointError, ConfigError
-from embedded_vit.export.export import export_checkpoint
+from embedded_vit.export.exporting import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels

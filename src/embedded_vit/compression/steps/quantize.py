@@ -23,7 +23,7 @@ from embedded_vit.compression.steps.stored_weights import store_as_half, without
 from embedded_vit.config import nearest_name
 from embedded_vit.engines import Engine, compare, open_graph, open_network
 from embedded_vit.errors import ConfigError
-from embedded_vit.export.export import onnx_graph
+from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import Checkpoint
 

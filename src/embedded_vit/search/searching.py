@@ -23,7 +23,7 @@ from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, DataSetError, TrainingError
-from embedded_vit.evaluation.evaluate import evaluate
+from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.models.registry import build_network
 from embedded_vit.provenance import describe_machine, versions
@@ -34,7 +34,7 @@ from embedded_vit.search.space import Candidate, SearchSettings, suggest
 from embedded_vit.search.study import data_identity, open_study, taken_trials, trial_lock, try_again_what_died
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord
 from embedded_vit.training.settings import RunConfig
-from embedded_vit.training.train import plan, train
+from embedded_vit.training.training import plan, train
 
 __all__ = ["search"]
 

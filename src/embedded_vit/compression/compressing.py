@@ -33,7 +33,7 @@ from embedded_vit.compression.step import Step, StepContext, StepResult
 from embedded_vit.engines import EngineChoice, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.export.export import export_checkpoint
+from embedded_vit.export.exporting import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, describe_machine, versions
