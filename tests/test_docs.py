@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from embedded_vit.cli.application import GROUPS, application
+from embedded_vit.compression.plan import built_in_plans
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -93,6 +94,20 @@ def test_commands_name_verbs_and_options_that_exist(document: Path) -> None:
         assert verb in VERBS, f"embedded-vit {verb}"
         for option in (word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_of(verb)), f"embedded-vit {verb} {option}"
+
+
+@every_document
+def test_options_of_scripts_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    for script, words in re.findall(r"python ((?:benchmarks|factory|paper)/\w+\.py)([^`\n]*(?:\n[^`\n]+)?)`", text):
+        source = (REPOSITORY / script).read_text(encoding="utf-8")
+        for option in re.findall(r"(?<!\S)--[a-z-]+", words):
+            assert f'"{option}"' in source, f"{script} {option}"
+
+
+def test_every_built_in_plan_is_described() -> None:
+    page = (REPOSITORY / "docs" / "compression.md").read_text(encoding="utf-8")
+    assert [name for name in built_in_plans() if f"`{name}`" not in page] == []
 
 
 @every_document
