@@ -197,3 +197,9 @@ def test_no_six_lines_stand_twice() -> None:
             places[tuple(lines[start : start + LINES_THAT_STAND_TWICE])].append(path.name)
     twins = {" ".join(sorted(set(names))): lines for lines, names in places.items() if len(names) > 1}
     assert not {names: lines for names, lines in twins.items() if names not in KNOWN_TWINS}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports test files by their names, and stops where two are the same."""
+    names = [path.name for path in sources("tests") if path.name.startswith("test_")]
+    assert {name for name in names if names.count(name) > 1} == set()
