@@ -15,7 +15,7 @@ import torch
 from footnote import footnote
 
 from embedded_vit.compression.steps.integer_graph import FloatGraph
-from embedded_vit.engines import GraphEngine, engine_entry, example_image, installed_engines, open_graph
+from embedded_vit.engines import GraphEngine, engine_entry, example_image, grainy_images, installed_engines, open_graph
 from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -45,9 +45,7 @@ def measure(network: str, threads: int, rounds: int) -> None:
     built = build_network(described).eval()
     graph = onnx_graph(built, preprocessing)
     prepared = FloatGraph.of(graph, built)
-    shape = (1, 3, described.image_size, described.image_size)
-    noise = np.random.default_rng(0).uniform(-1, 1, (CALIBRATION_IMAGES, *shape)).astype(np.float32)
-    integers = prepared.quantised(prepared.layers, list(noise))
+    integers = prepared.quantised(prepared.layers, grainy_images(preprocessing)[:CALIBRATION_IMAGES])
 
     engines: dict[tuple[str, str], GraphEngine] = {}
     for name in installed_engines():
