@@ -47,11 +47,11 @@ PROTECTED_FRACTIONS = (0.0, 0.25, 0.5)  # of a step's units in its first, second
 
 
 def compress(
-    run: Path,
+    run: str | Path,
     plan: CompressionPlan,
-    output: Path,
+    output: str | Path,
     *,
-    data_folder: Path | None = None,
+    data_folder: str | Path | None = None,
     resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
@@ -77,12 +77,13 @@ def compress(
         InputError: The run, the data, the plan or the output is not usable.
         TrainingError: A loss is not finite.
     """
+    run, output = Path(run), Path(output)
     original = load_checkpoint(run)
     values = plan.plain()
     _check_output(output, run, values, engine, resume)
     keep_freed_memory()
     context = StepContext(
-        data_folder or Path(original.record.data_folder),
+        Path(data_folder or original.record.data_folder),
         original,
         output,
         device=device,

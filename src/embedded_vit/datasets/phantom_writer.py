@@ -28,7 +28,7 @@ DESCRIPTION = "Generated phantom patients: no person's data. Research use only."
 
 
 def write_phantoms(
-    folder: Path,
+    folder: str | Path,
     cases: int,
     *,
     layout: Layout = "transunet",
@@ -51,6 +51,7 @@ def write_phantoms(
         ConfigError: Fewer than two cases.
         OutputError: The folder is not empty or cannot be written.
     """
+    folder = Path(folder)
     if cases < 2:
         raise ConfigError(f"{cases} cases cannot train and test; at least 2 are needed")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -33,10 +33,10 @@ OnCase = Callable[[str, Volume, LabelMap, LabelMap], None]
 
 
 def evaluate(
-    model_path: Path,
-    data_folder: Path,
+    model_path: str | Path,
+    data_folder: str | Path,
     *,
-    output: Path,
+    output: str | Path,
     subset: Subset = "test",
     protocol: ProtocolName = "strict",
     threads: int | None = None,
@@ -65,9 +65,9 @@ def evaluate(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
-    threads = threads or available_cores()
+    threads, output = threads or available_cores(), Path(output)
     _prepare(output)
-    model = open_model(model_path, threads=threads, precision=precision, engine=engine)
+    model = open_model(Path(model_path), threads=threads, precision=precision, engine=engine)
     data_set = open_data_set(data_folder)
     model.check_fits(data_set)
     chosen = model.choose(data_set, subset)

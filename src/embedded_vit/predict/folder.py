@@ -17,8 +17,8 @@ __all__ = ["predict_path"]
 
 def predict_path(
     predictor: Predictor,
-    scan: Path,
-    output: Path,
+    scan: str | Path,
+    output: str | Path,
     *,
     force: bool = False,
     memory_bytes: int | None = None,
@@ -43,6 +43,7 @@ def predict_path(
         EmbeddedVitError: As `Predictor.predict` and `Prediction.save`, for one scan.
         InputError: The folder holds no scan, or some scans of it failed.
     """
+    scan, output = Path(scan), Path(output)
     if not scan.is_dir() or is_scan(scan):
         _predict_scan(predictor, scan, output, force, memory_bytes, series, on_progress)
         return [output]

@@ -42,8 +42,8 @@ RECORD, REFERENCE_MS, ENGINE = "record", "reference_ms", "engine"  # attributes 
 
 
 def search(
-    data_folder: Path,
-    output: Path,
+    data_folder: str | Path,
+    output: str | Path,
     *,
     settings: SearchSettings,
     trials: int,
@@ -66,7 +66,7 @@ def search(
     """
     if trials < 1:
         raise ConfigError(f"--trials {trials}: expected at least 1")
-    data_set = open_data_set(data_folder)
+    data_set, output = open_data_set(data_folder), Path(output)
     split = make_split(data_set, seed=settings.seed, validation_cases=settings.validation_cases)
     if not split.validation:
         raise ConfigError("a search needs validation cases to select on; raise --validation-cases or add patients")

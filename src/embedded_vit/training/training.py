@@ -68,8 +68,8 @@ def plan(
 
 
 def train(
-    data_folder: Path,
-    output: Path,
+    data_folder: str | Path,
+    output: str | Path,
     *,
     network: str | None = None,
     architecture: Mapping[str, Any] | None = None,
@@ -104,6 +104,7 @@ def train(
         InputError: Data, settings or the run folder are not usable.
         TrainingError: The loss is not finite.
     """
+    data_folder, output = Path(data_folder), Path(output)
     _prepare_processor(device, training, threads)
     with joined_processes(device) as processes:
         if device == "cuda" and processes.count > 1:
