@@ -5,17 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from embedded_vit.layers.channel_axes import ChannelAxis, read, written
 from embedded_vit.layers.inner_products import gram_matrix
 
 __all__ = ["ChannelAttention"]
+
+# N / C above which the Gram matrix is the cheaper way. With eight heads it takes 2 N C² + (3 + 2 / 8) C³ MACs, and the
+# plain form (4 + 2 / 8) N C²; they are equal at N = 1.44 C.
+GRAM_PAYS_ABOVE = 1.45
 
 
 class ChannelAttention(nn.Module):
     """Cross-covariance attention over channels.
 
-    All that queries and keys are needed for are their inner products over the tokens, and those follow from the Gram
-    matrix G = xᵀx: q kᵀ = Wq G Wkᵀ. The whole layer is then one C x C matrix per image applied to the tokens:
-    2 N C² multiplications in place of 4 N C² and more. It pays where N > 1.45 C, and the layer then does so.
+    Queries and keys are only needed for their inner products over the tokens, and these follow from the Gram matrix
+    G = xᵀx: q kᵀ = Wq G Wkᵀ. The whole layer is then one C x C matrix per image, applied to the tokens: 2 N C²
+    multiplications in place of 4 N C² and more. The layer uses this form where it is cheaper, by `GRAM_PAYS_ABOVE`.
 
     Args:
         channels: C, a multiple of `heads`.
@@ -26,16 +31,47 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int = 8) -> None:
         super().__init__()
-        self.heads = heads
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.projection = nn.Linear(channels, channels)
 
+    @property
+    def heads(self) -> int:
+        """Heads that are left; each has a temperature."""
+        return self.temperature.shape[0]
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        if tokens.shape[1] > 1.45 * tokens.shape[2]:
+        """Attend: (B, N, C) -> (B, N, C)."""
+        if _gram_pays(tokens.shape[1], tokens.shape[2]):
             return self._by_covariance(tokens)
         return self._by_tokens(tokens)
+
+    def macs(self, tokens: int, *, published: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens, in the form that runs or in the published one."""
+        channels, inner = self.projection.weight.shape
+        head = inner // self.heads
+        if _gram_pays(tokens, channels) and not published:
+            return 2 * tokens * channels**2 + 3 * inner * channels**2 + 2 * inner * head * channels
+        return 4 * tokens * channels * inner + 2 * tokens * inner * head
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return read("qkv")
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return written("projection")
+
+    def inner_axes(self) -> dict[str, list[ChannelAxis]]:
+        """Whole heads, as the softmax runs over the channels of a head; see `channel_axes`."""
+        each = self.projection.weight.shape[1] // self.heads
+        return {
+            "": [
+                ChannelAxis("qkv.weight", 0, repeat=3, each=each),
+                ChannelAxis("temperature", 0),
+                ChannelAxis("projection.weight", 1, each=each, role="read"),
+            ]
+        }
 
     def _by_covariance(self, tokens: Tensor) -> Tensor:
         scaled = tokens * tokens.shape[1] ** -0.5  # cancels in the normalisation; without it half precision overflows
@@ -61,6 +97,10 @@ class ChannelAttention(nn.Module):
         weights = (query @ key.mT * self.temperature).softmax(dim=3)  # (B, heads, C/heads, C/heads)
         attended = (weights @ value).flatten(1, 2)  # (B, C, N)
         return self.projection(attended.mT)
+
+
+def _gram_pays(tokens: int, channels: int) -> bool:
+    return tokens > GRAM_PAYS_ABOVE * channels
 
 
 def _length(square: Tensor) -> Tensor:

@@ -12,18 +12,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
-__all__ = ["ConvolutionStage", "UpsamplingStage", "convolved", "without_batch_norms"]
+from embedded_vit.layers.channel_axes import ChannelAxis, inside, read, repeated, written
+
+__all__ = ["ConvolutionStage", "UpsamplingStage", "convolution_macs", "convolved", "without_batch_norms"]
 
 
 def convolved(convolution: nn.Conv2d, image: Tensor) -> Tensor:
     """Apply a convolution; a single grey channel stands for as many copies of itself as the convolution reads.
 
-    Copies go through the kernels' sum: the same function with fewer operations.
+    The copies go through the sum of their kernels: the same function with fewer multiply-accumulates.
     """
     weight = convolution.weight  # (out, in, kernel, kernel)
     if image.shape[1] == 1 < weight.shape[1]:
         weight = weight.sum(dim=1, keepdim=True)
     return functional.conv2d(image, weight, convolution.bias, convolution.stride, convolution.padding)
+
+
+def convolution_macs(convolution: nn.Conv2d, pixels: int, *, grey: bool = False) -> int:
+    """Count the multiply-accumulates of `convolved`.
+
+    Args:
+        convolution: The convolution.
+        pixels: Of its output.
+        grey: Whether a single channel stands for all that the convolution reads.
+    """
+    weights = convolution.weight.numel()
+    return pixels * (weights // convolution.weight.shape[1] if grey else weights)
 
 
 class ConvolutionStage(nn.Module):
@@ -43,9 +57,26 @@ class ConvolutionStage(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, in_channels or 1, stride * H, stride * W) -> (B, C, H, W)."""
+        """Compute features: (B, in_channels or 1, stride * H, stride * W) -> (B, C, H, W)."""
         image = functional.relu(self.norm1(convolved(self.convolution1, image)))
         return functional.relu(self.norm2(self.convolution2(image)))
+
+    def macs(self, pixels: int, *, grey: bool = False) -> int:
+        """Count the multiply-accumulates of an output of so many pixels; `grey` as in `convolution_macs`."""
+        first = convolution_macs(self.convolution1, pixels, grey=grey)
+        return first + convolution_macs(self.convolution2, pixels)
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return read("convolution1")
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return _normed(2)
+
+    def inner_axes(self) -> dict[str, list[ChannelAxis]]:
+        """The channels between its two convolutions; see `channel_axes`."""
+        return {"convolution1": [*_normed(1), *read("convolution2")]}
 
 
 class UpsamplingStage(nn.Module):
@@ -64,12 +95,37 @@ class UpsamplingStage(nn.Module):
         self.convolutions = ConvolutionStage(2 * channels, channels)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """(B, below, H / 2, W / 2) and (B, C, H, W) -> (B, C, H, W)."""
+        """Join: (B, below, H / 2, W / 2) and (B, C, H, W) -> (B, C, H, W)."""
         return self.convolutions(torch.cat([self.upsampling(coarse), skip], dim=1))
+
+    def macs(self, pixels: int) -> int:
+        """Count the multiply-accumulates of an output of so many pixels."""
+        return pixels // 4 * self.upsampling.weight.numel() + self.convolutions.macs(pixels)
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """The channels of the coarser features: rows, as transposed convolutions hold (in, out, 2, 2)."""
+        return [ChannelAxis("upsampling.weight", 0, role="read")]
+
+    def skip_axes(self) -> list[ChannelAxis]:
+        """The channels of the skip and of what is upsampled, which stand side by side; see `channel_axes`."""
+        joined = repeated(self.convolutions.input_axes(), 2)
+        upsampled = [ChannelAxis("upsampling.weight", 1), ChannelAxis("upsampling.bias", 0)]
+        return [*upsampled, *inside("convolutions", joined)]
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return inside("convolutions", self.convolutions.output_axes())
+
+
+def _normed(number: int) -> list[ChannelAxis]:
+    """The rows of a convolution stage's first or second convolution, and its batch norm."""
+    norm = f"norm{number}"
+    statistics = [ChannelAxis(f"{norm}.{kept}", 0) for kept in ("running_mean", "running_var")]
+    return [*written(f"convolution{number}", bias=False), *written(norm), *statistics]
 
 
 def without_batch_norms(network: nn.Module) -> nn.Module:
-    """A network for inference: the batch norms of its convolution stages folded into the kernels, by which they scale.
+    """Return a network for inference, the batch norms of its convolution stages folded into the kernels.
 
     Args:
         network: Not changed.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from embedded_vit.layers.efficient_attention import gather
+from embedded_vit.layers.channel_axes import ChannelAxis, inside, read, repeated, written
+from embedded_vit.layers.efficient_attention import context_pays, gather
 from embedded_vit.layers.feed_forward import MixFeedForward, Mixing
 from embedded_vit.layers.inner_products import inner_products
 
@@ -48,9 +49,33 @@ class CrossAttention(nn.Module):
         values, source = self.norm_inputs(upsampled), self.norm_inputs(skip)
         context = inner_products(source.softmax(dim=1), values)  # (B, C, C), keys normalised over tokens
         queries = source.softmax(dim=2)  # (B, N, C), over channels
-        if skip.shape[1] > skip.shape[2]:
+        if context_pays(skip.shape[1], skip.shape[2]):
             attended = gather(queries, self.reprojection(context))  # (B, N, 2 C)
         else:
             attended = self.reprojection(gather(queries, context))
         joined = torch.cat([upsampled, skip], dim=2) + self.norm_attended(attended)  # (B, N, 2 C)
         return joined + self.feed_forward(self.norm(joined), size)
+
+    def macs(self, tokens: int, *, published: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens, in the form that runs or in the published one."""
+        channels = self.reprojection.weight.shape[1]
+        mixing = self.feed_forward.macs(tokens, published=published)
+        if context_pays(tokens, channels) and not published:
+            return mixing + 3 * tokens * channels**2 + 2 * channels**3
+        return mixing + 4 * tokens * channels**2
+
+    def joined_axes(self) -> list[ChannelAxis]:
+        """The channels of both inputs, which are added and stand side by side in the output; see `channel_axes`."""
+        side_by_side = [
+            *written("reprojection"),
+            *written("norm_attended"),
+            *written("norm"),
+            *inside("feed_forward", self.feed_forward.input_axes()),
+            *inside("feed_forward", self.feed_forward.output_axes()),
+        ]
+        return [
+            ChannelAxis("norm_inputs.weight", 0, role="read"),  # products read its output, no weights do
+            ChannelAxis("norm_inputs.bias", 0, role="read"),
+            *read("reprojection"),
+            *repeated(side_by_side, 2),
+        ]

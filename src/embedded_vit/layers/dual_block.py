@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from embedded_vit.layers.channel_attention import ChannelAttention
+from embedded_vit.layers.channel_axes import ChannelAxis, inside, written
 from embedded_vit.layers.efficient_attention import EfficientAttention
 from embedded_vit.layers.feed_forward import MixFeedForward, Mixing
 
@@ -34,8 +35,21 @@ class DualBlock(nn.Module):
         self.feed_forward2 = MixFeedForward(channels, hidden, mixing)
 
     def forward(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, N, C) and (H, W) with H x W = N -> (B, N, C)."""
+        """Compute all four residuals: (B, N, C) and (H, W) with H x W = N -> (B, N, C)."""
         tokens = tokens + self.attention(self.norm1(tokens))
         tokens = tokens + self.feed_forward1(self.norm2(tokens), size)
         tokens = tokens + self.channel_attention(self.norm3(tokens))
         return tokens + self.feed_forward2(self.norm4(tokens), size)
+
+    def macs(self, tokens: int, *, published: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens, in the form that runs or in the published one."""
+        layers = (self.attention, self.feed_forward1, self.channel_attention, self.feed_forward2)
+        return sum(layer.macs(tokens, published=published) for layer in layers)
+
+    def stream_axes(self) -> list[ChannelAxis]:
+        """The channels to which all four residuals are added; see `channel_axes`."""
+        axes = [axis for number in (1, 2, 3, 4) for axis in written(f"norm{number}")]
+        for name in ("attention", "channel_attention", "feed_forward1", "feed_forward2"):
+            layer = getattr(self, name)
+            axes += inside(name, [*layer.input_axes(), *layer.output_axes()])
+        return axes

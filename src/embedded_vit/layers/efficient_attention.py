@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from embedded_vit.layers.channel_axes import ChannelAxis, read, written
 from embedded_vit.layers.inner_products import inner_products
 
-__all__ = ["EfficientAttention", "gather"]
+__all__ = ["EfficientAttention", "context_pays", "gather"]
 
 
 class EfficientAttention(nn.Module):
@@ -31,14 +32,44 @@ class EfficientAttention(nn.Module):
         self.reprojection = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+        """Attend: (B, N, C) -> (B, N, C)."""
         keys = self.keys(tokens).softmax(dim=1)  # (B, N, C), each channel sums to one over the tokens
         queries = self.queries(tokens).softmax(dim=2)  # (B, N, C), each token sums to one over the channels
-        if tokens.shape[1] > tokens.shape[2]:
+        if context_pays(tokens.shape[1], tokens.shape[2]):
             context = self.values(inner_products(keys, tokens))  # (B, C, C)
             return gather(queries, self.reprojection(context))
         context = inner_products(keys, self.values(tokens))  # (B, C, C)
         return self.reprojection(gather(queries, context))
+
+    def macs(self, tokens: int, *, published: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens, in the form that runs or in the published one."""
+        keys, channels = self.keys.weight.shape
+        values = self.values.weight.shape[0]
+        keys_and_queries = 2 * tokens * channels * keys
+        if context_pays(tokens, channels) and not published:
+            return keys_and_queries + 2 * tokens * keys * channels + 2 * keys * channels * values
+        return keys_and_queries + 2 * tokens * channels * values + 2 * tokens * keys * values
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return [*read("keys"), *read("queries"), *read("values")]
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return written("reprojection")
+
+    def inner_axes(self) -> dict[str, list[ChannelAxis]]:
+        """Keys with their queries, and values; see `channel_axes`."""
+        gate = ChannelAxis("queries.bias", 0, role="gate")
+        return {
+            "keys": [*written("keys"), *written("queries", bias=False), gate],
+            "values": [*written("values"), *read("reprojection")],
+        }
+
+
+def context_pays(tokens: int, channels: int) -> bool:
+    """Return whether a linear layer costs less when applied to the C x C context than to every token."""
+    return tokens > channels
 
 
 def gather(queries: Tensor, context: Tensor) -> Tensor:

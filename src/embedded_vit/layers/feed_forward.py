@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from embedded_vit.layers.channel_axes import ChannelAxis, read, written
 from embedded_vit.layers.patches import image_to_tokens, tokens_to_image
 
 __all__ = ["MixFeedForward", "Mixing"]
@@ -56,3 +57,22 @@ class MixFeedForward(nn.Module):
             kernel = convolution.weight + self.centre
             mixed = convolution._conv_forward(hidden, kernel, convolution.bias)  # its own, which may round
         return self.fc2(nn.functional.gelu(self.norm(image_to_tokens(mixed))))
+
+    def macs(self, tokens: int, *, published: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens, in the form that runs or in the published one."""
+        fc1 = self.fc1.weight.numel() * (2 if published else 1)
+        return tokens * (fc1 + self.convolution.weight.numel() + self.fc2.weight.numel())
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return read("fc1")
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return written("fc2")
+
+    def inner_axes(self) -> dict[str, list[ChannelAxis]]:
+        """Its hidden channels; see `channel_axes`."""
+        dense = self.convolution.groups == 1
+        convolution = [*written("convolution"), *(read("convolution") if dense else [])]
+        return {"": [*written("fc1"), *convolution, *written("norm"), *read("fc2")]}

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from embedded_vit.layers.convolutions import convolved
+from embedded_vit.layers.channel_axes import ChannelAxis, read, repeated, written
+from embedded_vit.layers.convolutions import convolution_macs, convolved
 from embedded_vit.layers.token_logits import token_logits
 
 __all__ = ["PatchEmbedding", "PatchExpanding", "image_to_tokens", "tokens_to_image"]
@@ -49,6 +50,18 @@ class PatchEmbedding(nn.Module):
         """
         patches = convolved(self.projection, image)
         return self.norm(image_to_tokens(patches)), (patches.shape[2], patches.shape[3])
+
+    def macs(self, tokens: int, *, grey: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens; `grey` as in `convolution_macs`."""
+        return convolution_macs(self.projection, tokens, grey=grey)
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return read("projection")
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return [*written("projection"), *written("norm")]
 
 
 class PatchExpanding(nn.Module):
@@ -101,3 +114,15 @@ class PatchExpanding(nn.Module):
         rows = rows.transpose(1, 2)  # (B H, row, W, column * channel)
         tokens = rows.reshape(batch, scale * height * scale * width, tokens.shape[3])  # (B, scale² N, channel)
         return tokens, (scale * height, scale * width)
+
+    def macs(self, tokens: int) -> int:
+        """Count the multiply-accumulates of N tokens that are expanded, the head left out."""
+        return tokens * self.expand.weight.numel()
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return read("expand")
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """The rows of `expand` are read as (row, column, channel); see `channel_axes`."""
+        return [*written("norm"), *repeated(written("expand", bias=False), self.scale**2)]

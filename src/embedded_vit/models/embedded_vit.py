@@ -6,11 +6,13 @@ Ours may stand between convolutions: a patch of 4 x 4 pixels is too coarse for w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from embedded_vit.errors import NetworkError
+from embedded_vit.layers.channel_axes import ChannelAxis, HasInnerAxes, inside, read, repeated, written
 from embedded_vit.layers.convolutions import ConvolutionStage, UpsamplingStage
 from embedded_vit.layers.cross_attention import CrossAttention
 from embedded_vit.layers.dual_block import DualBlock
@@ -18,6 +20,8 @@ from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.layers.patches import PatchEmbedding, PatchExpanding, tokens_to_image
 
 __all__ = ["EmbeddedViT", "check_image_size", "check_widths"]
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 HEADS = 8  # of every channel attention, so that every width is a multiple of it
 
@@ -134,6 +138,91 @@ class EmbeddedViT(nn.Module):
                 coarse.append(image)
         return image
 
+    def macs(self, image_size: int, *, input_channels: int = 1, published: bool = False) -> int:
+        """Count the multiply-accumulates of one image: convolutions and matrix products.
+
+        Args:
+            image_size: S.
+            input_channels: Channels of the image; 1 is a grey image, which stands for copies of itself.
+            published: Count the published form in place of the folded one that runs. It copies a grey image to all
+                channels, evaluates fc1 of every feed-forward layer twice, and applies every linear layer to each token.
+        """
+        pixels, grey = image_size**2, input_channels == 1 and not published
+        tokens = [pixels // 4 ** (level + 2) for level in range(self.stages)]  # of every stage, finest first
+        total = pixels * self.head.weight.numel() + self.expand.macs(tokens[-1])
+        for index, down in enumerate(_all(self.down, ConvolutionStage)):
+            total += down.macs(pixels // 4**index, grey=grey and index == 0)
+        for index, encoder in enumerate(_all(self.encoder, EncoderStage)):
+            sees_image = index == 0 and not self.down
+            total += encoder.macs(tokens[index], published=published, grey=grey and sees_image)
+        for count, decoder in zip(reversed(tokens[:-1]), _all(self.decoder, DecoderStage), strict=True):
+            total += decoder.macs(count, published=published)
+        for index, up in enumerate(reversed(_all(self.up, UpsamplingStage))):
+            total += up.macs(pixels // 4**index)
+        return total
+
+    def channel_axes(self) -> dict[str, list[ChannelAxis]]:
+        """Join what the layers declare: for every kind of channels the axes that can only be removed together.
+
+        Returns:
+            Name of the module whose channels they are -> axes; `embedded_vit.models.channels` lists the names.
+        """
+        inner = {
+            f"{name}.{channels}".removesuffix("."): inside(name, axes)
+            for name, module in self.named_modules()
+            if isinstance(module, HasInnerAxes)
+            for channels, axes in module.inner_axes().items()
+        }
+        return {**self._stream_axes(), **inner, **self._expanded_axes(), **self._convolution_axes()}
+
+    def _stream_axes(self) -> dict[str, list[ChannelAxis]]:
+        """The residual stream of every stage; an encoder's is also the skip of a decoder stage."""
+        axes = {}
+        encoder, decoder = _all(self.encoder, EncoderStage), _all(self.decoder, DecoderStage)
+        for index, stage in enumerate(encoder):
+            name = f"encoder.{index}"
+            axes[name] = inside(name, stage.stream_axes())
+            if index + 1 < self.stages:
+                axes[name] += inside(f"encoder.{index + 1}", encoder[index + 1].input_axes())
+                joining = self.stages - 2 - index
+                axes[name] += inside(f"decoder.{joining}", decoder[joining].skip_axes())
+            else:
+                axes[name] += inside("expand", self.expand.input_axes())
+        for index, joined in enumerate(decoder):
+            name = f"decoder.{index}"
+            axes[name] = inside(name, joined.stream_axes())
+            if joined.expand is None:
+                axes[name] += inside("up.0", _all(self.up, UpsamplingStage)[0].input_axes())
+        return axes
+
+    def _expanded_axes(self) -> dict[str, list[ChannelAxis]]:
+        """What each patch expanding hands on, to the next decoder stage or to the head."""
+        decoder = _all(self.decoder, DecoderStage)
+        expanding = [
+            ("expand", self.expand),
+            *((f"decoder.{i}.expand", stage.expand) for i, stage in enumerate(decoder)),
+        ]
+        reading = [*(inside(f"decoder.{i}", stage.input_axes()) for i, stage in enumerate(decoder)), read("head")]
+        return {
+            name: [*inside(name, layer.output_axes()), *readers]
+            for (name, layer), readers in zip(expanding, reading, strict=True)
+            if layer is not None
+        }
+
+    def _convolution_axes(self) -> dict[str, list[ChannelAxis]]:
+        """What each convolution stage hands on; on the way down also to the stage of its resolution on the way up."""
+        down, up = _all(self.down, ConvolutionStage), _all(self.up, UpsamplingStage)
+        stem = inside("encoder.0", _all(self.encoder, EncoderStage)[0].input_axes())
+        axes = {}
+        for index, (descending, ascending) in enumerate(zip(down, up, strict=True)):
+            last, joining = index + 1 == len(down), len(up) - 1 - index
+            coarser = stem if last else inside(f"down.{index + 1}", down[index + 1].input_axes())
+            finer = read("head") if last else inside(f"up.{index + 1}", up[index + 1].input_axes())
+            skip = inside(f"up.{joining}", up[joining].skip_axes())
+            axes[f"down.{index}"] = [*inside(f"down.{index}", descending.output_axes()), *coarser, *skip]
+            axes[f"up.{index}"] = [*inside(f"up.{index}", ascending.output_axes()), *finer]
+        return axes
+
 
 class EncoderStage(nn.Module):
     """Patch embedding, `depth` dual blocks, LayerNorm; its output is both the skip and the next stage's input."""
@@ -150,6 +239,22 @@ class EncoderStage(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, size)
         return self.norm(tokens), size
+
+    def macs(self, tokens: int, *, published: bool = False, grey: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens, in the form that runs or in the published one.
+
+        `grey` says that a single channel comes in place of all that the embedding reads.
+        """
+        blocks = sum(block.macs(tokens, published=published) for block in _all(self.blocks, DualBlock))
+        return self.embedding.macs(tokens, grey=grey) + blocks
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return inside("embedding", self.embedding.input_axes())
+
+    def stream_axes(self) -> list[ChannelAxis]:
+        """The channels of its tokens, from the embedding to the last norm; see `channel_axes`."""
+        return [*inside("embedding", self.embedding.output_axes()), *_blocks_axes(self.blocks), *written("norm")]
 
 
 class DecoderStage(nn.Module):
@@ -179,6 +284,27 @@ class DecoderStage(nn.Module):
             tokens = block(tokens, size)
         return (tokens, size) if self.expand is None else self.expand(tokens, size, head)
 
+    def macs(self, tokens: int, *, published: bool = False) -> int:
+        """Count the multiply-accumulates of N tokens before expanding, in the form that runs or the published one."""
+        linear = self.linear_below.weight.numel() + self.linear_joined.weight.numel()
+        total = tokens * linear + self.cross_attention.macs(tokens, published=published)
+        total += sum(block.macs(tokens, published=published) for block in _all(self.blocks, DualBlock))
+        return total if self.expand is None else total + self.expand.macs(tokens)
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """The channels of the features from below; see `channel_axes`."""
+        return read("linear_below")
+
+    def skip_axes(self) -> list[ChannelAxis]:
+        """The channels of the skip, which are those of the features from below after `linear_below`."""
+        joined = inside("cross_attention", self.cross_attention.joined_axes())
+        return [*written("linear_below"), *joined, *repeated(read("linear_joined"), 2)]
+
+    def stream_axes(self) -> list[ChannelAxis]:
+        """The channels of its tokens after joining; see `channel_axes`."""
+        expanding = [] if self.expand is None else inside("expand", self.expand.input_axes())
+        return [*written("linear_joined"), *_blocks_axes(self.blocks), *expanding]
+
 
 def check_widths(widths: Sequence[int], convolution_widths: Sequence[int]) -> None:
     """Refuse channels that the stages cannot have.
@@ -205,6 +331,19 @@ def check_image_size(height: int, width: int, *, stages: int) -> None:
             f"image size {height} x {width}: expected a square with a side that is a multiple of {multiple}, "
             f"for example {smaller} or {smaller + multiple}"
         )
+
+
+def _all(modules: nn.ModuleList, kind: type[Kind]) -> list[Kind]:
+    """Return the modules of a list as what they are."""
+    return [module for module in modules if isinstance(module, kind)]
+
+
+def _blocks_axes(blocks: nn.ModuleList) -> list[ChannelAxis]:
+    return [
+        axis
+        for index, block in enumerate(_all(blocks, DualBlock))
+        for axis in inside(f"blocks.{index}", block.stream_axes())
+    ]
 
 
 def _xavier(module: nn.Module) -> None:

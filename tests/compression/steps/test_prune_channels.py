@@ -16,7 +16,6 @@ from embedded_vit.compression.steps.channel_choice import choose_channels
 from embedded_vit.compression.steps.channel_importance import channel_importance
 from embedded_vit.compression.steps.prune_channels import PruneChannels
 from embedded_vit.costs.latency import Latency
-from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.engines import load
@@ -77,8 +76,7 @@ def result(whole, context, pruned_folder) -> StepResult:
 
 
 def macs(checkpoint: Checkpoint) -> int:
-    shapes = {name: parameter.shape for name, parameter in checkpoint.network.named_parameters()}
-    return macs_by_shape(shapes, 32)
+    return checkpoint.network.macs(32)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -206,8 +204,7 @@ def test_what_matters_least_goes_first(name):
     alive = np.arange(groups[name].width // 8 * 8 - 8) + 2  # all but the last bundle
     importance[name][:] = 0
     importance[name][alive] = 1
-    shapes = {key: value.shape for key, value in build_network(config).named_parameters()}
-    kept = choose_channels(config, importance, macs_by_shape(shapes, 32) - 1, input_channels=1)
+    kept = choose_channels(config, importance, build_network(config).macs(32) - 1, input_channels=1)
     assert kept == {name: alive.tolist()}
 
 

@@ -1,4 +1,4 @@
-"""Which channels go: those that matter least for the operations that they cost."""
+"""Chooses the channels to remove: those that matter least for the multiply-accumulates that they cost."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedded_vit.costs.macs_by_shape import Shapes, macs_by_shape
 from embedded_vit.errors import ConfigError
-from embedded_vit.models.channels import ChannelGroup, channel_groups
+from embedded_vit.models.channels import channel_groups
+from embedded_vit.models.embedded_vit import EmbeddedViT
 from embedded_vit.models.registry import NetworkConfig, build_network
 
 __all__ = ["choose_channels", "next_width"]
 
 
 def next_width(width: int, *, unit: int, multiple: int) -> int | None:
-    """The width of a group without its next bundle; None where nothing more can go.
+    """Return the width of a group without its next bundle; None where nothing more can go.
 
     Args:
-        width: Now.
+        width: The present one.
         unit: As `ChannelGroup.unit`; where it is more than one channel, a bundle is one of them.
         multiple: Of single channels: a bundle leaves a multiple of it, and at least one of them.
     """
@@ -39,9 +39,9 @@ def choose_channels(
     protected: frozenset[str] = frozenset(),
     least: Mapping[str, int] | None = None,
 ) -> dict[str, list[int]]:
-    """Take bundles of channels away, always the one that costs least loss per operation saved, until enough is saved.
+    """Remove bundles of channels, always the one that costs the least loss per MAC saved, until enough MACs are saved.
 
-    What a bundle saves is counted anew as the network shrinks; it only gets less, so a bundle that still is the best
+    What a bundle saves is counted anew as the network shrinks. It only gets less, so a bundle that is still the best
     with its new count is the best of all.
 
     Args:
@@ -62,10 +62,10 @@ def choose_channels(
     network = _Shrinking(config, importance, input_channels, multiple, least or {})
     costs = [(network.cost(name), name) for name in network.groups if name not in protected]
     heapq.heapify(costs)
-    while network.macs() > target_macs:
+    while network.macs > target_macs:
         if not costs or costs[0][0] == np.inf:
             raise ConfigError(
-                f"prune_channels: {target_macs:,} multiply-accumulates cannot be reached: {network.macs():,} are left "
+                f"prune_channels: {target_macs:,} multiply-accumulates cannot be reached: {network.macs:,} are left "
                 f"at the smallest widths with {len(protected)} groups protected; raise the target"
             )
         name = costs[0][1]
@@ -77,7 +77,7 @@ def choose_channels(
 
 
 class _Shrinking:
-    """The widths and shapes of a network that loses bundle after bundle; no numbers."""
+    """A network without numbers that loses bundle after bundle."""
 
     def __init__(
         self,
@@ -87,36 +87,41 @@ class _Shrinking:
         multiple: int,
         least: Mapping[str, int],
     ) -> None:
-        self.image_size, self.input_channels = config.image_size, input_channels
-        self.multiple, self.least = multiple, least
         with torch.device("meta"):
             network = build_network(config)
-        self.groups = {name: group for name, group in channel_groups(network).items() if name in importance}
-        self.shapes: Shapes = {name: values.shape for name, values in network.state_dict().items()}
+        groups = channel_groups(network)  # refuses a user's own network
+        assert isinstance(network, EmbeddedViT)
+        self.network: EmbeddedViT = network
+        self.image_size, self.input_channels = config.image_size, input_channels
+        self.multiple, self.least = multiple, least
+        self.groups = {name: group for name, group in groups.items() if name in importance}
+        self.tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         self.widths = {name: group.width for name, group in self.groups.items()}
         self.importance = importance
         self.weakest_first = {name: np.argsort(values, kind="stable") for name, values in importance.items()}
-
-    def macs(self) -> int:
-        return self._count(self.shapes)
+        self.macs = self._count()
 
     def cost(self, name: str) -> float:
-        """Loss per multiply-accumulate of a group's next bundle; infinite where there is none."""
-        width = self._next_width(name)
+        """Return the loss per multiply-accumulate of a group's next bundle; infinite where there is none."""
+        width, before = self._next_width(name), self.widths[name]
         if width is None:
             return np.inf
-        removed = self.groups[name].width - self.widths[name]
-        bundle = self.weakest_first[name][removed : removed + self.widths[name] - width]
-        saved = self.macs() - self._count(_with_width(self.shapes, self.groups[name], width))
+        self._set_width(name, width)
+        saved = self.macs - self._count()
+        self._set_width(name, before)
+        removed = self.groups[name].width - before
+        bundle = self.weakest_first[name][removed : removed + before - width]
         return float(self.importance[name][bundle].sum()) / saved if saved > 0 else np.inf
 
     def remove_bundle(self, name: str) -> None:
+        """Remove a group's next bundle."""
         width = self._next_width(name)
         assert width is not None
-        self.widths[name] = width
-        self.shapes = _with_width(self.shapes, self.groups[name], width)
+        self._set_width(name, width)
+        self.macs = self._count()
 
     def kept(self) -> dict[str, list[int]]:
+        """Return the channels that are left of every group that has lost any."""
         return {
             name: sorted(self.weakest_first[name][group.width - self.widths[name] :].tolist())
             for name, group in self.groups.items()
@@ -129,15 +134,13 @@ class _Shrinking:
         smaller = max(smaller, self.least.get(name, 0))
         return smaller if 0 < smaller < width else None
 
-    def _count(self, shapes: Shapes) -> int:
-        return macs_by_shape(shapes, self.image_size, input_channels=self.input_channels)
+    def _set_width(self, name: str, width: int) -> None:
+        for axis in self.groups[name].axes:
+            tensor = self.tensors[axis.parameter]
+            shape = list(tensor.shape)
+            shape[axis.dimension] = axis.repeat * width * axis.each
+            tensor.data = torch.empty(shape, device="meta")
+        self.widths[name] = width
 
-
-def _with_width(shapes: Shapes, group: ChannelGroup, width: int) -> Shapes:
-    """The shapes of all parameters, those of one group for another width."""
-    changed = dict(shapes)
-    for axis in group.axes:
-        shape = list(changed[axis.parameter])
-        shape[axis.dimension] = axis.repeat * width * axis.each
-        changed[axis.parameter] = shape
-    return changed
+    def _count(self) -> int:
+        return self.network.macs(self.image_size, input_channels=self.input_channels)

@@ -22,13 +22,13 @@ from embedded_vit.compression.steps.channel_choice import choose_channels, next_
 from embedded_vit.compression.steps.channel_importance import channel_importance
 from embedded_vit.compression.steps.distill import Distillation, Teacher
 from embedded_vit.costs.latency import paired_latency
-from embedded_vit.costs.macs_by_shape import macs_by_shape
 from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.export.exporting import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
+from embedded_vit.models.embedded_vit import EmbeddedViT
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
 
 __all__ = ["PruneChannels"]
@@ -247,6 +247,6 @@ def _widths_of(folder: Path, before: Checkpoint) -> Target:
 def _macs(checkpoint: Checkpoint) -> int:
     """Multiply-accumulates of one image."""
     channel_groups(checkpoint.network)  # refuses a user's own network
-    shapes = {name: parameter.shape for name, parameter in checkpoint.network.named_parameters()}
+    assert isinstance(checkpoint.network, EmbeddedViT)
     preprocessing = checkpoint.config.preprocessing
-    return macs_by_shape(shapes, preprocessing.image_size, input_channels=preprocessing.input_channels)
+    return checkpoint.network.macs(preprocessing.image_size, input_channels=preprocessing.input_channels)
