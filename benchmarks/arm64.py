@@ -58,7 +58,7 @@ def main() -> None:
     for model in arguments.models:
         predictor = Predictor.load(model, threads=1)
         for engine in ENGINES:
-            if engine_entry(engine).int8 or not predictor.manifest.in_integers:
+            if engine_entry(engine).int8 or not predictor.manifest.is_int8:
                 equal.append(compare(root, predictor, model, engine, scan, arguments.folder))
     if min(equal) < LEAST_EQUAL:
         sys.exit(f"arm64.py: labels differ in more than {1 - LEAST_EQUAL:.2%} of the voxels")

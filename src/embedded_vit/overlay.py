@@ -1,4 +1,4 @@
-"""Masks in colour over grey pictures, for reports and previews."""
+"""Masks drawn in colour over grey pictures, for reports and previews."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ OPACITY = 0.45  # of a structure's area; its outline is opaque
 
 
 def overlay(grey: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelSet) -> NDArray[np.uint8]:
-    """Lay the structures' colours over a grey picture, their outlines opaque.
+    """Draw the structures over a grey picture: areas half transparent, outlines opaque.
 
     Args:
         grey: (height, width) uint8.
         mask: (height, width) uint8 labels.
-        labels: For the colours.
+        labels: The structures and their colours.
 
     Returns:
         (height, width, 3) uint8.

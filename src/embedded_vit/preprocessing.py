@@ -1,12 +1,13 @@
-"""The one implementation of windowing, resizing and slice context, and of the way back; numpy only.
+"""Windowing, resizing and slice context, and the way back from logits to a slice; numpy only.
 
-Training, evaluation and the device all call these functions, so that a network sees the same numbers everywhere::
+Training, evaluation and prediction call these functions and no others, so that a network sees the same numbers
+everywhere::
 
     Volume --Intensities.normalise--> [0, 1] --Grid.reduce--> S x S --network_input--> (C, S, S) in [-1, 1]
     logits (K, S, S) --Grid.enlarge + argmax--> labels on the slice's own grid
 
-Resizing is linear and separable, see `embedded_vit.resampling`; its matrices are made once a volume. The field of view
-is a square in mm around the slice; what lies outside is 0, the air of a CT.
+Resizing is linear and separable, see `embedded_vit.resampling`; its matrices are made once for each volume. The field
+of view is a square in mm around the slice. Outside the slice it is 0, the air of a CT.
 """
 
 from __future__ import annotations
@@ -32,18 +33,22 @@ Interpolation = Literal["antialias", "cubic"]
 
 
 class Preprocessing(Config):
-    """The input contract of a network: what becomes of a scan before the network sees it."""
+    """How a scan becomes the input of a network."""
 
     modality: Literal["CT", "MR"] = "CT"
-    channels: tuple[str, ...] = Field(default=("CT",), min_length=1, description="the scan's own channels, in order")
-    window_hu: tuple[float, float] | None = Field(default=None, description="CT: intensities mapped to 0 and 1")
-    percentiles: tuple[float, float] | None = Field(default=None, description="MR: of each volume, mapped to 0 and 1")
-    image_size: int = Field(ge=8, description="S: rows and columns of the network's input")
-    context_slices: Literal[1, 3] = Field(default=1, description="slices in the network's input channels")
-    context_mm: float | None = Field(
-        default=None, gt=0, description="how far apart those are, about; None: neighbours, whatever their distance"
+    channels: tuple[str, ...] = Field(
+        default=("CT",), min_length=1, description="names of the scan's channels, in order"
     )
-    interpolation: Interpolation = Field(default="antialias", description="how slices are brought to S x S")
+    window_hu: tuple[float, float] | None = Field(default=None, description="CT: the intensities that become 0 and 1")
+    percentiles: tuple[float, float] | None = Field(
+        default=None, description="MR: the percentiles of each volume that become 0 and 1"
+    )
+    image_size: int = Field(ge=8, description="S: rows and columns of the network's input")
+    context_slices: Literal[1, 3] = Field(default=1, description="slices that the network sees to label one")
+    context_mm: float | None = Field(
+        default=None, gt=0, description="approximate distance between these slices; None takes neighbours"
+    )
+    interpolation: Interpolation = Field(default="antialias", description="how slices are resized to S x S")
     orientation: Literal["SLP"] = "SLP"
 
     @model_validator(mode="after")
@@ -57,18 +62,18 @@ class Preprocessing(Config):
 
     @classmethod
     def for_modality(cls, modality: Literal["CT", "MR"], **settings: Any) -> Preprocessing:
-        """The design's default: CT window [-125, 275] HU, or the 0.5 and 99.5 percentiles of each MR volume."""
+        """Return the default: CT window [-125, 275] HU, or the 0.5 and 99.5 percentiles of each MR volume."""
         if modality == "CT":
             return cls(modality=modality, window_hu=CT_WINDOW_HU, **settings)
         return cls(modality=modality, percentiles=(0.5, 99.5), **settings)
 
     @property
     def input_channels(self) -> int:
-        """Channels of the network's input: every scan channel of every context slice."""
+        """The number of channels of the network's input: the scan's channels times the context slices."""
         return len(self.channels) * self.context_slices
 
     def context_step(self, volume: Scan) -> int:
-        """How many slices of a volume in training orientation lie from one context slice to the next, 1 or more."""
+        """Return the step between context slices, in slices of a volume in training orientation; at least 1."""
         if self.context_mm is None or self.context_slices == 1 or not volume.spacing_known:
             return 1
         return max(1, round(self.context_mm / volume.spacing_mm[0]))
@@ -76,16 +81,17 @@ class Preprocessing(Config):
 
 @dataclass(frozen=True)
 class Intensities:
-    """The intensity range of one volume, channel by channel: what becomes 0 and what becomes 1."""
+    """The intensities of one volume that become 0 and 1, for each channel."""
 
     low: NDArray[np.float32]  # (channels, 1, 1)
     high: NDArray[np.float32]
 
     @classmethod
     def of(cls, volume: Scan, preprocessing: Preprocessing) -> Intensities:
-        """Take the range from the contract (CT) or measure it on the volume (MR).
+        """Take the range from the preprocessing (CT) or measure it on the volume (MR).
 
-        Percentiles are those of at most a million voxels at even distances, zeros (the empty border of MR) left out.
+        Percentiles are of at most about a million voxels of a channel, evenly spaced. Zeros, the empty border of an MR
+        volume, do not count.
         """
         if preprocessing.percentiles is None:
             ranges = [preprocessing.window_hu or CT_WINDOW_HU] * volume.channels
@@ -101,7 +107,7 @@ class Intensities:
 
 
 def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[float, float]]:
-    """Two percentiles of each channel, as real intensities."""
+    """Return two percentiles of each channel, as real intensities."""
     step = max(1, round((math.prod(volume.shape) / 1_000_000) ** 0.5))
     sampled = np.stack([volume.stored(index)[:, ::step, ::step] for index in range(volume.shape[0])], axis=1)
     ranges = []
@@ -114,7 +120,7 @@ def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[f
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The relation between a slice's own grid and the network's S x S grid over its square field of view.
+    """The mapping between a slice's own grid and the network's S x S grid over its square field of view.
 
     Attributes:
         shape: (rows, columns) of the slice.
@@ -154,7 +160,7 @@ class Grid:
 
     @classmethod
     def of(cls, volume: Scan, preprocessing: Preprocessing) -> Grid:
-        """The grid of every slice of a volume in training orientation."""
+        """Make the grid that all slices of a volume in training orientation share."""
         _, rows, columns = volume.shape
         _, *spacing_mm = volume.spacing_mm
         return cls.between(
@@ -165,19 +171,19 @@ class Grid:
         )
 
     def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(..., rows, columns) in [0, 1] -> (..., S, S); outside the slice is 0."""
+        """Resize (..., rows, columns) in [0, 1] to (..., S, S); outside the slice is 0."""
         return self.reduce_columns.along_columns(self.reduce_rows.along_rows(image))
 
     def reduce_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-        """(rows, columns) labels -> (S, S) labels: in each pixel the class that covers most of it."""
+        """Resize (rows, columns) labels to (S, S): each pixel gets the class that covers most of it."""
         present = [int(label) for label in np.unique(mask) if 0 < label < classes]
-        # Outside the slice no class has any cover: background, which is first, wins there.
+        # Outside the slice no class covers anything: background, the first, wins there.
         cover = [self.reduce((mask == label).astype(np.float32)) for label in present]
         background = 1 - sum(cover, start=np.zeros((self.size, self.size), np.float32))
         return np.array([0, *present], np.uint8)[np.argmax(np.stack([background, *cover]), axis=0)]
 
     def enlarge(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(K, S, S) -> (K, rows, columns), bilinear with pixel centres aligned."""
+        """Resize (K, S, S) to (K, rows, columns), bilinear with pixel centres aligned."""
         return self.enlarge_rows.along_rows(self.enlarge_columns.along_columns(logits))
 
 
@@ -187,9 +193,9 @@ def network_inputs(
     """Yield the network's input for every slice of a volume in training orientation.
 
     Yields:
-        (context_slices * channels, S, S) float32 in [-1, 1]; the context is (previous, this, next) slice, or thin
-        slices about `context_mm` apart, each with all its channels; beyond the first and last slice the nearest one
-        stands in.
+        (context_slices * channels, S, S) float32 in [-1, 1]. The context is the previous, this and the next slice, or
+        slices about `context_mm` apart, each with all its channels. Beyond the first and the last slice these two are
+        repeated.
     """
     intensities = intensities or Intensities.of(volume, preprocessing)
     grid = grid or Grid.of(volume, preprocessing)
@@ -203,4 +209,4 @@ def network_inputs(
                 reduced = grid.reduce(intensities.normalise(volume.intensities(neighbour)))
                 ready[neighbour] = (reduced - np.float32(0.5)) / np.float32(0.5)
         yield np.concatenate([ready[neighbour] for neighbour in wanted])
-        ready.pop(index - reach * step, None)  # no later slice wants it
+        ready.pop(index - reach * step, None)  # no later slice needs it

@@ -23,7 +23,7 @@ TRUTHS = {
     "case2": box_mask(LIVER, LEFT_KIDNEY),
     "case3": box_mask(LIVER, SPLEEN),
 }
-SHOWN = {"case2": box_mask(LIVER), "case3": box_mask(LIVER, LEFT_KIDNEY, SPLEEN)}  # one missed, one invented
+SHOWN = {"case2": box_mask(LIVER), "case3": box_mask(LIVER, LEFT_KIDNEY, SPLEEN)}  # one missed, one false positive
 SPLIT = {"train": ["case1"], "test": ["case2", "case3"]}
 
 
@@ -42,7 +42,7 @@ def metrics_of(output: Path) -> dict:
 def test_means_leave_out_what_is_excluded_and_count_it(monkeypatch, tmp_path: Path) -> None:
     run(monkeypatch, tmp_path)
     metrics = metrics_of(tmp_path)
-    # Over both cases: liver 1, 1; left kidney 0 (missed), 0 (invented); spleen excluded, 1.
+    # Over both cases: liver 1, 1; left kidney 0 (missed), 0 (false positive); spleen excluded, 1.
     assert {name: organ["dice"] for name, organ in metrics["organs"].items()} == {
         "liver": 1.0,
         "left <kidney>": 0.0,
@@ -75,10 +75,10 @@ def test_the_csv_holds_a_row_a_case_and_structure(monkeypatch, tmp_path: Path) -
     assert [(row["case"], row["organ"]) for row in rows] == [
         (case, organ) for case in ("case2", "case3") for organ in ("liver", "left <kidney>", "spleen")
     ]
-    missed, excluded, invented = rows[1], rows[2], rows[4]
+    missed, excluded, false_positive = rows[1], rows[2], rows[4]
     assert (missed["dice"], missed["missed"], missed["hallucinated"]) == ("0.000000", "1", "0")
     assert (excluded["dice"], excluded["hd95_mm"], excluded["excluded"]) == ("", "", "1")
-    assert (invented["missed"], invented["hallucinated"]) == ("0", "1")
+    assert (false_positive["missed"], false_positive["hallucinated"]) == ("0", "1")
 
 
 class PageChecker(HTMLParser):
@@ -186,7 +186,7 @@ def test_a_data_set_without_any_labelled_voxel_still_gets_valid_files(monkeypatc
     assert metrics["counts"]["excluded"] == 3
 
 
-def test_the_transunet_protocol_rewards_inventions_as_published(monkeypatch, tmp_path: Path) -> None:
+def test_the_transunet_protocol_rewards_false_positives_as_published(monkeypatch, tmp_path: Path) -> None:
     run(monkeypatch, tmp_path, protocol="transunet")
     metrics = metrics_of(tmp_path)
     assert metrics["cases"]["case3"]["organs"]["left <kidney>"]["dice"] == 1

@@ -111,9 +111,9 @@ def test_hd95_takes_the_percentile_over_both_masks_together() -> None:
 
 def test_what_is_empty_has_no_distance() -> None:
     mask, nothing = cube((8, 8, 8), (2, 2, 2), 3), np.zeros((8, 8, 8), np.uint8)
-    absent, invented = compare_masks(mask * 2, nothing, labels=2, spacing=(1, 1, 1), tolerance=2)
+    absent, false_positive = compare_masks(mask * 2, nothing, labels=2, spacing=(1, 1, 1), tolerance=2)
     assert (absent.dice, absent.jaccard, absent.hausdorff_95) == (None, None, None)
-    assert (invented.dice, invented.hausdorff_95, invented.prediction_voxels) == (0, None, 27)
+    assert (false_positive.dice, false_positive.hausdorff_95, false_positive.prediction_voxels) == (0, None, 27)
 
 
 def test_masks_on_two_grids_are_refused() -> None:

@@ -56,9 +56,9 @@ def test_strict_measures_in_mm_or_says_voxels() -> None:
 
 def test_transunet_scores_empties_as_published() -> None:
     protocol = PROTOCOLS["transunet"]
-    invented, neither, _ = protocol.score(label_map(LIVER), label_map(EMPTY), labels=STRUCTURES)
+    false_positive, neither, _ = protocol.score(label_map(LIVER), label_map(EMPTY), labels=STRUCTURES)
     missed, *_ = protocol.score(label_map(EMPTY), label_map(LIVER), labels=STRUCTURES)
-    assert (invented.dice, invented.hd95, invented.hallucinated) == (1, 0, True)
+    assert (false_positive.dice, false_positive.hd95, false_positive.hallucinated) == (1, 0, True)
     assert (missed.dice, missed.hd95, missed.missed) == (0, 0, True)
     assert (neither.dice, neither.hd95, neither.excluded) == (0, 0, False)
 

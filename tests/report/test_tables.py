@@ -17,7 +17,7 @@ def test_markdown_has_a_row_for_every_step_with_what_it_cost() -> None:
     assert len({line.count("|") for line in table}) == 1
     assert "| 1 | a · original | 0.700 (0.600 – 0.800) | 0.600 | 12.3 | 0.500 | 0.33 M | 46 M |" in page
     assert "0.17 M not zero" in page or "0.16 M not zero" in page
-    assert "8.0 ms (× 0.50 of before)" in page
+    assert "8.0 ms (0.50 of the step before)" in page
     assert "HD95 (voxels)" in page
     assert "- A note." in page
     assert "Research use only" in page

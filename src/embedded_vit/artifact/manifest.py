@@ -1,8 +1,8 @@
-"""The manifest inside an artifact: what the network expects, what its output means, and where it came from.
+"""The manifest of an artifact: what the network expects, what its output means, and where it came from.
 
-It lies in the ONNX file's metadata as JSON, next to its own SHA-256; it holds the SHA-256 of the graph and weights. So
-every byte that decides a mask is covered: metadata -> digest -> manifest -> digest -> graph. `docs/file-formats.md`
-describes the format. Digests find damage and mix-ups. They are no signature: take artifacts only from whom you trust.
+The manifest is JSON in the metadata of the ONNX file, beside its own SHA-256. It holds the SHA-256 of graph and
+weights, so that digests cover every byte that decides a mask. `docs/file-formats.md` describes the format. Digests find
+damage and mix-ups. They are not a signature: take artifacts only from people you trust.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ DIGEST_PATTERN = r"^[0-9a-f]{64}$"
 
 
 class Manifest(Config):
-    """Everything a device knows about an artifact besides its graph."""
+    """What an artifact says of itself, besides its graph."""
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str = Field(description="the network's name, for people")
-    network: dict[str, Any] = Field(description="the network's own configuration")
+    network: dict[str, Any] = Field(description="the network's architecture")
     preprocessing: Preprocessing = Field(description="how a scan becomes the network's input")
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
     labels: LabelSet
     precision: GraphPrecision = "fp32"
-    recipe: str = Field(description="how it was trained")
-    compression: dict[str, Any] | None = Field(default=None, description="the recipe by which it was compressed")
+    recipe: str = Field(description="name of the training recipe")
+    compression: dict[str, Any] | None = Field(default=None, description="the plan by which it was compressed")
     data_fingerprint: str
     split: dict[str, tuple[str, ...]] = Field(description="subset -> SHA-256 of each of its case names")
-    metrics: dict[str, float] | None = Field(default=None, description="measured on held-out cases, or none")
+    metrics: dict[str, float] | None = Field(default=None, description="measured on validation cases; None without any")
     code_version: str = __version__
     created: str = Field(description="ISO 8601, UTC")
     graph_sha256: str = Field(pattern=DIGEST_PATTERN, description="of graph and weights, see docs/file-formats.md")
@@ -66,23 +66,23 @@ class Manifest(Config):
         )
 
     @property
-    def in_integers(self) -> bool:
-        """Whether the graph is quantised."""
+    def is_int8(self) -> bool:
+        """Whether the graph is quantized to int8."""
         return self.precision.startswith("int8")
 
     @property
     def in_bfloat16(self) -> bool:
-        """Whether engines are asked to compute in bfloat16 what the graph holds in float."""
+        """Whether engines should compute the graph's float operators in bfloat16."""
         return self.precision.endswith("bf16")
 
 
 def hashed_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """SHA-256 of each case name: enough to ask whether a case was trained on, without telling whose scans they are."""
+    """Return the SHA-256 of each case name, which tells whether a case was trained on, but not whose scans were."""
     return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
 
 def sealed(graph: bytes, manifest: Manifest) -> bytes:
-    """Put the manifest into a serialized ONNX model, in place of any metadata it had.
+    """Return a serialized ONNX model with the manifest as its only metadata.
 
     Args:
         graph: A serialized ONNX ModelProto.
@@ -97,11 +97,11 @@ def read_artifact(path: str | Path) -> tuple[bytes, Manifest]:
     """Read an artifact and verify it.
 
     Returns:
-        The file's bytes, fit for an engine, and its manifest.
+        The bytes of the file, which engines take, and its manifest.
 
     Raises:
-        FileFormatError: The file cannot be read, is no artifact of ours, is damaged or incomplete, is of another
-            format version, or its graph refers to other files or to operators outside the standard.
+        FileFormatError: The file cannot be read, is not an artifact, is damaged or incomplete, has another format
+            version, or its graph refers to other files or to operators outside the ONNX standard.
     """
     content = _read_bytes(Path(path))
     try:
@@ -111,10 +111,10 @@ def read_artifact(path: str | Path) -> tuple[bytes, Manifest]:
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise FileFormatError(f"{path}: damaged, or not an ONNX file ({error}); copy or export it again") from error
     if MANIFEST_KEY not in metadata:
-        raise FileFormatError(f"{path}: an ONNX file without our manifest; was it made by `embedded-vit export`?")
+        raise FileFormatError(f"{path}: an ONNX file without a manifest; expected a file of `embedded-vit export`")
     manifest = _parse_manifest(metadata[MANIFEST_KEY], metadata.get(MANIFEST_DIGEST_KEY), str(path))
     if manifest.graph_sha256 != digest:
-        raise FileFormatError(f"{path}: graph or weights are not those that were exported; copy or export it again")
+        raise FileFormatError(f"{path}: graph or weights changed after the export; copy or export it again")
     return content, manifest
 
 

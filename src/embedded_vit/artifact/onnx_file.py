@@ -1,7 +1,7 @@
-"""What a device must know of an ONNX file before an engine parses it, without the onnx package.
+"""Checks, metadata and digest of an ONNX file, read without the onnx package.
 
-An ONNX file is one protobuf message: records of a tag (field number and wire type), a length and a payload. Walking
-these is enough to read and append metadata, to hash everything else, and to see what an artifact must not hold.
+An ONNX file is one protobuf message: records of a tag (field number and wire type), a length and a payload. The records
+are enough to read and replace metadata, to hash everything else, and to find what an artifact must not hold.
 Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 """
 
@@ -32,7 +32,7 @@ class Field(NamedTuple):
     """One record of a protobuf message."""
 
     number: int
-    record: memoryview  # tag, length and payload as they lie in the file
+    record: memoryview  # tag, length and payload, as in the file
     payload: memoryview  # empty for a plain number
     value: int  # of a plain number, else 0
 
@@ -41,7 +41,7 @@ def fields_of(message: memoryview) -> Iterator[Field]:
     """Yield the fields of a protobuf message in their order.
 
     Raises:
-        ValueError: The bytes are no protobuf message.
+        ValueError: The bytes are not a protobuf message.
     """
     position = 0
     while position < len(message):
@@ -65,7 +65,7 @@ def fields_of(message: memoryview) -> Iterator[Field]:
 
 
 def graph_digest(content: bytes) -> str:
-    """SHA-256, in hex, of every top-level field but the metadata, in file order: graph, weights, operator versions."""
+    """Return the SHA-256, in hex, of all top-level fields but the metadata, in file order: graph, weights, versions."""
     digest = hashlib.sha256()
     for field in fields_of(memoryview(content)):
         if field.number != MODEL_METADATA:
@@ -74,7 +74,7 @@ def graph_digest(content: bytes) -> str:
 
 
 def metadata_of(content: bytes) -> dict[str, str]:
-    """The file's metadata; of a key that occurs twice, the last."""
+    """Return the metadata of the file; of a key that occurs twice, the last value."""
     metadata = {}
     for field in fields_of(memoryview(content)):
         if field.number == MODEL_METADATA:
@@ -84,17 +84,17 @@ def metadata_of(content: bytes) -> dict[str, str]:
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The same model with its metadata replaced; every other byte stays as it is."""
+    """Return the model with other metadata; every other byte stays as it is."""
     kept = [bytes(field.record) for field in fields_of(memoryview(content)) if field.number != MODEL_METADATA]
     entries = [_bytes_field(1, key.encode()) + _bytes_field(2, value.encode()) for key, value in metadata.items()]
     return b"".join(kept + [_bytes_field(MODEL_METADATA, entry) for entry in entries])
 
 
 def check_self_contained(content: bytes, source: str) -> None:
-    """Refuse weights that lie in other files, and operators that only an extension could run.
+    """Refuse weights in other files, and operators outside the ONNX standard.
 
     Raises:
-        FileFormatError: The graph refers to either.
+        FileFormatError: The graph refers to one of them.
     """
     _check_message(memoryview(content), "model", source)
 
@@ -117,7 +117,7 @@ def _check_message(message: memoryview, kind: str, source: str) -> None:
 
 
 def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Read a protobuf number of 7 bits a byte, lowest first; returns it and the position after it."""
+    """Read a protobuf number (7 bits in each byte, lowest first); return it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(message):

@@ -109,7 +109,7 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
 
 
 def _tensor(message: memoryview) -> tuple[str, NDArray[Any]]:
-    """Name and values, which lie in a field of bytes or in one of their own type."""
+    """Read the name and the values, which are in a field of bytes or in a field of their type."""
     name, kind = "", 0
     dimensions: list[int] = []
     values: NDArray[Any] | list[int] = []
@@ -132,7 +132,7 @@ def _tensor(message: memoryview) -> tuple[str, NDArray[Any]]:
 
 
 def _input(message: memoryview) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of an input or output of the graph; an axis without a length is 1."""
+    """Read the name and the shape of an input or output of the graph; an axis without a length is 1."""
     [name] = [_text(field.payload) for field in fields_of(message) if field.number == VALUE_NAME]
     shape = message
     for number in (VALUE_TYPE, TYPE_TENSOR, TENSOR_SHAPE):
@@ -143,7 +143,7 @@ def _input(message: memoryview) -> tuple[str, tuple[int, ...]]:
 
 
 def _integers(packed: memoryview, single: int) -> list[int]:
-    """A repeated number, packed into one field or alone in this one."""
+    """Read a repeated number, packed into one field or alone in this one."""
     if not packed:
         return [_signed(single)]
     numbers, number, shift = [], 0, 0

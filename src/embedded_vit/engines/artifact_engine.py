@@ -79,7 +79,7 @@ def load_tried(path: Path, name: EngineName, *, threads: int | None = None, stre
         threads=threads,
         streams=streams,
         bf16=manifest.in_bfloat16,
-        int8=manifest.in_integers,
+        int8=manifest.is_int8,
     )
     return ArtifactEngine(graph, manifest, name=name, source=str(path))
 

@@ -1,4 +1,4 @@
-"""What is evaluated: a run folder or an artifact, and which cases it has and has not seen."""
+"""A model under evaluation: a run folder or an artifact, and the cases that it was trained on."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ChosenCases:
     """The cases to evaluate on.
 
     Attributes:
-        cases: Each with the subset that it belongs to in the model's split, or "unknown".
-        notes: What a reader of the figures must know about the choice, one sentence each.
+        cases: Each with its subset in the model's split, or "unknown".
+        notes: What a reader of the figures must know about these cases, one sentence each.
     """
 
     cases: tuple[tuple[Case, str], ...]
@@ -60,7 +60,7 @@ class EvaluatedModel:
         """Refuse a data set of other structures, another modality or other channels.
 
         Raises:
-            DataSetError: The data set is not of the model's kind.
+            DataSetError: The data set differs from the contract.
         """
         if data_set.labels.names != self.contract.labels.names:
             raise DataSetError(
@@ -76,9 +76,9 @@ class EvaluatedModel:
             )
 
     def choose(self, data_set: DataSet, subset: Subset) -> ChosenCases:
-        """Find the cases of a subset; a case that the model trained on is never called a test case.
+        """Return the cases of a subset; a case that the model was trained on is never a test case.
 
-        Where the model's split names none of the cases, all of them are unseen, and "test" means all.
+        If the model's split names none of the cases, all of them are unseen, and "test" takes all.
 
         Raises:
             DataSetError: The subset is empty in this data set.
@@ -96,7 +96,9 @@ class EvaluatedModel:
                     f"{data_set.folder}: none of its {len(cases)} cases is in the split of {self.path}, so none is "
                     f"'{subset}'; evaluate them all with --split test"
                 )
-            return ChosenCases(cases, ("The model's split names none of these cases: all are unseen, and all test.",))
+            return ChosenCases(
+                cases, ("The model's split names none of these cases: all are unseen, and all are test cases.",)
+            )
         chosen = tuple((case, name) for case, name in cases if name == subset)
         if not chosen:
             raise DataSetError(
@@ -110,7 +112,7 @@ class EvaluatedModel:
         if subset == "train":
             notes.append("These are the training cases: the figures say nothing about new patients.")
         if subset == "validation":
-            notes.append("The checkpoint was selected on these cases: the figures flatter it.")
+            notes.append("The checkpoint was selected on these cases: the figures are optimistic.")
         if found < len(self.split[subset]):
             notes.append(f"{found} of the {len(self.split[subset])} {subset} cases of the split are in this folder.")
         if unknown:
@@ -125,8 +127,8 @@ def open_model(
 
     Args:
         path: A folder that `embedded-vit train` wrote, or a file that `embedded-vit export` wrote.
-        threads: Cores to compute on.
-        precision: Of a run folder's multiplications; an artifact has its own.
+        threads: CPU threads.
+        precision: Of the products of a run folder; an artifact has its own.
         engine: What computes an artifact; "auto" is the fastest. PyTorch computes a run folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From a model and a data set to scores, tables and a report, one case in memory at a time."""
+"""Evaluation: a model and a data set become scores, tables and a report, with one case in memory at a time."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def evaluate(
         model_path: A run folder or an artifact.
         data_folder: A data set in any layout that `open_data_set` knows, with the model's structures.
         output: The folder to write into; made if it is not there.
-        subset: Of the split that the model was trained with; "all" takes every case of the folder.
+        subset: A part of the split that the model was trained with; "all" takes every case of the folder.
         protocol: See `embedded_vit.evaluation.protocol`.
-        threads: Cores to compute on; by default all that this process may use.
-        precision: Of a run folder's multiplications.
+        threads: CPU threads; by default one for each core that this process may use.
+        precision: Of the products, where a run folder is evaluated.
         engine: What computes an artifact; "auto" is the fastest.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
 
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def _prepare(output: Path) -> None:
-    """Make the output folder, and refuse one with results before any work is done."""
+    """Make the output folder; refuse a folder with results before any work is done."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +100,7 @@ def _prepare(output: Path) -> None:
 
 @dataclass(frozen=True)
 class _Runner:
-    """What stays the same from case to case."""
+    """What all cases share."""
 
     model: EvaluatedModel
     data_set: DataSet
@@ -110,7 +110,7 @@ class _Runner:
     on_case: OnCase | None
 
     def evaluate(self, chosen: ChosenCases) -> list[CaseResult]:
-        """Segment and score the cases one after another; only scores and a few slices outlive a case."""
+        """Segment and score the cases one after another; of each case only its scores and a few slices are kept."""
         results: list[CaseResult] = []
         with _progress_bars() as progress:
             case_bar = progress.add_task("cases", total=len(chosen.cases))
@@ -120,8 +120,9 @@ class _Runner:
                 results.append(result)
                 if result.unit != results[0].unit:
                     raise DataSetError(
-                        f"{case.name}: lengths are in {result.unit}, in {results[0].name} in {results[0].unit}: "
-                        "spacing is known for some cases only, and their mean means nothing; use --protocol transunet"
+                        f"{case.name}: its lengths are in {result.unit}, those of {results[0].name} in "
+                        f"{results[0].unit}: the spacing is known for some cases only, so HD95 has no mean; use "
+                        "--protocol transunet"
                     )
                 progress.advance(case_bar)
         return results
@@ -157,14 +158,14 @@ def _progress_bars() -> Progress:
 
 
 def _length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:
-    """Say why a protocol that measures in mm did not."""
+    """Return a note where a protocol that measures in mm had to measure in voxels."""
     if protocol.name == "strict" and unit == "voxels":
         return ("The data set stores no spacing: HD95 and the tolerance of NSD are in voxels.",)
     return ()
 
 
 def _precision_notes(precision: Precision) -> tuple[str, ...]:
-    return ("Computed in half precision: weights in float32, products in float16.",) if precision == "fp16" else ()
+    return ("Computed in half precision: weights are float32, products float16.",) if precision == "fp16" else ()
 
 
 def _provenance(model: EvaluatedModel, data_set: DataSet, results: list[CaseResult]) -> Provenance:

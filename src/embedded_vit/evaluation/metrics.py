@@ -1,10 +1,10 @@
 """Overlap and surface distances between two masks of one scan, label by label.
 
-Only numbers live here. What a missing or invented organ scores is a matter of the protocol (`protocol.py`).
+The protocol (`protocol.py`) decides what a missed structure or a false positive scores.
 
-A mask's border is its voxels that have a face in common with a voxel outside; beyond the array lies the outside. The
-surface distances of two masks are, for each border voxel of either, the distance to the nearest border voxel of the
-other. So defined, they are medpy's with `connectivity=1`, to rounding.
+The border of a mask is all its voxels that have a face in common with a voxel outside it; beyond the array is outside.
+The surface distances of two masks are, for each border voxel of either mask, the distance to the nearest border voxel
+of the other. They equal those of medpy with `connectivity=1` up to rounding.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Comparison", "compare_masks", "hausdorff_95", "normalised_surface_di
 
 BoundingBox = tuple[slice, slice, slice]
 
-# Two ways to the same distances. Searching a tree costs by the border voxel, and ten times more where the borders lie
-# far apart; a distance transform costs by the voxel of the box, whatever it holds. Measured, they meet at this Dice in
-# a box that its masks fill, and at about this many voxels of the box a border voxel where they do not.
+# Two methods give the same distances. The time of a tree search grows with the border voxels, and is ten times longer
+# where the borders are far apart. The time of a distance transform grows with the voxels of the box. In a box that the
+# masks fill, both take the same time at this Dice; in other boxes, at about this ratio of voxels to border voxels.
 CLOSE_DICE = 0.85
 SPARSE_VOXELS_PER_BORDER_VOXEL = 40
 
@@ -70,17 +70,19 @@ def compare_masks(
     tolerance: float,
     threads: int = 2,
 ) -> tuple[Comparison, ...]:
-    """Compare every structure of two label maps; 90 x 512 x 512 voxels with eight organs take well under a second.
+    """Compare every structure of two label maps.
+
+    90 x 512 x 512 voxels with eight organs take less than a second.
 
     Args:
         prediction, truth: (slices, rows, columns) uint8 on one grid, 0 is background.
         labels: The number of structures; they are numbered from 1.
         spacing: Distance between neighbouring slices, rows and columns, in mm (or 1, 1, 1 for voxels).
-        tolerance: The NSD's, in the unit of the spacing.
-        threads: Structures compared at a time.
+        tolerance: Of the NSD, in the unit of the spacing.
+        threads: Structures compared at the same time.
 
     Returns:
-        One comparison a structure, in the order of their numbers.
+        One comparison for each structure, in the order of their numbers.
 
     Raises:
         ValueError: The arrays differ in shape.
@@ -103,7 +105,7 @@ def compare_masks(
 def surface_distances(
     prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Sequence[float]
 ) -> NDArray[np.float64]:
-    """The distance of each border voxel of either mask to the nearest border voxel of the other.
+    """Return the distance of each border voxel of either mask to the nearest border voxel of the other.
 
     Args:
         prediction, truth: bool, one shape, neither of them empty.
@@ -122,15 +124,15 @@ def surface_distances(
 
 
 def hausdorff_95(distances: NDArray[np.float64]) -> float:
-    """HD95: the 95th percentile of the surface distances of both masks taken together, as in medpy's `hd95`."""
+    """Return HD95: the 95th percentile of the surface distances of both masks together, as medpy's `hd95`."""
     return float(np.percentile(distances, 95))
 
 
 def normalised_surface_dice(distances: NDArray[np.float64], tolerance: float) -> float:
-    """NSD: the share of the border voxels of both masks that lie within the tolerance of the other border.
+    """Return NSD: the share of the border voxels of both masks that lie within the tolerance of the other border.
 
-    Every border voxel counts the same. DeepMind's `surface-distance` weighs each by the area of the surface through
-    it, so the two differ a little (`docs/metrics.md` says by how much).
+    All border voxels count the same. DeepMind's `surface-distance` weights them by surface area, so the two differ a
+    little (see `docs/metrics.md`).
 
     Source: Nikolov et al., "Deep learning to achieve clinically applicable segmentation of head and neck anatomy",
         1809.04430, there called surface DSC.
@@ -149,7 +151,7 @@ def _compare_structure(
 
 
 def _union(first: BoundingBox | None, second: BoundingBox | None) -> BoundingBox | None:
-    """The smallest box around both; None stands for no box."""
+    """Return the smallest box around both; None stands for no box."""
     if first is None or second is None:
         return first or second
     around = [slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)]
@@ -159,7 +161,7 @@ def _union(first: BoundingBox | None, second: BoundingBox | None) -> BoundingBox
 def _distances_by_tree(
     first: NDArray[np.bool_], second: NDArray[np.bool_], steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Distances between two borders, first to second and back: for near borders and few voxels in a large box."""
+    """Measure distances from the first border to the second and back; fast for near borders in a large box."""
     first_points, second_points = np.argwhere(first) * steps, np.argwhere(second) * steps  # (voxels, axes)
     there, _ = cKDTree(second_points).query(first_points)
     back, _ = cKDTree(first_points).query(second_points)
@@ -169,10 +171,10 @@ def _distances_by_tree(
 def _distances_by_transform(
     first: NDArray[np.bool_], second: NDArray[np.bool_], steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Distances between two borders, first to second and back: for far borders that fill their box."""
+    """Measure distances from the first border to the second and back; fast for far borders that fill their box."""
     distances = []
     for points, targets in ((first, second), (second, first)):
-        # (axes, slices, rows, columns): where each voxel's nearest target lies; distances are taken only where needed.
+        # (axes, slices, rows, columns): the nearest target of each voxel; distances are taken only where needed.
         nearest: NDArray[Any] = distance_transform_edt(
             ~targets, sampling=steps, return_distances=False, return_indices=True
         )

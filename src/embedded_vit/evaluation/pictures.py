@@ -1,4 +1,4 @@
-"""Pictures of slices: image, truth and prediction side by side, for the best, the median and the worst slice."""
+"""Pictures of the best, the median and the worst slice: image, truth and prediction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SlicePicture:
         dice: Mean over the structures in the slice's truth or prediction.
         grey: (height, width) uint8.
         truth, prediction: (height, width) uint8 labels.
-        height_to_width: Of the picture in mm.
+        height_to_width: Ratio of the sides in mm.
     """
 
     case: str
@@ -40,10 +40,10 @@ class SlicePicture:
 
 
 class PictureCollector:
-    """Keeps, while cases pass by, what the best, the median and the worst slice need; three slices a case at most.
+    """Collects the slices from which the best, the median and the worst are chosen, at most three of each case.
 
-    A slice counts when its truth shows at least half as many structures as the fullest slice of its case: a slice
-    with the tip of one organ says little about a network.
+    A slice counts if its truth shows at least half as many structures as the fullest slice of its case: a slice with
+    the tip of one organ says little about a network.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -53,7 +53,7 @@ class PictureCollector:
         self._all_dice: list[float] = []
 
     def add(self, case: str, volume: Volume, truth: LabelMap, prediction: LabelMap) -> None:
-        """Look at a case's slices and keep its best, median and worst."""
+        """Keep the best, the median and the worst slice of a case."""
         codes = self._preprocessing.orientation
         volume, truth, prediction = volume.reoriented(codes), truth.reoriented(codes), prediction.reoriented(codes)
         dice, shown = slice_dice(prediction.array, truth.array, self._labels)
@@ -80,7 +80,7 @@ class PictureCollector:
             )
 
     def chosen(self) -> dict[str, SlicePicture]:
-        """The best, the median and the worst slice by name; fewer where there are not three."""
+        """Return the best, the median and the worst slice by name; fewer where there are not three."""
         if not self._kept:
             return {}
         median = float(np.median(self._all_dice))
@@ -97,7 +97,7 @@ class PictureCollector:
 def slice_dice(
     prediction: NDArray[np.uint8], truth: NDArray[np.uint8], labels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Mean Dice of each slice, and how many structures its truth shows.
+    """Return the mean Dice of each slice, and how many structures its truth shows.
 
     Args:
         prediction, truth: (slices, rows, columns) uint8.

@@ -1,8 +1,8 @@
-"""The two evaluation protocols: how a scan becomes a mask, and what a pair of masks scores.
+"""The two evaluation protocols: how a scan is segmented, and what a predicted and a true mask score.
 
-`strict` is how the device segments and how clinicians measure: millimetres, and no reward for an organ that is not
-there. `transunet` repeats the convention of TransUNet's published test script, so that its tables can be compared.
-`docs/metrics.md` sets them side by side.
+`strict` segments as prediction does and measures in millimetres; a structure that is absent from both masks does not
+count. `transunet` is the convention of TransUNet's published test script, for comparison with published tables.
+`docs/metrics.md` compares the two.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ NSD_TOLERANCE = 2.0  # mm, or voxels where no spacing is known
 
 @dataclass(frozen=True)
 class Score:
-    """What one structure of one case scores.
+    """The scores of one structure in one case.
 
     Attributes:
         dice, jaccard, nsd: In [0, 1]; None where the structure is excluded.
         hd95: In mm or voxels, see `Protocol.unit`; None where the structure is excluded.
-        missed: In the truth, not in the prediction.
-        hallucinated: In the prediction, not in the truth.
+        missed: A missed structure: in the truth, not in the prediction.
+        hallucinated: A false positive: in the prediction, not in the truth.
     """
 
     dice: float | None
@@ -50,12 +50,12 @@ class Score:
 
     @property
     def excluded(self) -> bool:
-        """Whether it takes no part in any mean."""
+        """Whether the structure is left out of all means."""
         return self.dice is None
 
 
 class Protocol(ABC):
-    """How a scan becomes a mask, and what a pair of masks scores."""
+    """How a scan is segmented, and what a predicted and a true mask score."""
 
     name: ProtocolName
     description: str  # one sentence for reports
@@ -66,18 +66,18 @@ class Protocol(ABC):
 
     @abstractmethod
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:
-        """The distance between neighbouring slices, rows and columns that lengths are measured with."""
+        """Return the distances between neighbouring slices, rows and columns, in the unit of lengths."""
 
     @abstractmethod
     def unit(self, truth: LabelMap) -> Literal["mm", "voxels"]:
-        """The unit of HD95 and of the NSD's tolerance."""
+        """Return the unit of HD95 and of the NSD's tolerance."""
 
     @abstractmethod
     def score_incomplete(self, comparison: Comparison, diagonal: float) -> tuple[float, float] | None:
-        """What a pair with an empty mask scores: (Dice, HD95), or None when it is excluded.
+        """Return the Dice and the HD95 of a pair with an empty mask, or None if it is excluded.
 
         Args:
-            comparison: Of two masks, one of them empty or both.
+            comparison: Of two masks, of which one or both are empty.
             diagonal: Of the scan, in the unit of lengths.
         """
 
@@ -87,7 +87,7 @@ class Protocol(ABC):
         Args:
             prediction, truth: Masks on one grid.
             labels: The number of structures; they are numbered from 1.
-            threads: Structures compared at a time.
+            threads: Structures compared at the same time.
 
         Raises:
             DataSetError: The truth is not on the grid of the scan.
@@ -117,7 +117,7 @@ class Protocol(ABC):
 
 
 class StrictProtocol(Protocol):
-    """The default: the device's own pipeline, millimetres, and nothing for what is not there."""
+    """The default: scans are segmented as in prediction, and lengths are in mm."""
 
     name = "strict"
     description = (
@@ -126,19 +126,19 @@ class StrictProtocol(Protocol):
     )
 
     def segment(self, scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> LabelMap:
-        """Segment a scan as the device does."""
+        """Segment a scan as prediction does."""
         return segment(scan, contract, engine, on_slice=on_slice)
 
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:
-        """The mask's spacing in mm; 1, 1, 1 where it is unknown."""
+        """Return the mask's spacing in mm; 1, 1, 1 where it is unknown."""
         return truth.spacing_mm if truth.spacing_known else (1.0, 1.0, 1.0)
 
     def unit(self, truth: LabelMap) -> Literal["mm", "voxels"]:
-        """Millimetres where the spacing is known."""
+        """Return mm where the spacing is known."""
         return "mm" if truth.spacing_known else "voxels"
 
     def score_incomplete(self, comparison: Comparison, diagonal: float) -> tuple[float, float] | None:
-        """Both empty: excluded; one empty: 0 and the diagonal."""
+        """Exclude two empty masks; one empty mask scores 0 and the diagonal."""
         if comparison.prediction_voxels == comparison.truth_voxels == 0:
             return None
         return 0.0, diagonal
@@ -173,15 +173,15 @@ class TransUnetProtocol(Protocol):
         return mask
 
     def spacing(self, truth: LabelMap) -> tuple[float, float, float]:
-        """Voxels."""
+        """Return 1, 1, 1: lengths are in voxels."""
         return 1.0, 1.0, 1.0
 
     def unit(self, truth: LabelMap) -> Literal["mm", "voxels"]:
-        """Voxels."""
+        """Return voxels, whatever the spacing."""
         return "voxels"
 
     def score_incomplete(self, comparison: Comparison, diagonal: float) -> tuple[float, float] | None:
-        """A prediction without truth: 1 and 0; any other empty mask: 0 and 0."""
+        """Score 1 and 0 for a prediction without truth, 0 and 0 for any other pair, as published."""
         return (1.0, 0.0) if comparison.prediction_voxels > 0 else (0.0, 0.0)
 
 
@@ -189,7 +189,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {"strict": StrictProtocol(), "transune
 
 
 def _stretched_grid(rows: int, columns: int, size: int) -> Grid:
-    """S x S pixels over a slice of any shape, each axis zoomed on its own: nothing is padded, a mm is forgotten."""
+    """Make a grid of S x S pixels that stretches each axis of a slice to S: no padding, spacing ignored."""
     by_rows = Grid.between((rows, rows), size, interpolation="cubic")
     by_columns = Grid.between((columns, columns), size, interpolation="cubic")
     return Grid(
@@ -203,6 +203,6 @@ def _stretched_grid(rows: int, columns: int, size: int) -> Grid:
 
 
 def _nearest(source: int, target: int) -> NDArray[np.intp]:
-    """(target,) the source pixel nearest to each target pixel, end pixels aligned, as scipy.ndimage.zoom(order=0)."""
+    """Return the nearest source pixel of each target pixel, end pixels aligned, as scipy.ndimage.zoom(order=0)."""
     position = np.arange(target) * (source - 1) / max(target - 1, 1)
     return np.floor(position + 0.5).astype(np.intp)

@@ -1,4 +1,4 @@
-"""`report.html`: one file with everything in it, no script and no network."""
+"""`report.html` of an evaluation: one file without scripts that loads nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRIC_TITLES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "N
 
 
 def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) -> str:
-    """Render the report.
+    """Render the report of an evaluation.
 
     Args:
         evaluation: All scores.
@@ -50,7 +50,7 @@ def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) 
 
 
 def page_environment() -> Environment:
-    """What renders our pages: templates by their path in the package, every value escaped, an unknown one an error."""
+    """Return the environment of our pages: templates by path in the package, values escaped, unknown names an error."""
     environment = Environment(
         loader=PackageLoader("embedded_vit", "."),
         autoescape=True,
@@ -103,7 +103,7 @@ def _panel(name: str, picture: SlicePicture, evaluation: Evaluation) -> dict[str
 
 
 def _number(value: float | None, metric: str) -> str:
-    """Three decimals for a share, one for a length, a dash where nothing counts."""
+    """Write a share with three decimals, a length with one, and None as a dash."""
     if value is None:
         return "–"
     return f"{value:.1f}" if metric == "hd95" else f"{value:.3f}"

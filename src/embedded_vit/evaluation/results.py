@@ -22,15 +22,15 @@ __all__ = ["CaseResult", "Evaluation", "Provenance", "cases_csv", "metrics_json"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What one case scored.
+    """The scores of one case.
 
     Attributes:
         name: The case's name in its data set.
-        subset: What it is in the model's split: train, validation, test or unknown.
-        scores: One a structure, in the order of the labels.
-        unit: Of its lengths.
-        seconds: Wall time of the segmentation, reading and scoring left out.
-        digest: SHA-256 of scan and mask.
+        subset: Its subset in the model's split: train, validation, test or unknown.
+        scores: One for each structure, in the order of the labels.
+        unit: Of lengths.
+        seconds: Wall time of the segmentation, without reading and scoring.
+        digest: SHA-256 of scan and true mask.
     """
 
     name: str
@@ -41,14 +41,14 @@ class CaseResult:
     digest: str
 
     def mean(self, metric: str) -> float | None:
-        """The mean of a metric over the structures that count, None where none does."""
+        """Return the mean of a metric over the structures that count; None where none does."""
         values = [value for score in self.scores if (value := getattr(score, metric)) is not None]
         return float(np.mean(values)) if values else None
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the figures come from; everything is text, for files and people alike."""
+    """The model, data, machine and versions behind the figures, all as text."""
 
     model: dict[str, str]
     data: dict[str, str]
@@ -59,7 +59,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every score of a model on a subset of a data set."""
+    """All scores of a model on a subset of a data set."""
 
     cases: tuple[CaseResult, ...]
     labels: LabelSet
@@ -70,17 +70,17 @@ class Evaluation:
     notes: tuple[str, ...] = field(default=())
 
     def values(self, metric: str) -> NDArray[np.float64]:
-        """(cases, structures) of one metric, NaN where a structure is excluded."""
+        """Return one metric as (cases, structures), NaN where a structure is excluded."""
         rows = [[getattr(score, metric) for score in case.scores] for case in self.cases]
         return np.array(rows, dtype=np.float64)
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """Means and intervals of every metric."""
+        """The mean and the interval of every metric."""
         return {metric: summarise(self.values(metric)) for metric in METRICS}
 
     def counts(self, organ: int | None = None) -> dict[str, int]:
-        """Pairs that count, are excluded, missed and hallucinated, of one structure (from 0) or of all."""
+        """Count scored, excluded, missed and false positive structures over all cases; `organ`, from 0, counts one."""
         scores = [score for case in self.cases for score in (case.scores if organ is None else [case.scores[organ]])]
         return {
             "scored": sum(not score.excluded for score in scores),
@@ -91,7 +91,7 @@ class Evaluation:
 
 
 def cases_csv(evaluation: Evaluation) -> str:
-    """One row a case and structure; an excluded value is empty."""
+    """Return `cases.csv`: one row for each structure of each case; an excluded value is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     length = f"hd95_{evaluation.unit}"
@@ -105,7 +105,7 @@ def cases_csv(evaluation: Evaluation) -> str:
 
 
 def metrics_json(evaluation: Evaluation) -> str:
-    """Means, intervals, counts, cases and provenance as strictly valid JSON; null where no case counts."""
+    """Return `metrics.json`: means, intervals, counts, cases and provenance; null where no case counts."""
     summaries = evaluation.summaries
     document = {
         "mean": {metric: summaries[metric].overall.mean for metric in METRICS},

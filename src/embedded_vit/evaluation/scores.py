@@ -14,9 +14,9 @@ __all__ = ["Scores"]
 
 
 class Scores(Config):
-    """How well an artifact segments the cases of one subset, strict protocol.
+    """The mean scores of a model on the cases of one subset.
 
-    Every mean is over structures of each structure's mean over cases; None where no case counts.
+    A mean is over structures, of each structure's mean over cases; None where no case counts.
     """
 
     dice: float | None
@@ -25,7 +25,7 @@ class Scores(Config):
     nsd: float | None
     unit: Literal["mm", "voxels"] = Field(description="of hd95")
     cases: int = Field(ge=1)
-    dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap over cases")
+    dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over cases")
     organs: dict[str, float | None] = Field(default_factory=dict, description="structure -> Dice")
     by_case: dict[str, float | None] = Field(default_factory=dict, description="case -> Dice, mean over structures")
 

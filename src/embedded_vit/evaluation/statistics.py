@@ -1,4 +1,4 @@
-"""Means over cases and structures, and how far they would move with other patients: the bootstrap."""
+"""Means over cases and structures, with bootstrap intervals over cases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEED = 0  # the same results give the same intervals
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval; None where no case counts, and no interval where fewer than two do."""
+    """A mean and its 95 % interval; None where no case counts, without an interval where only one does."""
 
     mean: float | None
     low: float | None
@@ -38,7 +38,7 @@ class Summary:
 def summarise(values: NDArray[np.float64], *, resamples: int = RESAMPLES) -> Summary:
     """Average over cases, then over structures, with percentile bootstrap intervals over cases.
 
-    Cases are drawn with all their structures, since structures of one patient are not independent.
+    Cases are drawn with all their structures, because the structures of one patient are not independent.
 
     Args:
         values: (cases, structures), NaN where a structure is excluded.
@@ -61,14 +61,14 @@ def summarise(values: NDArray[np.float64], *, resamples: int = RESAMPLES) -> Sum
 
 
 def _organ_means(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(draws, cases) weights and (cases, structures) values -> (draws, structures), NaN where a draw has no case."""
+    """Average (cases, structures) values by (draws, cases) weights: (draws, structures), NaN where no case counts."""
     known = ~np.isnan(values)
     totals, counts = weights @ np.where(known, values, 0.0), weights @ known.astype(np.float64)
     return np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
 
 
 def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(draws, structures) -> (draws,): the mean of what is not NaN, NaN where nothing is."""
+    """Average (draws, structures) over structures that are not NaN: (draws,), NaN where none is."""
     return _organ_means(np.ones((1, values.shape[1])), values.T)[0]
 
 

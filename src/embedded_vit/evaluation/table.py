@@ -1,4 +1,4 @@
-"""The table that ends an evaluation on the terminal."""
+"""The table that an evaluation prints."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["text_table"]
 
 
 def text_table(evaluation: Evaluation) -> str:
-    """One row a structure and the mean: plain text, for people and for logs."""
+    """Return the table as text: a row for each structure, and their mean."""
     unit = evaluation.unit
     header = ["", "Dice", "95 % interval", "Jaccard", f"HD95 ({unit})", f"NSD ({NSD_TOLERANCE:g} {unit})"]
-    header += ["scored", "excluded", "missed", "invented"]
+    header += ["scored", "excluded", "missed", "false positive"]
     rows = [header]
     for index, name in enumerate(evaluation.labels.names):
         estimates = {metric: evaluation.summaries[metric].organs[index] for metric in METRICS}

@@ -1,4 +1,4 @@
-"""From logits on the network's grid to labels on the slice's own."""
+"""Logits on the network's grid become labels on the slice's own grid."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["label_slice"]
 
 
 def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
-    """Enlarge logits to the slice's grid and take the largest: `grid.enlarge(logits).argmax(0)`, several times faster.
+    """Return the label of every pixel: `grid.enlarge(logits).argmax(0)`, several times faster.
 
-    Enlarged logits are weighted means of those at the four corners of a cell. A class that wins at all four wins in all
-    of the cell, and so do most: only cells with several winners are interpolated. A class that beats the background
-    nowhere on the network's grid can win nowhere between.
+    An enlarged logit is a weighted mean of the logits at the four corners of its cell. A class that is largest at all
+    four corners is largest in the whole cell. This holds for most cells, so only the others are interpolated. A class
+    that is below background on the whole of the network's grid is below it everywhere.
 
     Args:
         logits: (K, S, S) float32.
@@ -45,7 +45,7 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
     beside = across.weights.take(column, axis=1)[None]  # (1, pixels across, M)
 
     def interpolated(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(S, S) -> (pixels down, pixels across, M)."""
+        """Interpolate (S, S) logits in the mixed cells: (pixels down, pixels across, M)."""
         top_left, top_right, bottom_left, bottom_right = plane.take(sources)
         on_left = top_left + (bottom_left - top_left) * below
         on_right = top_right + (bottom_right - top_right) * below
@@ -59,7 +59,7 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
 
 
 def _argmax(numbers: Sequence[int], planes: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """The number of the largest plane in each place; the first one wins a tie."""
+    """Return the number of the largest plane at each place; the first one wins a tie."""
     first, *others = numbers
     rest = iter(planes)
     best = next(rest).copy()

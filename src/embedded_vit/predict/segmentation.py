@@ -69,13 +69,16 @@ def label_slices(
     intensities: Intensities | None = None,
     grid: Grid | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Segment a scan in training orientation; yields (rows, columns) uint8 for every slice, upwards.
+    """Segment a scan in training orientation, slice by slice.
 
     Args:
         upright: The scan.
-        preprocessing, engine: As `segment` takes them; an engine of several streams gets as many slices at a time,
-            while the next ones are read.
-        intensities, grid: The scan's, where they are there already.
+        preprocessing: Of the network that `engine` computes.
+        engine: Computes logits. An engine of several streams gets as many slices at a time.
+        intensities, grid: Those of the scan, if they were made before.
+
+    Yields:
+        (rows, columns) uint8 for every slice, upwards.
     """
     grid = grid or Grid.of(upright, preprocessing)
 
@@ -87,7 +90,10 @@ def label_slices(
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
-    """`map` with so many calls at the same time; one item a worker waits, so that none has to wait for an item."""
+    """Map a function over items, in order, with `workers` calls at a time.
+
+    Items are taken ahead of the calls, one for each worker, so that no worker waits for an item.
+    """
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
@@ -97,5 +103,5 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, work
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-    finally:  # also where a call failed, or nobody wants the rest
+    finally:  # also where a call failed, or the caller stopped early
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, no script and no network."""
+"""The page of a report: one HTML file without scripts that loads nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["PageFacts", "plots_of", "render_page"]
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What the page says besides figures.
+    """What the page says besides its figures.
 
     Attributes:
         notes: What a reader must know, a sentence each.
         data: The data set's name.
         machine, versions, created: Where and when latency was measured.
-        title: What the rows are.
+        title: The heading, without the name of the data set.
     """
 
     notes: tuple[str, ...]
@@ -44,13 +44,13 @@ def render_page(
     *,
     plots: Sequence[Plot] | None = None,
 ) -> str:
-    """Render the page.
+    """Render the page of a report.
 
     Args:
         rows: At least one.
         columns: Of the table.
-        panel: The slice that every row segmented; None where there is none for all.
-        facts: The rest.
+        panel: One slice as every row segments it; None without a test case that all share.
+        facts: What else the page says.
         plots: By default `plots_of(rows)`.
 
     Returns:
@@ -77,7 +77,7 @@ def render_page(
 
 
 def series_of(rows: Sequence[ReportRow]) -> list[int]:
-    """The colour of every row: one for each run."""
+    """Return the colour of every row: the rows of a run have the same."""
     runs = list(dict.fromkeys(row.run for row in rows))
     return [runs.index(row.run) % len(SERIES_COLOURS) for row in rows]
 

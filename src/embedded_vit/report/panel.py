@@ -1,4 +1,4 @@
-"""One slice as every model segments it, beside its truth."""
+"""One slice as every network of a report segments it, beside the true mask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Panel", "Picture", "slice_panel"]
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the panel, its image as an address with the PNG in it."""
+    """One picture of the panel; `address` holds its PNG."""
 
     title: str
     detail: str
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Panel:
-    """The same slice again and again; `aspect` is its width over its height in mm, as CSS takes it."""
+    """The pictures of one slice; `aspect` is its width over its height in mm, as CSS takes it."""
 
     case: str
     slice_number: int
@@ -44,15 +44,15 @@ class Panel:
 
 
 def slice_panel(data_set: DataSet, case: Case, rows: Sequence[ReportRow], *, threads: int) -> Panel:
-    """Segment one slice of a case with every row's file.
+    """Segment one slice of a case with the artifact of every row.
 
-    The slice is the one that shows the most structures, among these the one where they fill most: no model has a say.
+    The slice is the one with the most structures in the true mask, and among these the one where they are largest.
 
     Args:
         data_set: Holds the case.
         case: A test case of every row.
-        rows: Their files take this kind of data.
-        threads: Cores to compute on.
+        rows: Their artifacts take this kind of data.
+        threads: CPU threads.
     """
     volume, truth_map = data_set.read_volume(case), data_set.read_labels(case)
     engines = [load(row.artifact, threads=threads) for row in rows]
@@ -86,12 +86,12 @@ def slice_panel(data_set: DataSet, case: Case, rows: Sequence[ReportRow], *, thr
 
 
 def _fullest_slice(truth: NDArray[np.uint8]) -> int:
-    """(slices, rows, columns) labels -> the slice with the most structures, and among these with the largest."""
+    """Return the slice of (slices, rows, columns) labels with the most structures, and among these with the largest."""
     return max(range(len(truth)), key=lambda index: (len(np.unique(truth[index])), np.count_nonzero(truth[index])))
 
 
 def _segment_slice(volume: Volume, index: int, engine: ArtifactEngine) -> NDArray[np.uint8]:
-    """(rows, columns) labels of one slice of a volume in training orientation."""
+    """Return the (rows, columns) labels of one slice of a volume in training orientation."""
     preprocessing = engine.manifest.preprocessing
     grid = Grid.of(volume, preprocessing)
     image = next(islice(network_inputs(volume, preprocessing, grid=grid), index, None))  # (C, S, S)

@@ -89,7 +89,7 @@ def draw(plot: Plot) -> Figure:
 
 
 def _scale(axes: Axes, plot: Plot) -> None:
-    """Set the ends of both axes around the points, and the numbers to write."""
+    """Set the ends of both axes, and the numbers on them."""
     heights = [y for point in plot.points for y in (point.y, *(point.interval or ()))]
     axes.yaxis.set_major_locator(FixedLocator(_round_scale(min(heights), max(heights))))
     axes.set_ylim(*axes.get_yticks()[[0, -1]])
@@ -107,7 +107,7 @@ def _scale(axes: Axes, plot: Plot) -> None:
 
 
 def _log_scale(low: float, high: float) -> list[float]:
-    """Return round numbers within a range: powers of ten, with 2 and 5 between them where there is room for these."""
+    """Return round numbers within a range; most are powers of ten, and their multiples by 2 and 5 where these fit."""
     if high / low < FEW_POWERS:
         numbers: Sequence[float] = _round_scale(low, high)
     else:

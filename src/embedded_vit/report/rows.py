@@ -22,10 +22,10 @@ class ReportRow:
 
     Attributes:
         run: The run folder.
-        step: The compression step that made it, with its place in the recipe; "" for a run as it was trained.
+        step: The compression step that made it, with its place in the plan; "" for a run as it was trained.
         artifact: The file.
-        measured: Its figures, as they were taken when it was made.
-        latency_ms: Threads -> median of one image, taken for the report, in turns with all other rows.
+        measured: Its figures, measured when the file was made.
+        latency_ms: Threads -> median of one image, measured for the report in turns with all other rows.
         original_dice: Test Dice of the same run before its first step; None where there was none.
     """
 
@@ -38,34 +38,34 @@ class ReportRow:
 
     @property
     def name(self) -> str:
-        """The run's, and the step's if there is one."""
+        """The name of the run, and of the step if there is one."""
         return f"{self.run.name} · {self.step}" if self.step else self.run.name
 
     @property
     def dice(self) -> float | None:
-        """On the test cases; None where there are none."""
+        """Mean Dice of the test cases; None where there are none."""
         return self.measured.test.dice if self.measured.test else None
 
     @property
     def sparsity(self) -> float:
-        """The part of the parameters that is zero."""
+        """The share of the parameters that are zero."""
         return 1 - self.measured.nonzero_parameters / self.measured.parameters
 
     @property
     def has_zeros(self) -> bool:
-        """Whether so many are that somebody must have set them to zero."""
+        """Whether so many parameters are zero that they must have been pruned."""
         return self.sparsity >= 0.01
 
 
 def data_folder_of(run: Path, given: Path | None) -> Path:
-    """The data set to measure a run on: the one given, else the one of its training.
+    """Return the data set to measure a run on: the given one, else the one of its training.
 
     Raises:
         DataSetError: It is not there.
     """
     folder = given or Path(read_record(run).data_folder)
     if not folder.is_dir():
-        raise DataSetError(f"{run}: its data set {folder} is not there; name its folder with --data")
+        raise DataSetError(f"{run}: its data set {folder} is missing; name its folder with --data")
     return folder
 
 
@@ -76,10 +76,10 @@ def rows_of_run(run: Path, data_folder: Path | None, work_folder: Path, *, threa
         run: A run folder of `train` or `compress`.
         data_folder: Where to measure; by default the data set of its training.
         work_folder: Gets the exported file and its evaluation.
-        threads: Cores to compute on.
+        threads: CPU threads.
 
     Raises:
-        CheckpointError: The folder is no run.
+        CheckpointError: The folder is not a run folder.
         DataSetError: The data set is not there or does not fit.
     """
     if (run / COMPRESSION_FILE).is_file():
@@ -127,10 +127,10 @@ def check_comparable(runs: Sequence[Path]) -> None:
     """Refuse runs that segment different structures.
 
     Raises:
-        ConfigError: They do.
-        CheckpointError: A folder is no run.
+        ConfigError: They segment different structures.
+        CheckpointError: A folder is not a run folder.
     """
     first = read_run_config(runs[0]).labels.names
     for run in runs[1:]:
         if read_run_config(run).labels.names != first:
-            raise ConfigError(f"{run} segments other structures than {runs[0]}; report them apart")
+            raise ConfigError(f"{run} segments other structures than {runs[0]}; make a report of each")

@@ -1,4 +1,4 @@
-"""The same rows as text: the columns of the page and of Markdown, and CSV with plain numbers."""
+"""The rows of a report as text: the columns of the page and of Markdown, and CSV with plain numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its title, a row's value, and what stands in small letters below it ("" for nothing)."""
+    """A column: its title, the value of a row, and the small print below the value ("" for none)."""
 
     title: str
     value: Callable[[ReportRow], str]
@@ -26,7 +26,7 @@ class Column:
 
 
 def columns_for(unit: str) -> tuple[Column, ...]:
-    """The figures of a row.
+    """Return the columns of the figures.
 
     Args:
         unit: Of HD95.
@@ -46,7 +46,7 @@ def columns_for(unit: str) -> tuple[Column, ...]:
 
 
 def markdown_table(rows: Sequence[ReportRow], columns: Sequence[Column], notes: Sequence[str]) -> str:
-    """The rows as a Markdown page with its notes."""
+    """Return the rows as a Markdown page with notes."""
     lines = ["# Runs and compression steps", "", f"**{RESEARCH_USE_ONLY}**", ""]
     lines += [f"| # | run | {' | '.join(column.title for column in columns)} |", "|---|---|" + "---|" * len(columns)]
     for number, row in enumerate(rows, 1):
@@ -56,7 +56,7 @@ def markdown_table(rows: Sequence[ReportRow], columns: Sequence[Column], notes: 
 
 
 def rows_csv(rows: Sequence[ReportRow]) -> str:
-    """The rows in plain numbers; what is not known is empty."""
+    """Return the rows as CSV; a figure that is not known is empty."""
     text = io.StringIO()
     records = [_plain(row) for row in rows]
     names = list(dict.fromkeys(name for record in records for name in record))
@@ -120,7 +120,7 @@ def _milliseconds(row: ReportRow, threads: str) -> str:
 
 def _against_before(row: ReportRow, threads: str) -> str:
     ratio = row.measured.latency_ratio(threads)
-    return "" if ratio is None else f"× {ratio:.2f} of before"
+    return "" if ratio is None else f"{ratio:.2f} of the step before"
 
 
 def _millions(count: int) -> str:

@@ -1,4 +1,4 @@
-"""From run folders to the page, the Markdown and the CSV file."""
+"""A report of run folders: the page, and a Markdown and a CSV file beside it."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def write_report(
     overwrite: bool = False,
     on_run: Callable[[Path], None] = lambda run: None,
 ) -> list[ReportRow]:
-    """Put runs and their compression steps on one page; write Markdown and CSV with the same rows beside it.
+    """Write a page that compares runs and their compression steps, and Markdown and CSV with the same rows.
 
     Args:
         runs: Run folders of `train` or `compress`. Those without `compression.json` are exported and measured.
-        output: The `.html` file; the others have its name with `.md` and `.csv`.
-        data_folder: Where to measure; by default each run's own data set.
+        output: The `.html` file; `.md` and `.csv` files of the same name are written beside it.
+        data_folder: The data set to measure on; by default that of each run.
         compare: A CSV file with points of other work to draw in the plots.
-        threads: Cores for scoring; latency is measured on 1 and on 2.
+        threads: CPU threads for scoring; latency is measured on 1 and on 2.
         overwrite: Whether the files may exist.
-        on_run: Called before each run is looked at.
+        on_run: Called before each run is read or measured.
 
     Returns:
         The rows.
 
     Raises:
-        ConfigError: There is no run, `output` is not called .html, or runs segment different structures.
+        ConfigError: There is no run, `output` does not end in .html, or runs segment different structures.
         OutputError: A file exists already or cannot be written.
-        CheckpointError: A folder is no run.
+        CheckpointError: A folder is not a run folder.
         DataSetError: A data set is not there or does not fit.
         FileFormatError: `compare` cannot be read or is not as `docs/file-formats.md` says.
     """
@@ -103,7 +103,7 @@ def _output_files(page: Path, overwrite: bool) -> tuple[Path, Path, Path]:
 
 
 def _panel(runs: Sequence[Path], rows: Sequence[ReportRow], data_folder: Path | None, threads: int) -> Panel | None:
-    """The panel of the first case that tests in every run; None where there is none, or no data set."""
+    """Return the panel of the first test case that all runs share; None without one, or without the data set."""
     try:
         data_set: DataSet = open_data_set(data_folder_of(runs[0], data_folder))
     except DataSetError:
@@ -118,14 +118,14 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [LATENCY_NOTE, *([SPARSITY_NOTE] if any(row.has_zeros for row in rows) else [])]
     if len({read_record(run).split.test for run in runs}) > 1:
-        notes.append("The runs do not test on the same cases: their Dice cannot be compared.")
+        notes.append("The runs have different test cases: their Dice cannot be compared.")
     cases = {row.measured.test.cases for row in rows if row.measured.test}
     if cases:
         notes.append(f"Intervals are 95 % bootstrap intervals over {' or '.join(map(str, sorted(cases)))} test cases.")
     if compare is not None:
         notes.append(f"Diamonds are the points of {compare.name}: measured by others, possibly on other patients.")
     if panel is None:
-        notes.append("No slice is shown: no test case that all runs share is at hand.")
+        notes.append("No slice is shown: the runs share no test case, or their data set is missing.")
     notes += filter(None, map(_folding_note, runs))
     for run in runs:
         if (run / COMPRESSION_FILE).is_file():

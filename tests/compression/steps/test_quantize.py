@@ -201,7 +201,7 @@ def test_integers_with_the_rest_in_bfloat16_are_the_same_graph(context, tmp_path
     graph = products["int8-bf16"].graph
     export_checkpoint(context.original, path, context.data_set, graph=graph, precision="int8-bf16")
     _, manifest = read_artifact(path)
-    assert manifest.in_integers
+    assert manifest.is_int8
     assert manifest.in_bfloat16
     image = context.probe_images(1)[0]
     found = {engine: load(path, engine).run(image).argmax(axis=1) for engine in installed_engines()[:2]}
