@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -35,11 +36,11 @@ OnStage = Callable[[str], None]
 
 
 def benchmark(
-    models: Sequence[Path],
+    models: Sequence[str | Path],
     *,
     threads: Sequence[int] | None = None,
     engine: EngineChoice = "onnxruntime",
-    data: Path | None = None,
+    data: str | Path | None = None,
     scope: Scope = "network",
     seconds: float = 60.0,
     on_stage: OnStage = lambda stage: None,
@@ -61,52 +62,73 @@ def benchmark(
         DataSetError: The data set does not fit a model.
         ModuleNotFoundError: Accuracy is asked for where only the runtime is installed.
     """
-    threads = tuple(threads or [available_cores()])
+    threads, paths = tuple(threads or [available_cores()]), [Path(model) for model in models]
     if not seconds > 0:
         raise ConfigError(f"seconds must be above 0, got {seconds:g}")
     if min(threads) < 1:
         raise ConfigError(f"threads must be at least 1, got {min(threads)}")
     load_before = load_average()
-    described = tuple(map(_describe, models))
+    described = tuple(map(_describe, paths))
+    data = None if data is None else Path(data)
     if data is not None:
         need_evaluation()
         on_stage(f"accuracy on {data}")
-    accuracy = None if data is None else measure_accuracy(models, data, threads=max(threads))
+    accuracy = None if data is None else measure_accuracy(paths, data, threads=max(threads))
     on_stage("the scan to measure on")
-    scans, description = _scans(scope, models, data)
-    try:
-        counters, energy_source = EnergyCounters.find(), "RAPL, all that the processor's packages took"
-    except NoEnergyCounter as error:
-        counters, energy_source = None, str(error)
-    measurements = []
-    for number in threads:
-        on_stage(f"cold start and memory, threads: {number}")
-        streams = number if scope == "volume" else 1  # as prediction does, and the soonest for one image
-        engines = [load(path, engine, threads=number, streams=streams) for path in models]
-        processes = [_fresh_process(path, each.name, number) for path, each in zip(models, engines, strict=True)]
-        on_stage(f"latency, threads: {number}, at most {seconds:g} s")
-        measurements.append(
-            _measure(
-                [make_workload(scope, each, scan) for each, scan in zip(engines, scans, strict=True)],
-                engines,
-                processes,
-                threads=number,
-                seconds=seconds,
-                load_before=load_before,
-                counters=counters,
-            )
-        )
+    scans, description = _scans(scope, paths, data)
+    counters, energy_source = _energy_counters()
+    bench = _Bench(paths, scans, scope, engine, seconds, load_before, counters, on_stage)
+    measurements = tuple(map(bench.measure, threads))
     return BenchmarkResult(
         scope=scope,
         input=description,
         models=described,
-        measurements=tuple(measurements),
+        measurements=measurements,
         accuracy=accuracy,
         energy_source=energy_source,
         machine=this_machine(),
         versions=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What is the same on every number of threads; fields as the arguments of `benchmark`."""
+
+    paths: Sequence[Path]
+    scans: Sequence[Volume | None]
+    scope: Scope
+    engine: EngineChoice
+    seconds: float
+    load_before: float | None
+    counters: EnergyCounters | None
+    on_stage: OnStage
+
+    def measure(self, threads: int) -> Measurement:
+        """Measure cold starts and memory in fresh processes, then latency and energy in this one."""
+        self.on_stage(f"cold start and memory, threads: {threads}")
+        streams = threads if self.scope == "volume" else 1  # as prediction does, and the soonest for one image
+        engines = [load(path, self.engine, threads=threads, streams=streams) for path in self.paths]
+        processes = [_fresh_process(path, each.name, threads) for path, each in zip(self.paths, engines, strict=True)]
+        self.on_stage(f"latency, threads: {threads}, at most {self.seconds:g} s")
+        return _measure(
+            [make_workload(self.scope, each, scan) for each, scan in zip(engines, self.scans, strict=True)],
+            engines,
+            processes,
+            threads=threads,
+            seconds=self.seconds,
+            load_before=self.load_before,
+            counters=self.counters,
+        )
+
+
+def _energy_counters() -> tuple[EnergyCounters | None, str]:
+    """Find the processor's energy counters; return them, and where energy comes from or why there is none."""
+    try:
+        return EnergyCounters.find(), "RAPL, all that the processor's packages took"
+    except NoEnergyCounter as error:
+        return None, str(error)
 
 
 def _describe(path: Path) -> Model:

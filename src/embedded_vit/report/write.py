@@ -33,11 +33,11 @@ SPARSITY_NOTE = (
 
 
 def write_report(
-    runs: Sequence[Path],
-    output: Path,
+    runs: Sequence[str | Path],
+    output: str | Path,
     *,
-    data_folder: Path | None = None,
-    compare: Path | None = None,
+    data_folder: str | Path | None = None,
+    compare: str | Path | None = None,
     threads: int = 1,
     overwrite: bool = False,
     on_run: Callable[[Path], None] = lambda run: None,
@@ -65,21 +65,24 @@ def write_report(
     """
     if not runs:
         raise ConfigError("report: expected at least one run folder, got none")
-    page_file, markdown_file, csv_file = _output_files(output, overwrite)
+    page_file, markdown_file, csv_file = _output_files(Path(output), overwrite)
+    compare = None if compare is None else Path(compare)
+    data_folder = None if data_folder is None else Path(data_folder)
     compared = [] if compare is None else read_compared_points(compare)
-    check_comparable(runs)
+    folders = [Path(run) for run in runs]
+    check_comparable(folders)
     with tempfile.TemporaryDirectory() as temporary:
         rows: list[ReportRow] = []
-        for place, run in enumerate(runs):
+        for place, run in enumerate(folders):
             on_run(run)
             rows += rows_of_run(run, data_folder, Path(temporary) / str(place), threads=threads)
         rows = measured_in_turns(rows)
-        panel = _panel(runs, rows, data_folder, threads)
-    notes = _notes(runs, rows, panel, compare)
+        panel = _panel(folders, rows, data_folder, threads)
+    notes = _notes(folders, rows, panel, compare)
     columns = columns_for(next((row.measured.test.unit for row in rows if row.measured.test), "mm"))
     facts = PageFacts(
         notes=notes,
-        data=", ".join(dict.fromkeys(_data_name(run, data_folder) for run in runs)),
+        data=", ".join(dict.fromkeys(_data_name(run, data_folder) for run in folders)),
         machine=describe_machine(),
         versions=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
