@@ -14,13 +14,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from embedded_vit.io.dicom.series import DicomSeries, find_series, holds_dicom
+    from embedded_vit.io.dicom.magic import holds_dicom
+    from embedded_vit.io.dicom.series import DicomSeries, find_series
     from embedded_vit.io.dicom.source import DicomSource
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "series": ["DicomSeries", "find_series", "holds_dicom"],
+            "magic": ["holds_dicom"],
+            "series": ["DicomSeries", "find_series"],
             "source": ["DicomSource"],
         },
     )

@@ -5,6 +5,7 @@ pydicom parses. Only the tags named here are ever read, so that no text about a 
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.filereader import read_file_meta_info
 
 from embedded_vit.errors import FileFormatError
+from embedded_vit.io.dicom.magic import has_magic
 from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, one_line_errors, transfer_syntax
 from embedded_vit.io.limits import check_array_size
 from embedded_vit.volume import AIR_HU
@@ -32,7 +33,6 @@ HAVE_PIXELS = {uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvert
                uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage,
                uid.PositronEmissionTomographyImageStorage}  # fmt: skip
 STORED_DTYPES = {8: ("u1", "i1"), 16: ("u2", "i2"), 32: ("u4", "i4")}  # by bits: unsigned, signed
-DEFLATED = {uid.DeflatedExplicitVRLittleEndian}  # may grow a thousandfold before anything of it can be checked
 MOST_SLICE_PIXELS = 4096 * 4096
 MOST_NUMBER = 1e28  # stored numbers of 32 bits times this still are finite in float32
 
@@ -204,16 +204,30 @@ class DicomFile:
         return numbers
 
 
+class _HeaderReader(io.BufferedReader):
+    """A file of which only the header may be read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read some bytes."""
+        if size is None or size < 0:
+            # pydicom asks for all that is left in order to inflate it, and for nothing else. It may grow a
+            # thousandfold before anything of it can be checked.
+            raise FileFormatError(f"{self.name}: a deflated file; {DECOMPRESS}")
+        return super().read(size)
+
+
 def read_file(path: Path) -> DicomFile | None:
-    """Read the header of a DICOM file; None for one without an image, such as a report.
+    """Read the header of a DICOM file; None for another file, and for one without an image, such as a report.
 
     Raises:
         FileFormatError: The file is unreadable or damaged, or ends before the image that it should hold.
     """
+    with one_line_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
+        if not has_magic(header):
+            return None
+        header.seek(0)
+        tags = pydicom.dcmread(header, stop_before_pixels=True, specific_tags=list(TAGS))
     with one_line_errors(path):
-        if read_file_meta_info(path).get("TransferSyntaxUID") in DEFLATED:
-            raise FileFormatError(f"{path}: a deflated file; {DECOMPRESS}")
-        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
         if not tags.get("Rows") or not tags.get("Columns"):
             kind = tags.file_meta.get("MediaStorageSOPClassUID")
             if kind is None or kind in HAVE_PIXELS:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pydicom
 from numpy.typing import NDArray
@@ -70,9 +70,9 @@ def read_pixels(path: Path) -> DicomPixels:
     Raises:
         FileFormatError: The file is unreadable or damaged.
     """
-    with one_line_errors(path), open(path, "rb") as file:
+    with one_line_errors(path), open(path, "rb", buffering=0) as file:
         reader = HashingReader(file)
-        dataset = pydicom.dcmread(cast(BinaryIO, reader), specific_tags=list(PIXEL_TAGS))
+        dataset = pydicom.dcmread(reader.buffered(), specific_tags=list(PIXEL_TAGS))
         return DicomPixels(path, reader.hexdigest(), dataset)
 
 

@@ -10,31 +10,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedded_vit.errors import FileFormatError, missing_extra
+from embedded_vit.io.dicom.magic import files_of
 from embedded_vit.io.digest import sha256_of
 
 if TYPE_CHECKING:
     from embedded_vit.io.dicom.file import DicomFile
 
-__all__ = ["DicomSeries", "digest_of_series", "find_series", "holds_dicom"]
+__all__ = ["DicomSeries", "digest_of_series", "find_series"]
 
-PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
 LISTED = 8  # series named in a message
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether a folder holds DICOM files, whatever their names.
-
-    Raises:
-        FileFormatError: The folder or a file in it cannot be read.
-    """
-    return next(_dicom_files(folder), None) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +87,7 @@ def find_series(folder: Path, *, modality: str | None = None, number: int | None
         raise FileFormatError(f"{folder}: a DICOM series; {missing_extra('pydicom', 'dicom')}") from error
 
     by_series: dict[str, list[DicomFile]] = defaultdict(list)
-    for path in _dicom_files(folder):
+    for path in files_of(folder):
         file = read_file(path)
         if file is not None and file.placed:
             by_series[file.series].append(file)
@@ -117,15 +107,3 @@ def find_series(folder: Path, *, modality: str | None = None, number: int | None
         f"{', '.join(map(str, possible[:LISTED]))}{', ...' if len(possible) > LISTED else ''}; "
         f"{'choose one with --series NUMBER' if numbered else 'give each a folder of its own'}"
     )
-
-
-def _dicom_files(folder: Path) -> Iterator[Path]:
-    """Yield the DICOM files of a folder, known by their content."""
-    try:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and path.name != "DICOMDIR":  # the index of a disk, always named so
-                with open(path, "rb") as file:
-                    if file.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC:
-                        yield path
-    except OSError as error:
-        raise FileFormatError(f"{folder}: cannot be read: {error.strerror or error}") from error

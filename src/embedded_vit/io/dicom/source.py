@@ -1,15 +1,15 @@
 """A DICOM series as a scan: one volume out of the slices of its files.
 
 The array's axes are column, row and slice, as they come in the files; only the world is turned, from DICOM's LPS+ to
-RAS+. The header of each file is read once when the series is found, and each file is read once more, whole, for its
-pixels and its digest.
+RAS+. Which series of a folder is meant shows only when the headers of all its files were read. So a file is opened
+twice: once for its header, and once, whole, for its pixels and its digest.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,8 +19,9 @@ from typing_extensions import Self
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
+from embedded_vit.io.dicom.magic import holds_dicom
 from embedded_vit.io.dicom.placement import place_slices
-from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series, holds_dicom
+from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
 from embedded_vit.volume import Volume
 
@@ -127,19 +128,25 @@ class DicomSource(ScanSource):
 
     def _planes(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield each slice's place and its numbers, (rows, columns) of `dtype`; file by file, in any order."""
-        from embedded_vit.io.dicom.pixels import read_pixels
-
         of_file = defaultdict(list)
         for index, piece in enumerate(self._slices):
             of_file[piece.path].append(index)
-        digests = {}
+        digests: dict[Path, str] = {}
         for path, indices in of_file.items():
-            pixels = read_pixels(path)
-            digests[path] = pixels.sha256
-            decoded = pixels.decoded(self._slices[index].frame for index in indices)
-            for index, stored in zip(indices, decoded, strict=True):
-                yield index, self._as_expected(self._slices[index], stored)
+            yield from self._planes_of(path, indices, digests)  # which forgets a file before the next one is read
         self._digest_of_file = digests
+
+    def _planes_of(
+        self, path: Path, indices: Sequence[int], digests: dict[Path, str]
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the slices of a file, and put its digest into `digests`."""
+        from embedded_vit.io.dicom.pixels import read_pixels
+
+        pixels = read_pixels(path)
+        digests[path] = pixels.sha256
+        decoded = pixels.decoded(self._slices[index].frame for index in indices)
+        for index, stored in zip(indices, decoded, strict=True):
+            yield index, self._as_expected(self._slices[index], stored)
 
     def _as_expected(self, piece: DicomSlice, stored: NDArray[Any]) -> NDArray[Any]:
         """Return a decoded slice in the numbers of the volume, its padding made air."""

@@ -146,12 +146,12 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
     if not is_nifti(path):
         raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             raw = HashingReader(file)
             if not _is_compressed(path):
-                yield cast(BinaryIO, raw), raw
+                yield raw.buffered(), raw
                 return
-            with gzip.GzipFile(fileobj=cast(BinaryIO, raw)) as unpacked:
+            with gzip.GzipFile(fileobj=raw.buffered()) as unpacked:
                 yield cast(BinaryIO, unpacked), raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
