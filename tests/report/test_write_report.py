@@ -101,6 +101,29 @@ def test_the_page_says_what_folding_saves_in_networks_that_have_a_published_form
     assert line.startswith(f"- plain: folding saves {1 - costs.macs / costs.naive_macs:.0%} of the MACs")
 
 
+def test_points_to_compare_with_are_told_from_our_own(compressed_run: Path, tmp_path: Path) -> None:
+    points = tmp_path / "others.csv"
+    points.write_text("name,dice,macs\nU-Net,0.7,4e9\n")
+    write_report([compressed_run], tmp_path / "with.html", compare=points)
+    write_report([compressed_run], tmp_path / "without.html")
+    for suffix in (".html", ".md"):
+        assert "Diamonds are the points of others.csv" in (tmp_path / f"with{suffix}").read_text(encoding="utf-8")
+        assert "Diamonds" not in (tmp_path / f"without{suffix}").read_text(encoding="utf-8")
+
+
+def test_points_that_cannot_be_read_are_refused_before_anything_is_measured(
+    compressed_run: Path, tmp_path: Path
+) -> None:
+    points, page = tmp_path / "others.csv", tmp_path / "report.html"
+    points.write_text("name,dice,macs\nU-Net,70,4e9\n")
+    command = [sys.executable, "-m", "embedded_vit", "report", compressed_run, "--output", page, "--compare", points]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "others.csv, line 2: dice" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["others.csv"]
+
+
 def test_a_run_that_was_not_compressed_is_exported_and_measured(
     plain_run: Path, compressed_run: Path, tmp_path: Path
 ) -> None:
