@@ -12,21 +12,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from pip_fixtures import pip
 
 from embedded_vit.errors import missing_extra
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRAINING_ONLY = ("torch", "scipy", "matplotlib", "onnx", "safetensors", "tensorboard", "h5py")
-
-
-def pip(environment: Path, *arguments: object) -> str:
-    """Run the pip of an environment and return what it prints; skip the test where no package index is reached."""
-    command = [environment / "bin" / "pip", *map(str, arguments), "--disable-pip-version-check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and "No matching distribution" in done.stderr:
-        pytest.skip("no package index can be reached")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def embedded_vit(environment: Path, *arguments: object, status: int = 0) -> str:

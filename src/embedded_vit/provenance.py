@@ -38,14 +38,14 @@ FLAGS_THAT_MATTER = (
 
 
 class Machine(Config):
-    """What the figures were measured on."""
+    """The machine that figures were measured on."""
 
     processor: str
     architecture: str
     system: str
-    cores: int = Field(description="that the process may run on")
-    flags: tuple[str, ...] = Field(description="instructions that matter for a network, those that are there")
-    governor: str | None = Field(description="of the processor's frequency; None where the system has none")
+    cores: int = Field(description="cores that the process may use")
+    flags: tuple[str, ...] = Field(description="instruction sets of the processor that matter for a network")
+    governor: str | None = Field(description="frequency governor of the processor; None where the system has none")
 
 
 def this_machine(root: Path = SYSTEM_ROOT) -> Machine:

@@ -16,7 +16,7 @@ BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, sof
 
 
 def load_average() -> float | None:
-    """Processes that ran or wanted to, on average over the last minute; None where the system does not tell."""
+    """Return how many processes ran or waited to run, averaged over the last minute; None where not known."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
@@ -25,12 +25,12 @@ def load_average() -> float | None:
 
 @dataclass(frozen=True)
 class CoreTimes:
-    """A moment: how long the cores of this process have been busy, and how long for this process alone.
+    """How long the cores of this process have been busy until now, and how long for this process alone.
 
     Attributes:
-        wall: Of the clock, in seconds.
-        busy: Of all these cores together, in seconds, time stolen by other guests of the computer included.
-        own: Of this process, in seconds.
+        wall: Time of the clock, in seconds.
+        busy: Busy time of all these cores together, in seconds, including time stolen by other guests of the computer.
+        own: Processor time of this process, in seconds.
     """
 
     wall: float
@@ -39,7 +39,7 @@ class CoreTimes:
 
     @classmethod
     def now(cls, root: Path = SYSTEM_ROOT) -> Self | None:
-        """Read the clocks; None where the system does not tell."""
+        """Read the clocks; return None where the system does not tell."""
         try:
             lines = (root / "proc/stat").read_text(encoding="ascii").splitlines()
             names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -54,6 +54,6 @@ class CoreTimes:
             return None
 
     def other_cores_busy(self, later: CoreTimes) -> float:
-        """Cores that other processes kept busy from this moment to a later one, on average."""
+        """Return how many cores other processes kept busy from this moment to a later one, on average."""
         others = (later.busy - self.busy) - (later.own - self.own)
         return max(0.0, others / (later.wall - self.wall))
