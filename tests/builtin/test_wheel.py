@@ -27,3 +27,4 @@ def test_a_model_goes_into_the_wheel(add_builtin: Callable[..., Path], tmp_path:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"embedded_vit/builtin/{name}" for name in ("bright-ct.onnx", "bright-ct.json", "NOTICE.md")} <= names
+    assert "embedded_vit/compression/plans/embedded-cpu.yaml" in names

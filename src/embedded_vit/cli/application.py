@@ -48,8 +48,9 @@ def application(*, with_summaries: bool = True) -> App:
 def main() -> None:
     """Run the command line; a deliberate error becomes one line and its exit status."""
     try:
-        verb_is_given = sys.argv[1:2] and not sys.argv[1].startswith("-")
-        application(with_summaries=not verb_is_given)(exit_on_error=False, print_error=False)
+        words = sys.argv[1:]
+        verb_is_given = bool(words) and not words[0].startswith("-")
+        application(with_summaries=not verb_is_given)(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         message = " ".join(str(error).split())
         print(f"embedded-vit: {message} (see --help)", file=sys.stderr)
