@@ -49,7 +49,7 @@ COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
 
 
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The distance in mm between neighbouring voxels along each of the three array axes of a 4 x 4 affine."""
+    """Return the distance in mm between neighbouring voxels along each array axis of a 4 x 4 affine."""
     slices, rows, columns = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return float(slices), float(rows), float(columns)
 
@@ -88,7 +88,7 @@ class _OnGrid(ABC):
 
     @abstractmethod
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> Self:
-        """The same voxels with their axes permuted and flipped to `codes`, for example "SLP"; a view."""
+        """Return the same voxels with their axes permuted and flipped to `codes`, for example "SLP"; a view."""
 
 
 class Scan(_OnGrid):
@@ -104,18 +104,18 @@ class Scan(_OnGrid):
 
     @abstractmethod
     def stored(self, index: int) -> NDArray[Any]:
-        """One slice in stored numbers: (channels, rows, columns), any real dtype."""
+        """Read one slice in stored numbers: (channels, rows, columns), any real dtype."""
 
     @abstractmethod
     def lowest_stored(self) -> float:
-        """The lowest stored number of all channels."""
+        """Return the lowest stored number of all channels."""
 
     @abstractmethod
     def empty_mask(self) -> Mask:
-        """A mask of background on this grid."""
+        """Make a mask of background on this grid."""
 
     def intensities(self, index: int) -> NDArray[np.float32]:
-        """One slice in real intensities: (channels, rows, columns) float32, HU for CT."""
+        """Read one slice in real intensities: (channels, rows, columns) float32, HU for CT."""
         return self.stored(index).astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
 
 
@@ -134,11 +134,11 @@ class Mask(_OnGrid):
 
     @abstractmethod
     def planes(self) -> Iterator[NDArray[np.uint8]]:
-        """The planes (axis 0, axis 1) along axis 2, as NIfTI stores them one after the other."""
+        """Yield the planes (axis 0, axis 1) along axis 2, in the order in which NIfTI stores them."""
 
     @abstractmethod
     def counts(self) -> NDArray[np.int64]:
-        """How many voxels have each label, (256,)."""
+        """Return how many voxels have each label, (256,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,24 +178,24 @@ class Volume(Scan):
         return self.array.shape[0]
 
     def stored(self, index: int) -> NDArray[Any]:
-        """One slice in stored numbers: (channels, rows, columns), a view."""
+        """Return one slice in stored numbers: (channels, rows, columns), a view."""
         return self.array[:, index]
 
     def lowest_stored(self) -> float:
-        """The lowest stored number of all channels."""
+        """Return the lowest stored number of all channels."""
         return float(self.array.min())
 
     def empty_mask(self) -> LabelMap:
-        """A mask of background on this grid, in memory in the order in which the scan lies there.
+        """Make a mask of background on this grid, in the memory order of the scan.
 
-        So a slice is as contiguous in one as in the other. Most of what stays background takes no memory.
+        So a slice is as contiguous in the mask as in the scan. Most of what stays background takes no memory.
         """
         slowest_first = np.argsort([-abs(stride) for stride in self.array.strides[1:]], kind="stable")
         array = _untouched_zeros([self.shape[axis] for axis in slowest_first]).transpose(np.argsort(slowest_first))
         return LabelMap(array, self.affine, spacing_known=self.spacing_known, source=self.source)
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> Volume:
-        """The same scan with its axes permuted and flipped to `codes`, for example "SLP"; a view."""
+        """Return the same scan with its axes permuted and flipped to `codes`, for example "SLP"; a view."""
         array, affine = _reorient(np.moveaxis(self.array, 0, -1), self.affine, codes)
         return replace(self, array=np.moveaxis(array, -1, 0), affine=affine)
 
@@ -233,17 +233,17 @@ class LabelMap(Mask):
     def put(self, index: int, labels: NDArray[np.uint8]) -> None:
         """Write one slice, (rows, columns) uint8, into `array`."""
         plane = self.array[index]
-        if np.count_nonzero(plane):  # twelve times as fast as any() where axes are turned
+        if np.count_nonzero(plane):  # 12 times faster than any() where axes are turned
             plane[_box(plane)] = 0  # what is background already is not touched; see `Volume.empty_mask`
         box = _box(labels)
         plane[box] = labels[box]
 
     def planes(self) -> Iterator[NDArray[np.uint8]]:
-        """The planes (axis 0, axis 1) along axis 2; views."""
+        """Yield the planes (axis 0, axis 1) along axis 2; views."""
         yield from np.moveaxis(self.array, -1, 0)
 
     def counts(self) -> NDArray[np.int64]:
-        """How many voxels have each label, (256,)."""
+        """Return how many voxels have each label, (256,)."""
         counts = np.zeros(256, np.int64)
         voxels = self.array.ravel(order="K")  # a view: as they lie in memory
         for start in range(0, voxels.size, COUNTED_AT_ONCE):
@@ -251,13 +251,13 @@ class LabelMap(Mask):
         return counts
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> LabelMap:
-        """The same mask with its axes permuted and flipped to `codes`; a view."""
+        """Return the same mask with its axes permuted and flipped to `codes`; a view."""
         array, affine = _reorient(self.array, self.affine, codes)
         return replace(self, array=array, affine=affine)
 
 
 def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The voxels of a mask that have a face in common with a voxel outside it, or with the array's edge.
+    """Return the voxels of a mask that share a face with a voxel outside it, or lie at the array's edge.
 
     Args:
         mask: bool, any number of axes.
@@ -277,7 +277,7 @@ def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def reorientation(
     affine: NDArray[np.float64], shape: tuple[int, ...], codes: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How to permute and flip three axes so that they run to `codes`.
+    """Return how three axes are permuted and flipped so that they run to `codes`.
 
     Args:
         affine: (4, 4), array index -> RAS+ mm.
@@ -294,7 +294,7 @@ def reorientation(
 
 
 def _box(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """The rows and columns between the first and the last that hold a label; none of them without any."""
+    """Return the rows and columns between the first and the last that hold a label; empty without a label."""
     rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(0), slice(0)
@@ -302,10 +302,10 @@ def _box(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
 
 
 def _untouched_zeros(shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Zeros that take memory by pages of 4 KiB as they are first written; numpy's own take 2 MiB at a time on Linux.
+    """Return zeros that take memory by pages of 4 KiB when they are written; numpy's take 2 MiB at a time on Linux.
 
     Raises:
-        MemoryError: There is no room for so many.
+        MemoryError: There is not enough memory.
     """
     if sys.platform == "win32":  # which gives numpy small pages too, and has other rules for maps of no file
         return np.zeros(shape, np.uint8)

@@ -173,7 +173,7 @@ def test_a_training_scan_among_the_test_cases_is_an_error(synapse_folder: Path, 
     with h5py.File(tmp_path / "data" / "test_vol_h5" / "case0006.npy.h5", "w") as file:
         file["image"], file["label"] = data_set.read_volume(case).array[0], data_set.read_labels(case).array
     (error,) = found(check(tmp_path / "data"), "error")
-    assert error.startswith("case0006: the same scan as case0001, and one of them is to test")
+    assert error.startswith("case0006: the same scan as case0001, and one of them is for testing")
 
 
 def test_a_ct_that_is_not_in_hu_is_a_warning(folder: Path) -> None:

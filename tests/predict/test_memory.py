@@ -33,7 +33,7 @@ def test_amounts_are_powers_of_1024(text: str, amount: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "much", "-4M", "4T", "M", "1e9", "4.M", "0x10"])
 def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="give it as 400M"):
+    with pytest.raises(ConfigError, match="expected a number with K, M or G, for example 400M"):
         parse_bytes(text)
 
 

@@ -230,7 +230,7 @@ def test_a_disk_that_fails_is_one_line_and_leaves_nothing(
     assert run_predict(*arguments) == (0, "")
 
 
-@pytest.mark.parametrize(("amount", "message"), [("much", "give it as 400M"), ("20M", "20M of memory are too little")])
+@pytest.mark.parametrize(("amount", "message"), [("much", "for example 400M"), ("20M", "20M of memory are too little")])
 def test_an_amount_that_is_none_or_too_little_is_one_line(
     make_artifact: MakeArtifact, tmp_path: Path, amount: str, message: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Reads a whole data set and tells what is in it, and everything that is wrong with it.
+"""The check of a whole data set: what it holds, and everything that is wrong with it.
 
 An error is what would stop a training or falsify its figures; a warning is what a person should know.
 """
@@ -27,7 +27,7 @@ GRID_TOLERANCE = 0.1  # of a voxel
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong."""
+    """A problem of a case or of the data set."""
 
     case: str | None  # None: the data set as a whole
     severity: Severity
@@ -36,10 +36,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """What a case holds.
+    """The contents of a case.
 
     Attributes:
-        name: Of the case.
+        name: The case's name.
         subset: "test" where the layout reserves it for that, else "train".
         shape: (axis 0, axis 1, axis 2) in the file's own order; None when the image cannot be read.
         spacing_mm: Along the same axes; None when unknown.
@@ -57,7 +57,7 @@ class CaseSummary:
 
 @dataclass(frozen=True)
 class DataSetReport:
-    """What a data set holds and what is wrong with it."""
+    """The contents of a data set, and its problems."""
 
     data_set: DataSet
     cases: tuple[CaseSummary, ...]
@@ -65,12 +65,12 @@ class DataSetReport:
 
     @property
     def errors(self) -> int:
-        """How many problems would stop or falsify a training."""
+        """The number of problems that would stop or falsify a training."""
         return sum(problem.severity == "error" for problem in self.problems)
 
     @property
     def warnings(self) -> int:
-        """How many problems a person should only know of."""
+        """The number of problems that a person should know of."""
         return len(self.problems) - self.errors
 
 
@@ -98,7 +98,7 @@ def check_data_set(data_set: DataSet, *, on_case: Callable[[], None] = lambda: N
 
 
 def grid_problem(volume: Volume, label_map: LabelMap) -> str | None:
-    """Say how a mask does not lie on its scan's grid; None when it does.
+    """Say how a mask's grid differs from its scan's; None where the two agree.
 
     Two affines agree when no corner of the volume differs by more than a tenth of a voxel.
     """
@@ -112,7 +112,7 @@ def grid_problem(volume: Volume, label_map: LabelMap) -> str | None:
 
 
 def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Problem], str | None]:
-    """Read a case; also give a digest of its image, None when it cannot be read."""
+    """Read a case and check it; also return a digest of its image, None where it cannot be read."""
     problems: list[Problem] = []
     subset: Literal["train", "test"] = "test" if case.reserved_for_test else "train"
     shape = spacing_mm = intensities = label_voxels = digest = None
@@ -145,7 +145,7 @@ def _check_intensities(data_set: DataSet, case: Case, low: float, high: float) -
 
 
 def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Problem]:
-    """What only shows over all cases."""
+    """Yield the problems that only show over all cases."""
     counted = [summary.label_voxels for summary in summaries if summary.label_voxels is not None]
     totals = np.sum(counted, axis=0) if counted else np.zeros(data_set.labels.classes)
     if counted and not totals[1:].any():
@@ -161,9 +161,11 @@ def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Pr
 
 
 def _duplicate(case: Case, earlier: Case) -> Problem:
-    """A scan that is there twice: leaked when one of the two tests, else only a risk."""
+    """Return the problem of a scan that is there twice: an error where one of the two is for testing."""
     if case.reserved_for_test != earlier.reserved_for_test:
-        return Problem(case.name, "error", f"the same scan as {earlier.name}, and one of them is to test; remove one")
+        return Problem(
+            case.name, "error", f"the same scan as {earlier.name}, and one of them is for testing; remove one"
+        )
     return Problem(
         case.name, "warning", f"the same scan as {earlier.name}; a split may put them on two sides: remove one"
     )
@@ -177,7 +179,7 @@ def _intensity_range(volume: Volume) -> tuple[float, float]:
 
 
 def _digest(array: NDArray[Any]) -> str:
-    """SHA-256 over shape and numbers, whatever type and memory order they are stored in."""
+    """Return the SHA-256 of shape and numbers; dtype and memory order do not matter."""
     digest = hashlib.sha256(str(array.shape).encode())
     for channel in array:
         for plane in channel:

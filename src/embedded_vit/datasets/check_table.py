@@ -1,4 +1,4 @@
-"""The report of a data set's check as plain text: one line a case, one line a problem."""
+"""The report of a data set's check as plain text: a line for each case and each problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNREADABLE = "unreadable"
 
 
 def report_text(report: DataSetReport) -> str:
-    """The table of cases, the labels' names, everything that is wrong (errors first), and a line that sums it up."""
+    """Return the table of cases, the labels' names, all problems (errors first), and a summary in one line."""
     rows = [HEADER, *(_row(case) for case in report.cases)]
     labels = ", ".join(f"{label.id} {label.name}" for label in report.data_set.labels.labels)
     problems = [
@@ -26,7 +26,7 @@ def _summary(report: DataSetReport) -> str:
     data_set = report.data_set
     test = sum(case.subset == "test" for case in report.cases)
     what = f"{data_set.name} ({data_set.layout}, {data_set.modality}): {len(report.cases)} cases"
-    what += f", {test} of them to test" if test else ""
+    what += f", {test} of them for testing" if test else ""
     return f"{what}; errors: {report.errors}, warnings: {report.warnings}"
 
 

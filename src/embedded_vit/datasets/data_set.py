@@ -1,4 +1,4 @@
-"""What every data set offers, whatever its layout on disk: named cases, their scans and masks, and splits."""
+"""The interface of a data set of any layout: named cases, their scans and masks, and splits."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Case:
     """One labelled scan of a data set."""
 
     name: str
-    patient: str  # cases of one patient never come to lie on both sides of a split
+    patient: str  # a split keeps the cases of a patient together
     reserved_for_test: bool = False  # by the layout, as TransUNet's test_vol_h5
 
 
 @dataclass(frozen=True)
 class DataSet(ABC):
-    """A labelled data set on disk; one subclass a layout."""
+    """A labelled data set on disk; each layout is a subclass."""
 
     folder: Path
     name: str
@@ -40,7 +40,7 @@ class DataSet(ABC):
     labels: LabelSet
     cases: tuple[Case, ...]  # sorted by name
 
-    layout: str = ""  # what a person calls it, for example "nnU-Net v2 raw"
+    layout: str = ""  # as people call it, for example "nnU-Net v2 raw"
     remarks: tuple[str, ...] = ()  # what was found in the folder and left out, a sentence each
 
     @abstractmethod
@@ -60,10 +60,10 @@ class DataSet(ABC):
         """
 
     def case(self, name: str) -> Case:
-        """The case of that name.
+        """Return the case of that name.
 
         Raises:
-            DataSetError: There is none.
+            DataSetError: There is no such case.
         """
         for case in self.cases:
             if case.name == name:
@@ -72,10 +72,10 @@ class DataSet(ABC):
 
 
 def refuse_unknown_labels(label_map: LabelMap, labels: LabelSet) -> LabelMap:
-    """Give a mask back whose every number is in the label set.
+    """Return the mask, if all its numbers are in the label set.
 
     Raises:
-        FileFormatError: A number is not.
+        FileFormatError: A number is not in the label set.
     """
     highest = int(label_map.array.max(initial=0))
     if highest >= labels.classes:
@@ -87,7 +87,7 @@ def refuse_unknown_labels(label_map: LabelMap, labels: LabelSet) -> LabelMap:
 
 
 class Split(Config):
-    """Which cases train, which select, and which only ever test."""
+    """The cases for training, for selecting a checkpoint (validation), and for testing."""
 
     seed: int
     train: tuple[str, ...]
@@ -95,7 +95,7 @@ class Split(Config):
     test: tuple[str, ...]
 
     def names(self, subset: SubsetName | Literal["all"]) -> tuple[str, ...]:
-        """The names of one subset, or of all three."""
+        """Return the names of one subset, or of all three."""
         if subset == "all":
             return tuple(sorted(self.train + self.validation + self.test))
         names: tuple[str, ...] = getattr(self, subset)

@@ -35,7 +35,7 @@ __all__ = ["NiftiDataSet", "open_decathlon", "open_nnunet"]
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where a case lies on disk."""
+    """The files of a case."""
 
     images: tuple[Path, ...]  # one file with all channels, or one file a channel
     labels: Path
@@ -69,7 +69,7 @@ def open_decathlon(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet
     """Open a task of the Medical Segmentation Decathlon; no voxel is read.
 
     Args:
-        folder: Of the task.
+        folder: The folder of the task.
         description: Its `dataset.json`.
 
     Raises:
@@ -147,7 +147,7 @@ def _data_set(
 
 
 def _nnunet_files(folder: Path, subset: str, channels: int, ending: str) -> dict[str, CaseFiles]:
-    """Every case that has an image or a mask; what of it is missing is noticed when it is read."""
+    """Return every case that has an image or a mask; a missing file is noticed when the case is read."""
     images, labels = f"images{subset}", f"labels{subset}"
     names = {scan_stem(path) for path in _nifti_files(folder, labels)}
     names |= {scan_stem(path).rpartition("_")[0] for path in _nifti_files(folder, images)}
@@ -161,14 +161,14 @@ def _nnunet_files(folder: Path, subset: str, channels: int, ending: str) -> dict
 
 
 def _nifti_files(folder: Path, name: str) -> list[Path]:
-    """The NIfTI files of a subfolder; hidden ones (macOS leaves `._CASE.nii.gz`) do not count."""
+    """Return the NIfTI files of a subfolder; hidden ones (macOS leaves `._CASE.nii.gz`) do not count."""
     if not (folder / name).is_dir():
         return []
     return sorted(path for path in (folder / name).iterdir() if is_nifti(path) and not path.name.startswith("."))
 
 
 def _inside(folder: Path, stated: object, source: Path) -> Path:
-    """The path of a file that a description names; it must lie in the data set's folder."""
+    """Return the path of a file that a description names; it must lie in the data set's folder."""
     path = PurePosixPath(str(stated))
     if path.is_absolute() or ".." in path.parts or not is_nifti(str(path)):
         raise DataSetError(

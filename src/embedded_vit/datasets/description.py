@@ -1,4 +1,4 @@
-"""`dataset.json`: what a data set says of itself, its channels and its labels."""
+"""The channels and the labels that a data set's `dataset.json` states."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read a folder's `dataset.json`.
 
     Raises:
-        DataSetError: It is missing, too long, or is no JSON object.
+        DataSetError: It is missing, too long, or is not a JSON object.
     """
     return read_json_object(folder / DESCRIPTION_FILE, DataSetError)
 
 
 def channels_of(description: Mapping[str, Any], key: str, source: Path) -> tuple[str, ...]:
-    """The names of a scan's channels, from `modality` (Decathlon) or `channel_names` (nnU-Net).
+    """Return the names of a scan's channels, from `modality` (Decathlon) or `channel_names` (nnU-Net).
 
     Raises:
         DataSetError: They are not numbered 0, 1, ....
@@ -37,12 +37,12 @@ def channels_of(description: Mapping[str, Any], key: str, source: Path) -> tuple
 
 
 def modality_of(channels: tuple[str, ...]) -> Literal["CT", "MR"]:
-    """CT when every channel is a CT, whose numbers are HU; else MR, whose range is measured on each volume."""
+    """Return CT where every channel is a CT, whose numbers are HU; else MR, whose range is measured on each volume."""
     return "CT" if all(name.strip().upper() == "CT" for name in channels) else "MR"
 
 
 def labels_by_number(description: Mapping[str, Any], source: Path) -> LabelSet:
-    """The label set from the Decathlon's `labels`: {"0": "background", "1": "liver"}.
+    """Return the label set from the Decathlon's `labels`: {"0": "background", "1": "liver"}.
 
     Raises:
         DataSetError: The numbers have gaps, or there is no structure.
@@ -54,7 +54,7 @@ def labels_by_number(description: Mapping[str, Any], source: Path) -> LabelSet:
 
 
 def labels_by_name(description: Mapping[str, Any], source: Path) -> LabelSet:
-    """The label set from nnU-Net's `labels`: {"background": 0, "liver": 1}.
+    """Return the label set from nnU-Net's `labels`: {"background": 0, "liver": 1}.
 
     Raises:
         DataSetError: The numbers have gaps, a label is a region of several numbers or to be ignored, or there is none.

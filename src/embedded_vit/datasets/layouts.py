@@ -20,7 +20,7 @@ LAYOUTS = (
 
 
 def open_data_set(folder: str | Path) -> DataSet:
-    """Open a data set in whatever layout the folder has; no voxel is read.
+    """Open a data set; its layout is recognised from the folder. No voxel is read.
 
     Args:
         folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net v2 raw.

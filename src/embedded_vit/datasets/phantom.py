@@ -24,7 +24,7 @@ TEXTURE_MM = 9.0  # distance between the nodes of the slow mottling
 
 
 class PhantomSettings(Config):
-    """How large phantoms are."""
+    """The size of phantoms."""
 
     size: int = Field(default=256, ge=32, le=1024, description="rows and columns")
     slices: int = Field(default=48, ge=4, le=512, description="over about 23 cm, from the pelvis to the heart")
@@ -65,7 +65,7 @@ def make_phantom(number: int, *, seed: int = 0, settings: PhantomSettings | None
 
 
 def _affine(slice_mm: float, pixel_mm: float) -> NDArray[np.float64]:
-    """(4, 4): slices to superior, rows to the patient's left, columns to posterior."""
+    """Return the affine (4, 4): slices to superior, rows to the patient's left, columns to posterior."""
     affine = np.zeros((4, 4))
     affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = slice_mm, -pixel_mm, -pixel_mm, 1
     return affine
@@ -74,7 +74,7 @@ def _affine(slice_mm: float, pixel_mm: float) -> NDArray[np.float64]:
 def _texture(
     rng: np.random.Generator, heights: NDArray[np.float64], field_mm: float, size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Slow random mottling as interpolation (size, nodes) and nodes (slices, nodes, nodes), of unit deviation."""
+    """Return slow random mottling of unit deviation: interpolation (size, nodes), nodes (slices, nodes, nodes)."""
     nodes = int(np.ceil(field_mm / TEXTURE_MM)) + 1
     place = np.linspace(0, nodes - 1, size)[:, None] - np.arange(nodes)[None, :]
     interpolation = np.maximum(0, 1 - np.abs(place)).astype(np.float32)
@@ -122,7 +122,7 @@ def _paint(
 def _paint_trunk(
     patient: Patient, plane: SlicePlane, hu: NDArray[np.float32], texture: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Paint table, skin, fat, muscular wall and ribs; give the cavity inside the wall."""
+    """Paint table, skin, fat, muscular wall and ribs; return the cavity inside the wall."""
     left, posterior = plane.left_mm[:, None], plane.posterior_mm[None, :]
     table = patient.half_depth_mm + 4 + (left / 230) ** 2 * -38
     thickness_mm = max(2.0, 1.2 * float(plane.posterior_mm[1] - plane.posterior_mm[0]))
@@ -131,7 +131,7 @@ def _paint_trunk(
     narrowing = 1 - 0.05 * ((plane.superior_mm + 20) / 120) ** 2  # towards chest and pelvis
 
     def level(margin_mm: float) -> NDArray[np.float32]:
-        """Below one inside the trunk's outline moved inwards: a superellipse, flatter in front than an ellipse."""
+        """Return numbers below 1 inside the trunk's outline, moved inwards: a superellipse, flat in front."""
         half_width = (patient.half_width_mm - margin_mm) * narrowing
         half_depth = patient.half_depth_mm - 0.75 * margin_mm
         return np.abs(left / half_width) ** 2.3 + np.abs(posterior / half_depth) ** 2.3
@@ -151,7 +151,7 @@ def _paint_trunk(
 
 
 def _diaphragm(patient: Patient, plane: SlicePlane) -> NDArray[np.float32]:
-    """Its height in mm over every pixel: two domes, lowest at the wall behind."""
+    """Return the height of the diaphragm in mm over every pixel: two domes, lowest at the wall behind."""
     left, posterior = plane.left_mm[:, None], plane.posterior_mm[None, :]
     right_dome = patient.diaphragm_mm - ((left + 62) / 72) ** 2 * 42 - ((posterior + 4) / 88) ** 2 * 62
     left_dome = patient.diaphragm_mm - 12 - ((left - 62) / 72) ** 2 * 42 - ((posterior + 4) / 88) ** 2 * 62
@@ -159,7 +159,7 @@ def _diaphragm(patient: Patient, plane: SlicePlane) -> NDArray[np.float32]:
 
 
 def _scan(hu: NDArray[np.float32], noise_hu: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """What a scanner makes of it: edges softened over neighbouring pixels, and noise with a little correlation."""
+    """Return the image as a scanner gives it: softened edges, and noise with a little correlation."""
     softened = hu.copy()
     softened[1:-1] += 0.5 * (hu[:-2] + hu[2:]) - hu[1:-1] * 0.5
     softened[1:-1] /= 1.5

@@ -26,7 +26,7 @@ ARTERIAL_PHASE = 0.2  # of the scans
 
 @dataclass(frozen=True)
 class Patient:
-    """What a renderer must know of a patient.
+    """A patient, as a renderer needs it.
 
     Attributes:
         half_width_mm, half_depth_mm: Half axes of the trunk (left, posterior).
@@ -54,7 +54,7 @@ class Patient:
 
 
 class _Plan:
-    """Draws shapes around the common plan: every patient's scale, shifts and proportions differ."""
+    """The random source of a patient's shapes, which differ from the common plan in scale, shift and proportions."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -62,11 +62,11 @@ class _Plan:
         self.arterial = bool(rng.random() < ARTERIAL_PHASE)
 
     def hu(self, venous: float, arterial: float, spread: float) -> float:
-        """An intensity by contrast phase, with its spread between patients."""
+        """Draw an intensity by contrast phase, with its spread between patients."""
         return float(self.rng.normal(arterial if self.arterial else venous, spread))
 
     def blob(self, centre: Position, radii: Position, *, shift: float = 5.0, vary: float = 0.1, **shape: float) -> Blob:
-        """A blob of the plan, shifted (standard deviation in mm) and stretched (relative) for this patient."""
+        """Draw a blob of the plan, shifted (standard deviation in mm) and stretched (relative) for this patient."""
         moved = [self.scale * value + self.rng.normal(0, shift) for value in centre]
         stretched = [self.scale * value * self.rng.uniform(1 - vary, 1 + vary) for value in radii]
         return Blob(
@@ -82,7 +82,7 @@ class _Plan:
     def tube(
         self, points: list[Position], radii: list[float], *, shift: float, waves: float = 0.08
     ) -> tuple[Blob, ...]:
-        """Spheres along a line through points; the whole line is shifted, its points a little more."""
+        """Draw spheres along a line through points; the whole line is shifted, its points a little more."""
         whole = self.rng.normal(0, shift, 3)
         path = np.array(points) * self.scale + whole + self.rng.normal(0, shift / 3, (len(points), 3))
         steps = np.linspace(0, len(points) - 1, 4 * len(points) - 3)
@@ -201,7 +201,7 @@ def _gallbladder(plan: _Plan) -> list[Structure]:
 
 
 def _bowel(plan: _Plan) -> list[Structure]:
-    """Unlabelled loops of bowel, mostly low and in front; some look like stomach, some like pancreas."""
+    """Draw unlabelled loops of bowel, mostly low and in front; some look like stomach, some like pancreas."""
     structures = []
     for _ in range(46):
         centre = (
@@ -241,7 +241,7 @@ def _vessels(plan: _Plan) -> list[Structure]:
 
 
 def _column(plan: _Plan, points: list[Position], radius: float, *, flat: float) -> tuple[Blob, ...]:
-    """A vessel along the spine: leaning, overlapping ellipsoids from point to point (`flat`: depth over width)."""
+    """Draw a vessel along the spine: leaning, overlapping ellipsoids (`flat`: depth over width)."""
     shift = plan.rng.normal(0, 3, 2)
     wide = radius * float(plan.rng.uniform(0.85, 1.15))
     moved = [

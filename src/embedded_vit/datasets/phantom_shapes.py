@@ -19,7 +19,7 @@ PixelBox = tuple[slice, slice]  # rows, columns
 
 @dataclass(frozen=True, eq=False)
 class SlicePlane:
-    """Where the pixels of one slice lie.
+    """The places of the pixels of one slice.
 
     Attributes:
         superior_mm: Height of the slice.
@@ -32,7 +32,7 @@ class SlicePlane:
     posterior_mm: NDArray[np.float32]
 
     def box(self, left: float, posterior: float, reach_left: float, reach_posterior: float) -> PixelBox:
-        """The pixels within a rectangle around (left, posterior), in mm."""
+        """Return the pixels within a rectangle around (left, posterior), in mm."""
         rows = np.searchsorted(self.left_mm, [left - reach_left, left + reach_left])
         columns = np.searchsorted(self.posterior_mm, [posterior - reach_posterior, posterior + reach_posterior])
         return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
@@ -61,12 +61,12 @@ class Blob:
     phase: float = 0.0
 
     def shrunk(self, margin_mm: float) -> Blob:
-        """The same ellipsoid with its surface moved inwards."""
+        """Return the same ellipsoid with its surface moved inwards."""
         superior, left, posterior = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
         return replace(self, radii_mm=(superior, left, posterior))
 
     def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
-        """Its cross-section: the bounding box and, in it, which pixels are inside; None where there are none."""
+        """Return the cross-section: its bounding box and, in it, which pixels are inside; None where it is empty."""
         height = plane.superior_mm - self.centre_mm[0]
         room = (1 + self.waves) ** 2 - (height / self.radii_mm[0]) ** 2
         if room <= 0:
@@ -115,7 +115,7 @@ class Structure:
     in_cavity: bool = True
 
     def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
-        """Its cross-section, as `Blob.inside`."""
+        """Return the cross-section, as `Blob.inside`."""
         sections = [section for part in self.parts if (section := part.inside(plane)) is not None]
         if not sections:
             return None
@@ -134,7 +134,7 @@ class Structure:
 
 
 def _within(box: PixelBox, rows: slice, columns: slice) -> PixelBox:
-    """A box in the coordinates of the larger box (rows, columns)."""
+    """Return a box in the coordinates of the larger box (rows, columns)."""
     return (
         slice(box[0].start - rows.start, box[0].stop - rows.start),
         slice(box[1].start - columns.start, box[1].stop - columns.start),

@@ -1,4 +1,4 @@
-"""Phantom data sets on disk, in any of the three layouts that can be trained on."""
+"""Phantom data sets on disk, in each of the three layouts."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def write_phantoms(
 
     Args:
         folder: Where to; must be empty or not exist.
-        cases: How many patients; the last quarter of them, at least one, is there to test, but for the Decathlon's
-            layout, which has no labelled test cases.
+        cases: The number of patients. The last quarter of them, at least one, is for testing, except in the
+            Decathlon's layout, which has no labelled test cases.
         layout: "transunet", "decathlon" or "nnunet" (v2 raw).
         settings: Size of the volumes.
         seed: The same seed writes the same data set.
@@ -78,7 +78,7 @@ def write_phantoms(
 
 
 def _write_transunet(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
-    """Slices in `.npz` or a volume in `.npy.h5`, in TransUNet's numbers from 0 to 1, and their names in the lists."""
+    """Write slices (`.npz`) or a volume (`.npy.h5`) in TransUNet's numbers from 0 to 1, and add them to the lists."""
     import h5py  # no other layout needs it
 
     case = f"case{number:04d}"
@@ -107,7 +107,7 @@ def _write_nnunet(folder: Path, number: int, volume: Volume, labels: LabelMap, t
 
 
 def _write_nifti(folder: Path, number: int, channel: str, volume: Volume, labels: LabelMap, test: bool) -> None:
-    """In the axis order that scanners' files have: columns to the left, rows to posterior, slices last."""
+    """Write a case in the axis order of scanners' files: columns to the left, rows to posterior, slices last."""
     case, subset = f"phantom_{number:04d}", "Ts" if test else "Tr"
     write_volume(folder / f"images{subset}" / f"{case}{channel}{SUFFIX}", volume.reoriented("LPS"))
     write_labels(folder / f"labels{subset}" / f"{case}{SUFFIX}", labels.reoriented("LPS"))

@@ -58,7 +58,8 @@ def open_synapse(folder: Path) -> SynapseDataSet:
     """Open a folder in TransUNet's layout; no voxel is read.
 
     Raises:
-        DataSetError: No case is in it, a case is both to train and to test, or a list or the labels cannot be used.
+        DataSetError: No case is in it, a case is both for training and for testing, or a list or the labels cannot be
+            used.
     """
     described = (folder / DESCRIPTION_FILE).exists()
     labels = labels_by_name(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
@@ -89,7 +90,7 @@ def open_synapse(folder: Path) -> SynapseDataSet:
 
 
 def _names(folder: Path, list_name: str, files_folder: str, suffix: str) -> list[str]:
-    """The names in a list, or without one of all files in a folder."""
+    """Return the names in a list; without a list, those of all files in a folder."""
     for list_folder in LIST_FOLDERS:
         path = folder / list_folder / list_name
         if path.is_file():
@@ -105,7 +106,7 @@ def _names(folder: Path, list_name: str, files_folder: str, suffix: str) -> list
 
 
 def _group_slices(folder: Path, names: list[str]) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
-    """Group slices by case, lowest first; also say which names were left out and where slices are missing."""
+    """Group slices by case, lowest first; also return remarks on names left out and on missing slices."""
     remarks = []
     numbered: dict[str, dict[int, Path]] = defaultdict(dict)
     for name in names:

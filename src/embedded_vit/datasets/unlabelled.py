@@ -1,4 +1,4 @@
-"""A folder of scans without masks, for learning from another network's opinion."""
+"""A folder of scans without masks, for distillation from another network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UnlabelledFolder(DataSet):
         return open_scan(self.folder / case.name, channels=len(self.channels)).read()
 
     def read_labels(self, case: Case) -> LabelMap:
-        """A mask of nothing but background on the scan's grid."""
+        """Return a mask of background on the scan's grid."""
         with open_scan(self.folder / case.name, channels=len(self.channels)) as scan:
             return LabelMap(np.zeros(scan.shape, np.uint8), scan.affine, source=scan.source)
 
@@ -38,7 +38,7 @@ def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet
     Args:
         folder: Holds `.nii.gz` or `.nii` files; other files are left alone.
         preprocessing: Modality and channels, which the scans must have.
-        labels: What the network segments.
+        labels: The structures that the network segments.
 
     Raises:
         DataSetError: There is no such folder, or no scan in it.

@@ -1,4 +1,4 @@
-"""What every scan that was opened can tell and do, whatever its format; `scan_source.open_scan` opens one."""
+"""The interface of a scan that was opened; `scan_source.open_scan` opens one."""
 
 from __future__ import annotations
 

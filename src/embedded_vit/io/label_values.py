@@ -1,4 +1,4 @@
-"""Numbers of a stored mask become labels: integers from 0 to 255, whatever type a file keeps them in."""
+"""Labels from the numbers of a stored mask: integers from 0 to 255, of any dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caps on sizes, checked against a header before anything is allocated, so that no file can exhaust the memory."""
+"""Limits on sizes. A header is checked against them before memory is allocated, so no file can exhaust it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFLATE_BEST_RATIO = 1032  # no deflate stream expands more (zlib's technical no
 
 
 def check_array_size(shape: Sequence[int], bytes_per_voxel: int, source: str) -> None:
-    """Refuse an array that no scanner makes.
+    """Refuse an array that is larger than any scanner makes.
 
     Args:
         shape: Length of each axis, as a header states it.

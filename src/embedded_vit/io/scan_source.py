@@ -1,4 +1,4 @@
-"""The one door to scans: whatever a user can point at is opened here, and is the same kind of object from then on.
+"""The one door to scans: every file, folder or volume that can be segmented is opened here.
 
     path or Volume --open_scan--> ScanSource --read--> Volume in memory
                                              --spool-> Scan on the disk
@@ -40,7 +40,7 @@ def open_scan(
         series: The SeriesNumber of the series to take, where a folder holds several.
 
     Raises:
-        FileFormatError: There is no such file, it is of no known format, its header is damaged or announces more than
+        FileFormatError: There is no such file, its format is not known, its header is damaged or announces more than
             is read, it has another number of channels, or it is not clear which series is meant.
     """
     if isinstance(scan, Volume):

@@ -1,4 +1,4 @@
-"""Many scans, one artifact: a folder in, a folder out; one bad file does not stop the others."""
+"""Prediction of a folder of scans; one bad scan does not stop the others."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def predict_path(
     """Segment a scan, or every scan of a folder, and write masks and summaries.
 
     Args:
-        predictor: The artifact.
-        scan: A scan: a file, or a folder with a DICOM series; or a folder that holds some, at any depth.
-        output: The mask's file, or a folder for masks; each mask lies and is named there as its scan.
+        predictor: The model.
+        scan: A file, a folder with a DICOM series, or a folder that holds scans at any depth.
+        output: The mask's file, or a folder for masks. There each mask has the relative path and the name of its scan.
         force, memory_bytes, series: As `Predictor.predict`; temporary files lie where the masks go.
-        on_progress: Given a scan, makes the function to call after each of its slices.
+        on_progress: Takes the path of a scan; returns the function to call after each of its slices.
         on_failure: Called with the error of each scan of a folder that cannot be segmented.
 
     Returns:
@@ -48,7 +48,7 @@ def predict_path(
         _predict_scan(predictor, scan, output, force, memory_bytes, series, on_progress)
         return [output]
     if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file; for a folder of scans give a folder")
+        raise OutputError(f"{output}: is a file; give a folder for the masks of a folder of scans")
     scans = list(find_scans(scan, leave_out=output))
     if not scans:
         raise InputError(f"{scan}: no scan in this folder, nor in any folder below; expected {EXPECTED}")
@@ -77,7 +77,7 @@ def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
 
     Args:
         folder: Where to look; it is not a scan itself. What begins with a dot is left out.
-        leave_out: A folder that is left out too, as masks lie there.
+        leave_out: The folder of the masks, which is left out too.
 
     Raises:
         FileFormatError: A folder cannot be read.

@@ -1,4 +1,4 @@
-"""How much memory a scan may take on this computer, in this container, for this user."""
+"""The memory that a scan may take on this computer, in this container, for this user."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def parse_bytes(text: str) -> int:
     """Read an amount of memory as `400M`, `1.5G` or a number of bytes; K, M and G are powers of 1024.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not an amount.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise ConfigError(f"memory '{text}' is no amount; give it as 400M or 1.5G")
+        raise ConfigError(f"--memory '{text}': expected a number with K, M or G, for example 400M")
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def room_below(memory_bytes: int) -> float:
-    """The bytes that a scan and its mask may take together; call it when the network has run once.
+    """Return the bytes that a scan and its mask may take together; call it when the network has run once.
 
     Args:
         memory_bytes: What the whole process may take.
@@ -54,14 +54,14 @@ def room_below(memory_bytes: int) -> float:
     needed = resident_bytes() + WORKING_BYTES
     if memory_bytes < needed:
         raise ConfigError(
-            f"{memory_bytes / 2**20:.0f}M of memory are too little: without any scan the program and this network take "
+            f"{memory_bytes / 2**20:.0f}M of memory are too little: without a scan the program and this network take "
             f"{needed / 2**20:.0f}M; allow at least that"
         )
     return min([memory_bytes - needed, *(free - WORKING_BYTES for free in _free_below_limit())])
 
 
 def spare_address_space() -> None:
-    """Map little more memory than is used, for a process whose address space is limited (`ulimit -v`).
+    """Keep the address space small, for a process that has a limit on it (`ulimit -v`).
 
     Call it, and `limit_matrix_threads`, before numpy is imported: glibc maps an arena of 64 MB for each thread that
     allocates, and numpy's OpenBLAS 40 MB for each of its own.
@@ -72,7 +72,7 @@ def spare_address_space() -> None:
 
 
 def limit_matrix_threads(threads: int) -> None:
-    """Let numpy's matrix products run on so many threads, unless the environment says otherwise.
+    """Set the number of threads of numpy's matrix products, unless the environment sets it.
 
     Call it before numpy is imported, which makes OpenBLAS's threads.
     """
@@ -80,27 +80,28 @@ def limit_matrix_threads(threads: int) -> None:
 
 
 def resident_bytes() -> int:
-    """The memory that this process takes now; 0 where the system does not tell."""
+    """Return the memory that this process takes now, in bytes; 0 where the system does not tell."""
     pages = [int(line.split()[1]) for line in _lines(Path("/proc/self/statm"))]
     return pages[0] * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
 
 def free_bytes() -> float:
-    """The memory that this process could still take: the least of what the computer, its container and its limit on
-    address space (`ulimit -v`) leave; infinite where the system does not tell.
+    """Return the memory that this process could still take, in bytes; infinite where the system does not tell.
+
+    It is the least of what the computer, the container and the limit on address space (`ulimit -v`) leave.
     """
     return min([*_free_on_computer(), *_free_in_container(), *_free_below_limit()], default=float("inf"))
 
 
 def _free_on_computer() -> Iterator[int]:
-    """`MemAvailable` of Linux: free, or taken by what can be dropped."""
+    """Yield `MemAvailable` of Linux: memory that is free, or that holds what can be dropped."""
     for line in _lines(MEMINFO):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024  # kB
 
 
 def _free_in_container() -> Iterator[int]:
-    """The limits of this process's control groups, versions 1 and 2, and of those above them."""
+    """Yield the limits of this process's control groups, versions 1 and 2, and of those above them."""
     for line in _lines(PROCESS_CGROUP):  # number:controllers:/path
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -116,7 +117,7 @@ def _free_in_container() -> Iterator[int]:
 
 
 def _free_below_limit() -> Iterator[int]:
-    """What is left of the address space."""
+    """Yield what is left of the address space."""
     try:
         import resource  # not on Windows
     except ModuleNotFoundError:
@@ -128,7 +129,7 @@ def _free_below_limit() -> Iterator[int]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a file of the kernel's; none where there is no such file."""
+    """Return the lines of a file of the kernel; none where there is no such file."""
     try:
         return path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

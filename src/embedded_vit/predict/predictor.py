@@ -1,4 +1,4 @@
-"""A scan in, a mask and the organs' volumes out: what `embedded_vit.load` gives."""
+"""The predictor that `embedded_vit.load` gives: a scan goes in, a mask and the structures' volumes come out."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Prediction:
     """A mask and what belongs beside it.
 
     Attributes:
-        mask: On the scan's own grid; on the disk where the scan was.
-        labels: What its numbers stand for.
+        mask: The mask on the scan's own grid; on the disk where the scan was.
+        labels: The structures that its numbers stand for.
         seconds: Wall time of "reading" and "segmenting".
-        model: The artifact's name.
-        model_sha256: Of the artifact's file.
-        engine: What computed, and its version.
+        model: The name of the model.
+        model_sha256: SHA-256 of the model file.
+        engine: The engine that computed, and its version.
         input_format: "NIfTI", "DICOM" or "h5"; None where the scan came as a `Volume`.
-        input_sha256: Of the scan's file, or of its series as `DicomSeries.sha256`; None as above.
-        forced: Whether the scan is outside the artifact's contract and was segmented nevertheless.
-        warnings: What is outside the contract, and what is unsure.
-        geometry: What the mask's file repeats of the scan's header.
+        input_sha256: `ScanSource.sha256` of the scan; None as above.
+        forced: Whether the scan does not fit the contract and was segmented nevertheless.
+        warnings: In what the scan differs from the contract, and what is unsure; a sentence each.
+        geometry: The geometry of the scan's file, which the mask's file repeats.
     """
 
     mask: Mask
@@ -65,7 +65,7 @@ class Prediction:
     geometry: NiftiGeometry
 
     def summary(self) -> dict[str, object]:
-        """What `save` writes as JSON."""
+        """Return what `save` writes as JSON."""
         return {
             "use": RESEARCH_USE_ONLY,
             "model": self.model,
@@ -101,7 +101,7 @@ class Prediction:
 
 
 class Predictor:
-    """An artifact, ready to segment scans."""
+    """A model that is ready to segment scans."""
 
     def __init__(self, engine: ArtifactEngine, model_sha256: str) -> None:
         self._engine = engine
@@ -116,7 +116,7 @@ class Predictor:
 
     @property
     def manifest(self) -> Manifest:
-        """What the artifact says of itself."""
+        """The manifest of the model file."""
         return self._engine.manifest
 
     def predict(
@@ -133,19 +133,19 @@ class Predictor:
 
         Args:
             scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU).
-            force: Segment it even if it is outside the artifact's contract; recorded in the prediction.
-            memory_bytes: What this process may take. A scan that does not fit, with its mask, is read onto the disk and
-                segmented from there, with the same result; by default one that would take more than half of the memory
-                that is free.
+            force: Segment the scan even if it does not fit the model's contract; the prediction says so.
+            memory_bytes: The memory that this process may take. A scan that does not fit, with its mask, is read onto
+                the disk and segmented from there, with the same result. By default half of the free memory is for the
+                scan and its mask.
             spool_folder: Where temporary files go; the system's own place (TMPDIR) by default.
-            series: The SeriesNumber, where a DICOM folder holds several of the artifact's modality.
+            series: The SeriesNumber, where a DICOM folder holds several series of the model's modality.
             on_progress: Called after every slice.
 
         Raises:
             FileFormatError: The file or series cannot be read.
-            ContractError: The scan is outside the contract and `force` is not given, or its channels do not fit.
+            ContractError: The scan does not fit the contract and `force` is not given, or its channels do not fit.
             ConfigError: `memory_bytes` is less than the program takes without a scan.
-            OutputError: The disk does not hold a scan that the memory does not.
+            OutputError: A scan that does not fit into memory does not fit onto the disk either.
         """
         started = time.perf_counter()
         contract = self._contract
@@ -209,7 +209,7 @@ def _modality_violations(source: ScanSource, contract: Contract) -> list[str]:
 
 
 def structure_volumes(mask: Mask, labels: LabelSet) -> dict[str, float]:
-    """The volume of every structure: ml, or the number of voxels where the spacing is unknown."""
+    """Return the volume of every structure in ml, or in voxels where the spacing is unknown."""
     counts = mask.counts()
     voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1
     return {label.name: round(int(counts[label.id]) * voxel_ml, 3) for label in labels.labels}

@@ -1,4 +1,4 @@
-"""The header of one DICOM file: what it says of the slices in it.
+"""The header of a DICOM file, and the slices that it describes.
 
 pydicom parses. Only the tags named here are ever read, so that no text about a patient can come into a message.
 """
@@ -39,7 +39,7 @@ MOST_NUMBER = 1e28  # stored numbers of 32 bits times this still are finite in f
 
 @dataclass(frozen=True, eq=False)
 class DicomSlice:
-    """One slice, which is a file or one frame of it; coordinates as DICOM has them, LPS+ mm.
+    """A slice: a file, or one frame of a file. Coordinates are in mm in LPS+, as DICOM has them.
 
     Attributes:
         path: Its file.
@@ -47,11 +47,11 @@ class DicomSlice:
         shape: (rows, columns).
         dtype: Of its stored numbers, in native byte order.
         position: (3,) the centre of the first pixel.
-        directions: (2, 3) unit vectors: the way the column number grows, and the way the row number grows.
+        directions: (2, 3) unit vectors: along growing column numbers, and along growing row numbers.
         spacing_mm: Between neighbouring rows, and between neighbouring columns.
         thickness_mm: As the header states it, or None.
         slope, intercept: intensity = stored * slope + intercept; HU for CT.
-        padding: The lowest and highest stored number that stand for "nothing was measured here", or None.
+        padding: The lowest and the highest stored number that stand for "nothing was measured here", or None.
         air: The stored number to put there: -1000 HU for CT, else 0.
     """
 
@@ -79,7 +79,7 @@ class DicomFile:
         number: Its SeriesNumber, or None.
         modality: "CT", "MR", another code of the standard, or "unknown".
         frames: The number of slices.
-        placed: Whether it is part of a volume: it says where its slices lie, and is no localizer (scout).
+        placed: Whether it is part of a volume: it says where its slices lie, and it is not a localizer (scout).
         tags: What else was read.
     """
 
@@ -92,11 +92,11 @@ class DicomFile:
     tags: pydicom.Dataset
 
     def slices(self) -> list[DicomSlice]:
-        """Check the header and take out of it all that a volume needs.
+        """Check the header and return its slices.
 
         Raises:
-            FileFormatError: A tag is missing, is no finite number or out of range; the image is in colour; its numbers
-                are none that a slope and an intercept turn into intensities; the file is too short.
+            FileFormatError: A tag is missing, is not a finite number or is out of range; the image is in colour; its
+                numbers are not intensities; or the file is too short.
         """
         with one_line_errors(self.path):
             shape, dtype = self._array()
@@ -109,7 +109,7 @@ class DicomFile:
         return self.frames
 
     def _array(self) -> tuple[tuple[int, int], np.dtype[Any]]:
-        """Shape and dtype of a slice, within the limits and the file's length."""
+        """Return shape and dtype of a slice; both are checked against the limits and the length of the file."""
         tags, source = self.tags, str(self.path)
         if tags.get("SamplesPerPixel", 1) != 1 or tags.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
             # Both stand for the same intensities; which end is shown white is a viewer's business (PS3.3 C.7.6.3.1.2).
@@ -133,7 +133,7 @@ class DicomFile:
         directions = self._needed(frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
         lengths = np.linalg.norm(directions, axis=1, keepdims=True)
         if np.abs(lengths - 1).max() > 0.01 or abs(directions[0] @ directions[1]) > 0.01:
-            raise FileFormatError(f"{self.path}: the ImageOrientationPatient is no rotation; export the series again")
+            raise FileFormatError(f"{self.path}: ImageOrientationPatient is not a rotation; export the series again")
         row_mm, column_mm = self._needed(frame, "PixelMeasuresSequence", "PixelSpacing", 2).tolist()
         if min(row_mm, column_mm) <= 0:
             raise FileFormatError(f"{self.path}: the PixelSpacing is {row_mm:g}, {column_mm:g}; both must be above 0")
@@ -160,13 +160,13 @@ class DicomFile:
         group = "PixelValueTransformationSequence"
         kind = str(self._value(frame, group, "RescaleType") or "HU").upper()
         if "ModalityLUTSequence" in self.tags or (self.modality == "CT" and not kind.startswith(("HU", "US"))):
-            raise FileFormatError(f"{self.path}: the numbers stand for no HU (RescaleType, ModalityLUTSequence)")
+            raise FileFormatError(f"{self.path}: not in HU (RescaleType, ModalityLUTSequence); export the series in HU")
         slope, intercept = (
             default if (values := self._numbers(frame, group, keyword, 1)) is None else float(values[0])
             for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
         )
         if slope == 0 or 1 / abs(slope) > MOST_NUMBER:
-            raise FileFormatError(f"{self.path}: RescaleSlope {slope:g}, RescaleIntercept {intercept:g}: no scale")
+            raise FileFormatError(f"{self.path}: the RescaleSlope is {slope:g}, too near to 0; export the series again")
         return slope, intercept
 
     def _padding(self, dtype: np.dtype[Any]) -> tuple[int, int] | None:
@@ -179,7 +179,7 @@ class DicomFile:
         return min(ends), max(ends)
 
     def _value(self, frame: int, group: str, keyword: str) -> Any:
-        """A tag of a frame: its own, else the one that all frames of the file share, else the file's."""
+        """Return a tag of a frame: its own, else the one that all its file's frames share, else the file's."""
         for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
             for shared in (self.tags.get(groups) or ())[index : index + 1]:
                 for item in (shared.get(group) or ())[:1]:
@@ -231,7 +231,7 @@ def read_file(path: Path) -> DicomFile | None:
         if not tags.get("Rows") or not tags.get("Columns"):
             kind = tags.file_meta.get("MediaStorageSOPClassUID")
             if kind is None or kind in HAVE_PIXELS:
-                raise FileFormatError(f"{path}: truncated or damaged: it says no size of its image; copy it again")
+                raise FileFormatError(f"{path}: truncated or damaged: no Rows or Columns; copy the file again")
             return None
         number, modality = tags.get("SeriesNumber"), tags.get("Modality")
         placed = "ImagePositionPatient" in tags or "PerFrameFunctionalGroupsSequence" in tags

@@ -37,7 +37,7 @@ class DicomPixels:
 
     Attributes:
         path: The file.
-        sha256: Of the file's bytes, 64 hexadecimal digits.
+        sha256: SHA-256 of the file's bytes, 64 hexadecimal digits.
         dataset: Holds `PIXEL_TAGS`.
     """
 

@@ -56,7 +56,7 @@ def place_slices(slices: Sequence[DicomSlice], source: str) -> tuple[list[DicomS
 
 
 def _ordered(slices: Sequence[DicomSlice], source: str) -> tuple[list[DicomSlice], NDArray[np.float64]]:
-    """Sort slices along the normal of their plane; the step from each to the next, (3,) LPS+ mm.
+    """Sort slices along the normal of their plane; also return the step from each to the next, (3,) LPS+ mm.
 
     Raises:
         FileFormatError: They do not lie at even distances; the only one has no thickness.
@@ -110,7 +110,7 @@ def _check_even(
 
 
 def _affine(first: DicomSlice, step: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(4, 4), (column, row, slice) -> RAS+ mm."""
+    """Return the affine (4, 4), (column, row, slice) -> RAS+ mm."""
     row_mm, column_mm = first.spacing_mm  # from row to row is along a column
     across, down = first.directions
     affine = np.eye(4)

@@ -68,7 +68,7 @@ class DicomSource(ScanSource):
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
-        """Find the series that is meant and open it; it has one channel, whatever is asked for."""
+        """Find the series that is meant and open it; it has one channel; `channels` is left aside."""
         return cls(find_series(path, modality=modality, number=series))
 
     @property
@@ -84,7 +84,7 @@ class DicomSource(ScanSource):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the volume's numbers: as stored, or float32 intensities where the slices are not all scaled alike."""
+        """The dtype of the volume: as stored, or float32 where the slices are not all scaled alike."""
         return self._slices[0].dtype if self._scaled_alike else np.dtype(np.float32)
 
     @property

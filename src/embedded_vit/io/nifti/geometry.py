@@ -92,7 +92,7 @@ class NiftiGeometry:
 
 
 def shape_of(header: Nifti1Header) -> tuple[int, ...]:
-    """The array shape that a header announces."""
+    """Return the array shape that a header announces."""
     axes = int(header["dim"][0])
     return tuple(int(length) for length in header["dim"][1 : axes + 1])
 
@@ -101,11 +101,11 @@ def read_header(file: BinaryIO, source: str) -> Nifti1Header:
     """Read a NIfTI-1 or NIfTI-2 header of either endianness from the start of a stream.
 
     Raises:
-        FileFormatError: The stream is too short or is no single-file NIfTI.
+        FileFormatError: The stream is too short or is not a single-file NIfTI.
     """
     start = file.read(Nifti1Header.sizeof_hdr)
     if len(start) < Nifti1Header.sizeof_hdr:
-        raise FileFormatError(f"{source}: truncated: {len(start)} bytes are no NIfTI header; copy the file again")
+        raise FileFormatError(f"{source}: truncated: {len(start)} bytes, less than a NIfTI header; copy the file again")
     for endianness, order in (("<", "little"), (">", "big")):
         announced = int.from_bytes(start[:4], order)  # type: ignore[arg-type]
         for kind in (Nifti1Header, Nifti2Header):
@@ -114,7 +114,7 @@ def read_header(file: BinaryIO, source: str) -> Nifti1Header:
                 if len(start) < kind.sizeof_hdr:
                     raise FileFormatError(f"{source}: truncated within the NIfTI header; copy the file again")
                 return _checked(kind(start, endianness, check=False), source)
-    raise FileFormatError(f"{source}: not a NIfTI file (its first number is no header size); give a .nii or .nii.gz")
+    raise FileFormatError(f"{source}: not a NIfTI file (its first number is not a header size); give a .nii or .nii.gz")
 
 
 def _checked(header: Nifti1Header, source: str) -> Nifti1Header:

@@ -1,4 +1,4 @@
-"""The voxels of a NIfTI file as a stream of bytes, its header checked before the first and its end after the last."""
+"""The voxels of a NIfTI file as a stream. Its header is checked before the first voxel, its end after the last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from embedded_vit.io.digest import HashingReader
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header, shape_of
 
-__all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_nifti", "open_nifti", "open_voxels"]
+__all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_compressed", "is_nifti", "open_nifti", "open_voxels"]
 
 BLOCK_BYTES = MOST_EXTENSION_BYTES = 1 << 22
 SUFFIX = ".nii.gz"  # of the files that are written here
@@ -28,7 +28,7 @@ SUFFIXES = (SUFFIX, ".nii")
 
 
 class Block(NamedTuple):
-    """Planes of one channel, which follow each other in the file."""
+    """Planes of one channel that follow each other in the file."""
 
     channel: int
     start: int  # the first plane's index along axis 2
@@ -60,7 +60,7 @@ class VoxelStream:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the voxels, in native byte order."""
+        """The dtype of the voxels, in native byte order."""
         return self.stored_dtype.newbyteorder("=")
 
     @property
@@ -70,7 +70,7 @@ class VoxelStream:
 
     @property
     def volume_bytes(self) -> int:
-        """Of all voxels together."""
+        """The memory that all voxels take."""
         return math.prod(self.shape) * self.stored_dtype.itemsize
 
     def blocks(self) -> Iterator[Block]:
@@ -112,7 +112,7 @@ class VoxelStream:
         return self.raw.hexdigest()
 
     def finite_blocks(self) -> Iterator[Block]:
-        """As `blocks`.
+        """Read as `blocks`, and check that every intensity is finite.
 
         Raises:
             FileFormatError: As `blocks`, or an intensity is NaN or infinite in float32.
@@ -128,11 +128,12 @@ class VoxelStream:
 
 
 def is_nifti(path: str | Path) -> bool:
-    """Whether a file's name ends as a NIfTI file's does."""
+    """Whether a path is named as a NIfTI file."""
     return str(path).lower().endswith(SUFFIXES)
 
 
-def _is_compressed(path: str | Path) -> bool:
+def is_compressed(path: str | Path) -> bool:
+    """Whether a NIfTI file's name says that it is compressed."""
     return str(path).lower().endswith(".gz")
 
 
@@ -141,14 +142,14 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
     """Open a file, decompressing by its suffix; gives the stream, and the file below it as it lies on the disk.
 
     Raises:
-        FileFormatError: There or while it is read: it is missing, no NIfTI file by its name, or damaged.
+        FileFormatError: On opening or while it is read: it is missing, not named as a NIfTI file, or damaged.
     """
     if not is_nifti(path):
         raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
     try:
         with open(path, "rb", buffering=0) as file:
             raw = HashingReader(file)
-            if not _is_compressed(path):
+            if not is_compressed(path):
                 yield raw.buffered(), raw
                 return
             with gzip.GzipFile(fileobj=raw.buffered()) as unpacked:
@@ -180,7 +181,7 @@ def open_voxels(path: str | Path, channels: int | None) -> Iterator[VoxelStream]
         geometry = NiftiGeometry.of_header(header, source)
         slope, intercept = _scaling(header, source)
         stream = VoxelStream(file, raw, shape, dtype, slope, intercept, geometry, source)
-        if _is_compressed(path):
+        if is_compressed(path):
             check_compressed_size(Path(path).stat().st_size, stream.volume_bytes, source)
         _skip_to_voxels(file, header, source)
         yield stream

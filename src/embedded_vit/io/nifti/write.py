@@ -17,7 +17,7 @@ from embedded_vit.errors import OutputError
 from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.nifti.geometry import NiftiGeometry
 from embedded_vit.io.nifti.read import read_geometry
-from embedded_vit.io.nifti.stream import is_nifti
+from embedded_vit.io.nifti.stream import SUFFIXES, is_compressed, is_nifti
 from embedded_vit.volume import LabelMap, Mask, Volume
 
 __all__ = ["write_labels", "write_volume"]
@@ -31,7 +31,7 @@ def write_labels(
     Args:
         path: A `.nii` or `.nii.gz` file.
         labels: The mask, in the axis order of that scan.
-        like: The scan's geometry, or the scan itself, of which nothing else is copied; a scan that is no NIfTI file
+        like: The scan's geometry, or the scan itself, of which nothing else is copied; a scan that is not a NIfTI file
             (or None) has no header codes, and the mask's own affine is written.
         overwrite: Whether a file may be there already.
 
@@ -77,7 +77,7 @@ def _write(
 ) -> None:
     """Write an array, given plane by plane along its last axis, which in NIfTI is the slowest."""
     if not is_nifti(path):
-        raise OutputError(f"{path}: the name of a NIfTI file must end in .nii or .nii.gz")
+        raise OutputError(f"{path}: the name of a NIfTI file must end in {' or '.join(SUFFIXES)}")
     shape = geometry.shape
     if math.prod(array_shape) != math.prod(shape) or array_shape != shape[: len(array_shape)]:
         raise OutputError(f"{path}: the array is {array_shape}, {geometry.source} is {shape}")
@@ -87,7 +87,7 @@ def _write(
     header["scl_slope"], header["scl_inter"] = scaling
     header["descrip"] = RESEARCH_USE_ONLY.encode()[:79]
     with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as raw:
-        if not str(path).lower().endswith(".gz"):
+        if not is_compressed(path):
             _write_stream(cast(BinaryIO, raw), header, planes)
             return
         with gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as packed:

@@ -1,8 +1,10 @@
-"""Arrays that the memory does not hold, in a temporary file that has no name and vanishes with the process.
+"""Arrays that do not fit into memory, each in a temporary file that vanishes with the process.
 
-A NIfTI file is read and written plane by plane along its last axis, a scan is segmented slice by slice along whichever
-axis runs to the patient's head. A `Spool` is cut along the second and filled or emptied along the first, a block of
-planes at a time, so that no turn of the axes costs a seek for every voxel.
+A NIfTI file is read and written plane by plane along its last axis. A scan is segmented slice by slice along the axis
+that runs to the patient's head. A `Spool` is cut along the latter and filled or emptied along the former, a block of
+planes at a time. So no orientation of a file costs a seek for every voxel.
+
+Why these files are not mapped into memory stands in docs/log/memory-and-reading.md.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Spool:
             self._file.truncate(math.prod(self.shape) * dtype.itemsize)
 
     def read_slice(self, index: int) -> NDArray[Any]:
-        """One slice, (slower, faster)."""
+        """Read one slice, (slower, faster)."""
         return self._read(index, 0, self.shape[1])
 
     def write_slice(self, index: int, plane: NDArray[Any]) -> None:
@@ -65,7 +67,7 @@ class Spool:
         self._write(index, 0, plane)
 
     def read_planes(self, start: int, stop: int) -> NDArray[Any]:
-        """The planes from `start` to `stop` along the array's axis 2: (axis 0, axis 1, stop - start)."""
+        """Read the planes from `start` to `stop` along the array's axis 2: (axis 0, axis 1, stop - start)."""
         if self.axes[0] == 2:
             block = np.stack([self.read_slice(index) for index in range(start, stop)])
         else:
@@ -82,7 +84,7 @@ class Spool:
                 self._write(index, start, part)
 
     def _read(self, index: int, start: int, stop: int) -> NDArray[Any]:
-        """Rows `start` to `stop` of a slice, (stop - start, faster)."""
+        """Read the rows from `start` to `stop` of a slice: (stop - start, faster)."""
         rows = np.empty((stop - start, self.shape[2]), self.dtype)
         with self._one_line_errors():
             self._seek(index, start)
@@ -117,7 +119,7 @@ class Spool:
 
 
 def check_free_disk(needed_bytes: int, folder: Path | None) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Refuse temporary files that the disk cannot hold.
 
     Args:
         needed_bytes: Of all temporary files together.

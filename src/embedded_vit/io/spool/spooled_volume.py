@@ -22,7 +22,7 @@ AS_STORED = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
 
 
 def slice_axis_of(affine: NDArray[np.float64]) -> int:
-    """The array axis along which the slices of training orientation follow each other.
+    """Return the array axis along which the slices of training orientation follow each other.
 
     Args:
         affine: (4, 4), array index -> RAS+ mm.
@@ -47,14 +47,14 @@ class SpoolView:
     transform: NDArray[np.float64] = field(default_factory=lambda: AS_STORED)
 
     def reoriented(self, affine: NDArray[np.float64], codes: str) -> tuple[SpoolView, NDArray[np.float64]]:
-        """The view of another orientation, and its affine.
+        """Return the view of another orientation, and its affine.
 
         Args:
             affine: (4, 4), of this view.
             codes: For example "SLP".
         """
         further, moved = reorientation(affine, self.shape, codes)
-        steps = further[self.transform[:, 0].astype(int)]  # what becomes of the view's axis that each array axis is
+        steps = further[self.transform[:, 0].astype(int)]
         transform = np.stack([steps[:, 0], self.transform[:, 1] * steps[:, 1]], axis=1)
         return replace(self, transform=transform), moved
 
@@ -65,7 +65,7 @@ class SpoolView:
         return slices, rows, columns
 
     def position(self, index: int, source: str) -> int:
-        """Where in the spool a slice of the view lies.
+        """Return the place in the spool of a slice of the view.
 
         Raises:
             FileFormatError: The spool is cut along another axis than the view's first.
@@ -78,12 +78,15 @@ class SpoolView:
         return index if direction > 0 else self.shape[0] - 1 - index
 
     def turned(self, slices: NDArray[Any]) -> NDArray[Any]:
-        """A slice of each channel as it lies in the spool, (channels, slower, faster) -> (channels, rows, columns)."""
+        """Turn a slice of each channel from the spool's axes to the view's.
+
+        (channels, slower, faster) -> (channels, rows, columns)
+        """
         block = np.moveaxis(slices[:, None], 0, -1)  # (1, slower, faster, channels)
         return np.moveaxis(orientations.apply_orientation(block, self._from_spool)[0], -1, 0)
 
     def turned_back(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """A slice of the view as it lies in the spool: (rows, columns) -> (slower, faster)."""
+        """Turn a slice from the view's axes to the spool's: (rows, columns) -> (slower, faster)."""
         back = orientations.ornt_transform(AS_STORED, self._from_spool)
         block: NDArray[Any] = orientations.apply_orientation(plane[None], back)  # (1, slower, faster)
         return block[0]
@@ -125,7 +128,7 @@ class SpooledVolume(Scan):
         return len(self.spools)
 
     def stored(self, index: int) -> NDArray[Any]:
-        """One slice in stored numbers, (channels, rows, columns).
+        """Read one slice in stored numbers, (channels, rows, columns).
 
         Raises:
             OutputError: The temporary file cannot be read.
@@ -134,16 +137,16 @@ class SpooledVolume(Scan):
         return self.view.turned(np.stack([spool.read_slice(position) for spool in self.spools]))
 
     def lowest_stored(self) -> float:
-        """The lowest stored number of all channels."""
+        """Return the lowest stored number of all channels."""
         return self.lowest
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> SpooledVolume:
-        """The same scan seen in another orientation; nothing is read."""
+        """Return the same scan seen in another orientation; nothing is read."""
         view, affine = self.view.reoriented(self.affine, codes)
         return replace(self, view=view, affine=affine)
 
     def empty_mask(self) -> SpooledLabelMap:
-        """A mask of background on this grid, on the disk beside the scan."""
+        """Make a mask of background on this grid, on the disk beside the scan."""
         labels = Spool(
             self.view.array_shape, np.dtype(np.uint8), slice_axis=self.view.axes[0], folder=self.spools[0].folder
         )
@@ -188,20 +191,20 @@ class SpooledLabelMap(Mask):
         self.spool.write_slice(self.view.position(index, self.source), self.view.turned_back(labels))
 
     def planes(self) -> Iterator[NDArray[np.uint8]]:
-        """The planes (axis 0, axis 1) along axis 2, the axes being those of the scan's file."""
+        """Yield the planes (axis 0, axis 1) along axis 2, with the axes of the scan's file."""
         first, second, planes = self.view.array_shape
         at_once = max(1, BLOCK_BYTES // (first * second))
         for start in range(0, planes, at_once):
             yield from np.moveaxis(self.spool.read_planes(start, min(start + at_once, planes)), -1, 0)
 
     def counts(self) -> NDArray[np.int64]:
-        """How many voxels have each label, (256,)."""
+        """Return how many voxels have each label, (256,)."""
         counts = np.zeros(256, np.int64)
         for plane in self.planes():
             counts += np.bincount(plane.ravel(order="K"), minlength=256)
         return counts
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> SpooledLabelMap:
-        """The same mask seen in another orientation; what is put there lands here."""
+        """Return the same mask seen in another orientation; what is put there lands here."""
         view, affine = self.view.reoriented(self.affine, codes)
         return replace(self, view=view, affine=affine)

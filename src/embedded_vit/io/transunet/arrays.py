@@ -27,7 +27,7 @@ LOWEST_HU, HIGHEST_HU = CT_WINDOW_HU
 
 
 def stored_numbers(volume: Volume) -> NDArray[np.float32]:
-    """A CT as TransUNet stores it: (slices, rows, columns) float32, -125 to 275 HU as 0 to 1, clipped.
+    """Return a CT as TransUNet stores it: (slices, rows, columns) float32, -125 to 275 HU as 0 to 1, clipped.
 
     Args:
         volume: One channel, in HU and in training orientation.
@@ -40,13 +40,13 @@ def stored_numbers(volume: Volume) -> NDArray[np.float32]:
 
 
 def volume_of(image: NDArray[Any], source: str) -> Volume:
-    """Give (slices, rows, columns) stored numbers their meaning in HU."""
+    """Make a volume of (slices, rows, columns) stored numbers."""
     slope, intercept = scaling(float(image.min()), float(image.max()))
     return Volume(image[None], UPRIGHT_AFFINE, slope, intercept, spacing_known=False, source=source)
 
 
 def scaling(lowest: float, highest: float) -> tuple[float, float]:
-    """Slope and intercept that give numbers of this range their meaning in HU."""
+    """Return the slope and the intercept that turn stored numbers of this range into HU."""
     windowed = lowest >= 0 and highest <= 1
     return (HIGHEST_HU - LOWEST_HU, LOWEST_HU) if windowed else (1.0, 0.0)
 

@@ -44,7 +44,7 @@ class H5Source(ScanSource):
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
-        """Open a scan; it has one channel, whatever is asked for."""
+        """Open a scan; it has one channel; the arguments say nothing about it."""
         return cls(path)
 
     @property
