@@ -17,7 +17,7 @@ from footnote import footnote
 from embedded_vit.compression.steps.integer_graph import FloatGraph
 from embedded_vit.engines import GraphEngine, engine_entry, example_image, grainy_images, installed_engines, open_graph
 from embedded_vit.engines.single_stream import single_stream
-from embedded_vit.export.exporting import onnx_graph
+from embedded_vit.export.exporting import layered_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import NETWORKS, build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
@@ -43,8 +43,8 @@ def measure(network: str, threads: int, rounds: int) -> None:
     preprocessing = Preprocessing.for_modality("CT", image_size=described.image_size, context_slices=3)
     torch.manual_seed(0)
     built = build_network(described).eval()
-    graph = onnx_graph(built, preprocessing)
-    prepared = FloatGraph.of(graph, built)
+    layered = layered_graph(built, preprocessing)
+    graph, prepared = layered.content, FloatGraph.of(layered)
     integers = prepared.quantised(prepared.layers, grainy_images(preprocessing)[:CALIBRATION_IMAGES])
 
     engines: dict[tuple[str, str], GraphEngine] = {}

@@ -30,7 +30,7 @@ from embedded_vit.preprocessing import Preprocessing, network_inputs
 from embedded_vit.quiet import without_warnings
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 
-__all__ = ["ExportReport", "export", "export_checkpoint", "onnx_graph"]
+__all__ = ["ExportReport", "LayeredGraph", "export", "export_checkpoint", "layered_graph", "onnx_graph"]
 
 OPERATOR_SET = 20  # ONNX 1.15, October 2023: the first with Gelu, which engines compute in one pass over the tokens
 FOLDING_LIMIT_ELEMENTS = 2**28  # fold constants of any size that a network can have
@@ -133,6 +133,20 @@ def export_checkpoint(
     return ExportReport(output, output.stat().st_size, manifest, agreement, checked_on)
 
 
+@dataclass(frozen=True, eq=False)
+class LayeredGraph:
+    """A translated network whose constants are known to be weights of its layers.
+
+    Attributes:
+        content: A serialized ONNX model.
+        layer_of: Name of a constant that was made from one layer's weights -> name of the layer. What the translation
+            transposed, split, summed or reshaped is in it too.
+    """
+
+    content: bytes
+    layer_of: dict[str, str]
+
+
 def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batch: bool = False) -> bytes:
     """Translate a network: (B, C, S, S) "image" in, (B, K, S, S) "logits" out, constants folded, weights inside.
 
@@ -142,6 +156,11 @@ def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batc
     Raises:
         NetworkError: It uses what ONNX cannot express.
     """
+    return layered_graph(network, preprocessing, dynamic_batch=dynamic_batch).content
+
+
+def layered_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batch: bool = False) -> LayeredGraph:
+    """Translate a network as `onnx_graph` does, and say which layer each constant comes from."""
     size, channels = preprocessing.image_size, preprocessing.input_channels
     example = torch.zeros(2 if dynamic_batch else 1, channels, size, size)
     dynamic_shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
@@ -162,12 +181,31 @@ def onnx_graph(network: nn.Module, preprocessing: Preprocessing, *, dynamic_batc
             raise NetworkError(f"the network cannot be exported: {str(error).strip().splitlines()[0]:.200}") from error
     assert program is not None
     model = program.model
+    layer_of = _layers_of_constants(model, network)
     onnxscript.optimizer.optimize(
         model, input_size_limit=FOLDING_LIMIT_ELEMENTS, output_size_limit=FOLDING_LIMIT_ELEMENTS
     )
     onnx_passes.ClearMetadataAndDocStringPass()(model)
     serialized: bytes = onnx_ir.to_proto(model).SerializeToString(deterministic=True)
-    return serialized
+    constants = model.graph.initializers
+    return LayeredGraph(serialized, {name: layer for name, layer in layer_of.items() if name in constants})
+
+
+def _layers_of_constants(model: onnx_ir.Model, network: nn.Module) -> dict[str, str]:
+    """Follow weights through everything that is computed from constants alone, before it is folded into constants.
+
+    Returns:
+        Name of a value -> name of the layer of its only weight; folding leaves names as they are.
+    """
+    parameters = network.named_parameters(remove_duplicate=False)  # one of two layers that share it may give the name
+    weights = {name for name, parameter in parameters if parameter.ndim > 1}
+    made_from = {name: {name} & weights for name in model.graph.initializers}
+    for node in model.graph:
+        inputs = [str(value.name) for value in node.inputs if value is not None]
+        if all(name in made_from for name in inputs):
+            origins = set().union(*(made_from[name] for name in inputs))
+            made_from |= {str(value.name): origins for value in node.outputs}
+    return {name: min(origins).removesuffix(".weight") for name, origins in made_from.items() if len(origins) == 1}
 
 
 def _manifest(

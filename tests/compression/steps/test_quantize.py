@@ -21,7 +21,7 @@ from embedded_vit.compression.steps.stored_weights import store_as_half, without
 from embedded_vit.engines import compare, installed_engines, load, open_graph, open_network
 from embedded_vit.engines.agreement import MAXIMUM_DISAGREEMENT
 from embedded_vit.errors import ConfigError
-from embedded_vit.export.exporting import export_checkpoint, onnx_graph
+from embedded_vit.export.exporting import LayeredGraph, export_checkpoint, layered_graph, onnx_graph
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import load_checkpoint
@@ -40,8 +40,13 @@ def random_network() -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def random_graph(random_network) -> bytes:
-    return onnx_graph(random_network, Preprocessing.for_modality("CT", image_size=128))
+def layered(random_network) -> LayeredGraph:
+    return layered_graph(random_network, Preprocessing.for_modality("CT", image_size=128))
+
+
+@pytest.fixture(scope="module")
+def random_graph(layered) -> bytes:
+    return layered.content
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,9 @@ def test_a_quantised_artifact_agrees_with_pytorch(context, tmp_path, precision, 
     assert result.facts["fastest"] in result.facts["latency_ms"]
 
 
-def test_quantising_every_operator_wrecks_what_our_choice_keeps(random_network, random_graph, images, tmp_path):
+def test_quantising_every_operator_wrecks_what_our_choice_keeps(
+    random_network, layered, random_graph, images, tmp_path
+):
     (tmp_path / "float.onnx").write_bytes(random_graph)
     quantize_static(
         tmp_path / "float.onnx",
@@ -83,15 +90,15 @@ def test_quantising_every_operator_wrecks_what_our_choice_keeps(random_network, 
         per_channel=True,
         reduce_range=True,
     )
-    prepared, exact = FloatGraph.of(random_graph, random_network), open_network(random_network)
+    prepared, exact = FloatGraph.of(layered), open_network(random_network)
     ours = compare(open_graph(prepared.quantised(prepared.layers, images)), exact, images)
     everything = compare(open_graph((tmp_path / "all.onnx").read_bytes()), exact, images)
     assert ours.label_disagreement < 0.03
     assert everything.label_disagreement > 5 * ours.label_disagreement
 
 
-def test_layers_are_the_networks_own_and_the_last_one_is_none_of_them(random_network, random_graph):
-    prepared = FloatGraph.of(random_graph, random_network)
+def test_layers_are_the_networks_own_and_the_last_one_is_none_of_them(random_network, layered):
+    prepared = FloatGraph.of(layered)
     modules = dict(random_network.named_modules())
     assert set(prepared.layers) <= set(modules)
     with_weights = {name for name, module in modules.items() if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))}
@@ -100,9 +107,39 @@ def test_layers_are_the_networks_own_and_the_last_one_is_none_of_them(random_net
     assert "decoder.0.blocks.0.channel_attention.qkv" not in prepared.nodes  # multiplies no token
 
 
+def test_layers_with_the_same_weights_in_another_order_are_told_apart():
+    network = made_network(network_config(image_size=32, widths=(16, 24), classes=4))
+    attention = network.encoder[0].blocks[0].attention
+    attention.queries.weight.data = attention.keys.weight.data.flip(1)
+    attention.values.weight.data = attention.keys.weight.data.flip(0)
+    prepared = FloatGraph.of(layered_graph(network, Preprocessing.for_modality("CT", image_size=32)))
+    parts = [f"encoder.0.blocks.0.attention.{part}" for part in ("keys", "queries", "values")]
+    assert set(parts) <= set(prepared.layers)
+    assert all(len(prepared.constants[part]) == 1 for part in parts)
+
+
+def test_layers_of_a_users_own_network_have_its_names():
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Conv2d(1, 8, 3, padding=1, bias=False)
+            self.norm = torch.nn.BatchNorm2d(8)  # joined with the convolution by the translation
+            self.position = torch.nn.Parameter(torch.randn(1, 8, 16, 16))
+            self.linear = torch.nn.Linear(8, 8)
+            self.head = torch.nn.Conv2d(8, 3, 1)
+
+        def forward(self, image):
+            features = self.norm(self.first(image)).relu() + self.position
+            return self.head(self.linear(features.movedim(1, 3)).relu().movedim(3, 1))
+
+    torch.manual_seed(0)
+    prepared = FloatGraph.of(layered_graph(Own().eval(), Preprocessing.for_modality("CT", image_size=16)))
+    assert (prepared.layers, prepared.last) == (("first", "position", "linear"), "head")
+
+
 def test_convolutions_around_the_transformer_multiply_integers_but_for_the_transposed():
     network = made_network(network_config(image_size=32, widths=(16, 24), convolution_widths=(6, 10), classes=4))
-    prepared = FloatGraph.of(onnx_graph(network, Preprocessing.for_modality("CT", image_size=32)), network)
+    prepared = FloatGraph.of(layered_graph(network, Preprocessing.for_modality("CT", image_size=32)))
     stages = ("down.0", "down.1", "up.0.convolutions", "up.1.convolutions")
     around = [layer for layer in prepared.layers if layer.startswith(("down", "up"))]
     assert around == [f"{stage}.convolution{number}" for stage in stages for number in (1, 2)]
@@ -110,8 +147,8 @@ def test_convolutions_around_the_transformer_multiply_integers_but_for_the_trans
     assert prepared.last == "head"
 
 
-def test_an_integer_graph_is_standard_and_cannot_saturate(random_network, random_graph, images):
-    prepared = FloatGraph.of(random_graph, random_network)
+def test_an_integer_graph_is_standard_and_cannot_saturate(layered, images):
+    prepared = FloatGraph.of(layered)
     graph = prepared.quantised(prepared.layers, images)
     check_self_contained(graph, "graph")
     model = onnx.load_from_string(graph)

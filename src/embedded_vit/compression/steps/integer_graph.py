@@ -23,10 +23,9 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from torch import nn
 
 from embedded_vit.compression.steps.stored_weights import float_weights, store_as_int8, without_annotations
-from embedded_vit.layers.convolutions import without_batch_norms
+from embedded_vit.export.exporting import LayeredGraph
 from embedded_vit.quiet import without_warnings
 
 __all__ = ["FloatGraph"]
@@ -56,21 +55,17 @@ class FloatGraph:
         return tuple(layer for layer in self.constants if layer != self.last)
 
     @classmethod
-    def of(cls, graph: bytes, network: nn.Module) -> FloatGraph:
-        """Prepare a graph.
-
-        Args:
-            graph: A serialized ONNX model in float32.
-            network: What it was made from, for the names of its layers.
-        """
+    def of(cls, graph: LayeredGraph) -> FloatGraph:
+        """Prepare a graph in float32."""
         # ONNX Runtime gives its advice on the root logger.
         with without_warnings(), tempfile.TemporaryDirectory() as folder:
             source, prepared = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
-            source.write_bytes(graph)
+            source.write_bytes(graph.content)
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
             content = prepared.read_bytes()
         model = onnx.load_from_string(content)
-        layer_of = _layers_of_constants(model, without_batch_norms(network))
+        matrices = [name for name, weight in float_weights(model).items() if _is_matrix(weight)]
+        layer_of = {name: graph.layer_of.get(name, name) for name in matrices}  # its own name where it is of no layer
         dimensions = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
         nodes: dict[str, list[str]] = {}
         constants: dict[str, list[str]] = {}
@@ -135,37 +130,6 @@ class _Images(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def _layers_of_constants(model: onnx.ModelProto, network: nn.Module) -> dict[str, str]:
-    """The layer of every constant matrix and kernel.
-
-    The exporter transposes, splits and reshapes weights; their sorted values tell whose they are. Kernels are compared
-    without their centre, where a skip may have been added; one that has been changed otherwise goes by its bias. What
-    neither tells goes by its own name.
-    """
-    owners: dict[bytes, str] = {}
-    parameters = dict(network.named_parameters())
-    for name, parameter in parameters.items():
-        weight = parameter.detach().cpu().float().numpy()
-        if weight.ndim > 1:
-            parts = np.split(weight, 3) if len(weight) % 3 == 0 else []  # queries, keys and values in one matrix
-            owners |= {_fingerprint(part): name.removesuffix(".weight") for part in [weight, *parts]}
-    weights = {name: weight for name, weight in float_weights(model).items() if _is_matrix(weight)}
-    layer_of = {name: owners.get(_fingerprint(weight), name) for name, weight in weights.items()}
-    own = set(owners.values())
-    for node in model.graph.node:
-        bias = node.input[2] if node.op_type == "Conv" and len(node.input) == 3 else ""
-        if bias in parameters and node.input[1] in layer_of and layer_of[node.input[1]] not in own:
-            layer_of[node.input[1]] = bias.removesuffix(".bias")
-    return layer_of
-
-
 def _is_matrix(weight: NDArray[np.float32]) -> bool:
-    """Whether it has rows and columns; the temperatures of a channel attention, (heads, 1, 1), have not."""
+    """Return whether a constant has rows and columns; temperatures of a channel attention, (heads, 1, 1), have not."""
     return sum(size > 1 for size in weight.shape) > 1
-
-
-def _fingerprint(weight: NDArray[np.float32]) -> bytes:
-    if weight.ndim == 4:
-        taps = weight.reshape(*weight.shape[:2], -1)  # (out, in, taps)
-        weight = np.delete(taps, taps.shape[2] // 2, axis=2) if taps.shape[2] > 1 else taps
-    return np.sort(weight, axis=None).tobytes()

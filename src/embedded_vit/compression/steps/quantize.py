@@ -23,7 +23,7 @@ from embedded_vit.compression.steps.stored_weights import store_as_half, without
 from embedded_vit.config import nearest_name
 from embedded_vit.engines import Engine, compare, open_graph, open_network
 from embedded_vit.errors import ConfigError
-from embedded_vit.export.exporting import onnx_graph
+from embedded_vit.export.exporting import LayeredGraph, layered_graph
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import Checkpoint
 
@@ -60,7 +60,7 @@ class Quantize(Step):
         if self.precision == "bf16":
             return StepResult(before, precision="bf16", facts=_bf16_facts(before, images))
         if self.precision == "fp16":
-            model = onnx.load_from_string(_float_graph(before.network, before.config.preprocessing))
+            model = onnx.load_from_string(_float_graph(before.network, before.config.preprocessing).content)
             store_as_half(model)
             graph = without_annotations(model)
             facts = _facts(graph, before, images, "fp16", context.threads)
@@ -103,20 +103,20 @@ class Quantize(Step):
 
 
 @lru_cache(maxsize=2)  # before and after fine-tuning; a sensitivity sweep asks for them layer by layer
-def _float_graph(network: nn.Module, preprocessing: Preprocessing) -> bytes:
-    return onnx_graph(network.float().eval(), preprocessing)
+def _float_graph(network: nn.Module, preprocessing: Preprocessing) -> LayeredGraph:
+    return layered_graph(network.float().eval(), preprocessing)
 
 
 @lru_cache(maxsize=2)
 def _prepared(network: nn.Module, preprocessing: Preprocessing) -> FloatGraph:
-    return FloatGraph.of(_float_graph(network, preprocessing), network)
+    return FloatGraph.of(_float_graph(network, preprocessing))
 
 
 def _facts(
     graph: bytes, checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]], precision: str, threads: int
 ) -> dict[str, Any]:
     """How far a graph is from PyTorch, and what the backends make of it."""
-    float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing)
+    float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing).content
     agreement = compare(open_graph(graph, threads=threads), open_network(checkpoint.network), images)
     report = check_backends(graph, float_graph, images, precision=precision, threads=threads)
     return {
