@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.io.atomic import write_text
 from embedded_vit.models.registry import PRESETS, build_network
 from embedded_vit.training.checkpoint import RECORD, read_record
+from embedded_vit.training.eager_stepper import EagerStepper
 from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.hooks import TrainingHook
 from embedded_vit.training.loop import Trainer
@@ -59,7 +61,7 @@ RecipeOfPeer = Literal["modern", "theirs"]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class PeerTraining:
     """One training: `network` is a preset, a key of `CLASSES`, or widths joined by hyphens."""
 
     network: str
@@ -87,7 +89,7 @@ class Schedule(Config):
 
 
 @dataclass(frozen=True)
-class Course:
+class Comparison:
     """What is the same for all; `epochs` counts where `minutes` is None."""
 
     data_set: DataSet
@@ -103,12 +105,12 @@ class Course:
 def main(words: Sequence[str] | None = None) -> None:
     sys.path.append(str(Path(__file__).resolve().parents[1]))  # where `benchmarks.peer_networks` lies
     arguments = parse(words)
-    contestants = [one for text in arguments.networks for one in contestants_of(text, arguments.recipes)]
+    peer_trainings = [one for text in arguments.networks for one in trainings_of(text, arguments.recipes)]
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     data_set = open_data_set(arguments.data)
-    course = Course(
+    comparison = Comparison(
         data_set=data_set,
         split=make_split(data_set, seed=arguments.seed, validation_cases=0),
         output=arguments.output,
@@ -118,22 +120,22 @@ def main(words: Sequence[str] | None = None) -> None:
         precision=arguments.precision,
         seed=arguments.seed,
     )
-    for contestant in contestants:
-        build_network(planned(contestant, course).network)  # what cannot be built is refused before any training
+    for peer in peer_trainings:
+        build_network(planned(peer, comparison).network)  # what cannot be built is refused before any training
     results, failures = [], []
-    for contestant in contestants:
-        print(f"{contestant.name}: training and measuring, or reading", file=sys.stderr, flush=True)
+    for peer in peer_trainings:
+        print(f"{peer.name}: training and measuring, or reading", file=sys.stderr, flush=True)
         try:
-            run, schedule = train_once(contestant, course)
+            run, schedule = train_once(peer, comparison)
             measured = measure_once(run, arguments.data, threads=arguments.threads or torch.get_num_threads())
             results.append(Result(run, schedule.passes, measured))
         except EmbeddedVitError as error:  # the others go on; the page tells
-            failures.append(f"{contestant.name} failed: {error}")
+            failures.append(f"{peer.name} failed: {error}")
             print(failures[-1], file=sys.stderr, flush=True)
     if not results:
         raise ConfigError("every network failed; see above")
     results, notes = measure_latency(results, repeats=arguments.repeats)
-    write_results(results, [*failures, *notes], course.output, data_set, course.split)
+    write_results(results, [*failures, *notes], comparison.output, data_set, comparison.split)
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -156,7 +158,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def contestants_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[Contestant]:
+def trainings_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[PeerTraining]:
     """NAME or NAME@S with each recipe that the network has.
 
     Raises:
@@ -169,60 +171,60 @@ def contestants_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[Contestan
     if not image_size.isdecimal():
         raise ConfigError(f"'{text}': expected an image size, for example {network}@64")
     own = [recipe for recipe in recipes if recipe == "modern" or network in THEIRS]
-    return [Contestant(network, int(image_size), recipe) for recipe in own]
+    return [PeerTraining(network, int(image_size), recipe) for recipe in own]
 
 
-def train_once(contestant: Contestant, course: Course) -> tuple[Path, Schedule]:
+def train_once(peer: PeerTraining, comparison: Comparison) -> tuple[Path, Schedule]:
     """Train a network, or what is left of its training.
 
     Raises:
         ConfigError: Its folder holds a run with other settings or data.
         TrainingError: The loss is not finite.
     """
-    run = course.output / contestant.name
-    config = planned(contestant, course)
+    run = comparison.output / peer.name
+    config = planned(peer, comparison)
     grid = f"{config.preprocessing.image_size}-{config.preprocessing.interpolation}"
     slices = prepare_slices(
-        course.data_set, sorted(course.split.train), config.preprocessing, course.output / "slices" / grid
+        comparison.data_set, sorted(comparison.split.train), config.preprocessing, comparison.output / "slices" / grid
     )
-    schedule = schedule_once(run, config, slices, course)
+    schedule = schedule_once(run, config, slices, comparison)
     config = config.with_training(epochs=schedule.epochs)
     if (run / RECORD).is_file():
         check_same_settings(run, config)
-        check_same_data(run, slices, course.split)
+        check_same_data(run, slices, comparison.split)
         if len(read_record(run).epochs) == schedule.epochs:
             return run, schedule
-    trainer_for(run, config, slices, course, steps_per_epoch=schedule.steps_per_epoch).run()
+    trainer_for(run, config, slices, comparison, steps_per_epoch=schedule.steps_per_epoch).run()
     return run, schedule
 
 
-def planned(contestant: Contestant, course: Course) -> RunConfig:
+def planned(peer: PeerTraining, comparison: Comparison) -> RunConfig:
     """The configuration of a training, its epochs apart."""
-    network = contestant.network
-    architecture: dict[str, Any] = {"image_size": contestant.image_size}
+    network = peer.network
+    architecture: dict[str, Any] = {"image_size": peer.image_size}
     if network in CLASSES:
         architecture["model"] = CLASSES[network]
     elif network not in PRESETS:
         architecture["widths"] = tuple(map(int, network.split("-")))
-    training = TrainingConfig.for_recipe("modern") if contestant.recipe == "modern" else THEIRS[network]
+    training = TrainingConfig.for_recipe("modern") if peer.recipe == "modern" else THEIRS[network]
     config = plan(
-        course.data_set,
+        comparison.data_set,
         network=network if network in PRESETS else None,
         architecture=architecture,
-        training=training.model_copy(update={"precision": course.precision, "seed": course.seed}),
-        context_slices=course.context_slices,
+        training=training.model_copy(update={"precision": comparison.precision, "seed": comparison.seed}),
+        context_slices=comparison.context_slices,
     )
     return config.model_copy(update={"network": config.network.model_copy(update={"name": network})})
 
 
-def trainer_for(run: Path, config: RunConfig, slices: SliceSet, course: Course, **options: Any) -> Trainer:
+def trainer_for(run: Path, config: RunConfig, slices: SliceSet, comparison: Comparison, **options: Any) -> Trainer:
     """Begin or resume a run; `options` as `open_run` takes them. Every network gets the same postprocessing."""
     return open_run(
-        *(run, config, slices, course.split), data_folder=course.data_set.folder, postprocess=True, **options
+        *(run, config, slices, comparison.split), data_folder=comparison.data_set.folder, postprocess=True, **options
     )
 
 
-def schedule_once(run: Path, config: RunConfig, slices: SliceSet, course: Course) -> Schedule:
+def schedule_once(run: Path, config: RunConfig, slices: SliceSet, comparison: Comparison) -> Schedule:
     """Fix how long a network trains, or read what was fixed.
 
     Raises:
@@ -231,15 +233,17 @@ def schedule_once(run: Path, config: RunConfig, slices: SliceSet, course: Course
     path = run / SCHEDULE
     if path.is_file():
         schedule = Schedule.model_validate_json(path.read_bytes())
-        if schedule.minutes != course.minutes or (course.minutes is None and schedule.epochs != course.epochs):
+        if schedule.minutes != comparison.minutes or (
+            comparison.minutes is None and schedule.epochs != comparison.epochs
+        ):
             fixed = f"{schedule.epochs} epochs" if schedule.minutes is None else f"{schedule.minutes:g} minutes"
             raise ConfigError(f"{run}: was begun with {fixed}; ask for as many, or choose another --output")
         return schedule
-    steps_of_a_pass = EpochOrder(slices, course.split.train, config.training).steps_of_a_pass
-    if course.minutes is None:
-        schedule = Schedule(epochs=course.epochs, steps_per_epoch=steps_of_a_pass, steps_of_a_pass=steps_of_a_pass)
+    steps_of_a_pass = EpochOrder(slices, comparison.split.train, config.training).steps_of_a_pass
+    if comparison.minutes is None:
+        schedule = Schedule(epochs=comparison.epochs, steps_per_epoch=steps_of_a_pass, steps_of_a_pass=steps_of_a_pass)
     else:
-        schedule = schedule_within(course.minutes, seconds_a_step(config, slices, course), steps_of_a_pass)
+        schedule = schedule_within(comparison.minutes, seconds_a_step(config, slices, comparison), steps_of_a_pass)
     write_text(path, schedule.model_dump_json(indent=1))
     return schedule
 
@@ -283,11 +287,12 @@ class Stopwatch(TrainingHook):
         return float(np.median(np.diff(self.moments)))  # other processes come and go
 
 
-def seconds_a_step(config: RunConfig, slices: SliceSet, course: Course) -> float:
+def seconds_a_step(config: RunConfig, slices: SliceSet, comparison: Comparison) -> float:
     """How long a network's training step takes here and now: some are made and thrown away."""
     stopwatch, config = Stopwatch(), config.with_training(epochs=1)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughTimed):
-        trainer_for(Path(folder), config, slices, course, steps_per_epoch=MANY_STEPS, hooks=[stopwatch]).run()
+        timed = partial(EagerStepper, hooks=[stopwatch])
+        trainer_for(Path(folder), config, slices, comparison, steps_per_epoch=MANY_STEPS, make_stepper=timed).run()
     return stopwatch.seconds_a_step
 
 

@@ -15,14 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments import evaluate_once, folds_of, train_once
 from footnote import footnote
 from paired_patients import Dice, dice_by_patient, paired_table
 
 from embedded_vit.datasets import open_data_set
-from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.datasets.data_set import DataSet, make_folds
 from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.evaluation.evaluating import evaluate_once
 from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.training import train_once
 
 CHANGES: dict[str, dict[str, Any]] = {
     "none": {},
@@ -65,12 +66,12 @@ def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespac
         "context_slices": arguments.context_slices,
     }
     tested = []
-    for number, split in enumerate(folds_of(data_set, count=arguments.folds, seed=SEED), start=1):
+    for number, split in enumerate(make_folds(data_set, count=arguments.folds, seed=SEED), start=1):
         print(f"{change}, fold {number}", file=sys.stderr, flush=True)
         folder = arguments.output / change / f"fold-{number}"
         slices = arguments.output / "slices" / f"{asked['training'].recipe}-{number}"  # each resizes in its own way
         train_once(data_set, folder / "run", split, asked, slices_folder=slices, threads=arguments.threads)
-        evaluate_once(folder / "run", data_set, folder / "evaluation", threads=arguments.threads)
+        evaluate_once(folder / "run", data_set.folder, folder / "evaluation", threads=arguments.threads)
         tested.append(folder / "evaluation")
     return dice_by_patient(tested, data_set.labels.names)
 

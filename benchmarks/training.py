@@ -35,14 +35,15 @@ from embedded_vit.models.reference_checkpoint import to_reference
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import available_cores
-from embedded_vit.training.checkpoint import TrainingRecord
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.progress import TrainingProgress
+from embedded_vit.training.run import open_run
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet
 
 CASE = "synthetic"
+EPOCHS = 1000  # more than are trained
 STOP = 0
 
 
@@ -61,7 +62,7 @@ class NaiveModule(nn.Module):
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Variant:
     """What trains, and how."""
 
     naive: bool
@@ -76,8 +77,8 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Course:
-    """What all contestants have in common."""
+class Workload:
+    """What all variants have in common."""
 
     image_size: int
     batch_size: int
@@ -85,102 +86,104 @@ class Course:
     threads: int
 
 
-def synthetic_slices(course: Course) -> SliceSet:
+def synthetic_slices(workload: Workload) -> SliceSet:
     """As many slices as an epoch of `steps` batches takes, labels in blocks of 8 x 8 pixels."""
     random = np.random.default_rng(0)
-    count, size = course.batch_size * course.steps, course.image_size
+    count, size = workload.batch_size * workload.steps, workload.image_size
     blocks = random.integers(0, SYNAPSE_LABELS.classes, (count, size // 8, size // 8), dtype=np.uint8)
     labels = blocks.repeat(8, axis=1).repeat(8, axis=2)  # (slices, S, S)
     images = random.uniform(-1, 1, (count, 1, size, size)).astype(np.float16)
     return SliceSet(images, labels, (CASE,), np.zeros(count, np.int64), "synthetic")
 
 
-def make_trainer(contestant: Contestant, course: Course, folder: Path, processes: Processes | None = None) -> Trainer:
+def make_trainer(variant: Variant, workload: Workload, folder: Path, processes: Processes) -> Trainer:
     """The loop as `embedded-vit train` sets it up, on synthetic slices."""
     torch.manual_seed(0)
-    described = network_config(f"embedded-vit-{course.image_size}", classes=SYNAPSE_LABELS.classes)
+    described = network_config(f"embedded-vit-{workload.image_size}", classes=SYNAPSE_LABELS.classes)
     network = build_network(described)
+    if variant.naive:
+        assert isinstance(network, EmbeddedViT)
+        network = NaiveModule(network)
     config = RunConfig(
         network=described,
-        preprocessing=Preprocessing.for_modality("CT", image_size=course.image_size),
+        preprocessing=Preprocessing.for_modality("CT", image_size=workload.image_size),
         labels=SYNAPSE_LABELS,
         training=TrainingConfig.for_recipe(
-            "modern", epochs=1000, batch_size=course.batch_size, precision=contestant.precision
+            "modern", epochs=EPOCHS, batch_size=workload.batch_size, precision=variant.precision
         ),
     )
     split = Split(seed=0, train=(CASE,), validation=(), test=())
-    record = TrainingRecord(data_folder=CASE, data_fingerprint=CASE, split=split)
-    if contestant.naive:
-        assert isinstance(network, EmbeddedViT)
-        network = NaiveModule(network)
-    return Trainer(network, config, record, synthetic_slices(course), folder, processes=processes)
+    slices = synthetic_slices(workload)
+    trainer = open_run(folder, config, slices, split, data_folder=folder, network=network, processes=processes)
+    trainer.stepper.begin(steps=EPOCHS * trainer.order.steps, first_step=0)
+    return trainer
 
 
-def compete(connection: Connection, contestant: Contestant, course: Course, environment: dict[str, str]) -> None:
+def compete(connection: Connection, variant: Variant, workload: Workload, environment: dict[str, str]) -> None:
     """Train an epoch for each number received; answer with images a second and the fraction of time spent loading."""
     os.environ.update(environment)
-    torch.set_num_threads(course.threads // contestant.processes)
-    if contestant.own_allocator:
+    torch.set_num_threads(workload.threads // variant.processes)
+    if variant.own_allocator:
         keep_freed_memory()
     with (
         tempfile.TemporaryDirectory() as folder,
         TrainingProgress(1, done=0, silent=True) as progress,
         joined_processes("cpu") as processes,
     ):
-        trainer = make_trainer(contestant, course, Path(folder), processes)
+        trainer = make_trainer(variant, workload, Path(folder), processes)
         while (epoch := connection.recv()) != STOP:
             row = trainer._train_epoch(epoch, progress)  # `run` would also write files and draw previews
             connection.send((row.images_per_second, row.loading_fraction))
 
 
-def race(contestants: list[Contestant], course: Course, rounds: int) -> dict[Contestant, list[tuple[float, float]]]:
-    """Rounds of all contestants in turn, after a warm-up round that does not count."""
-    started = {contestant: start(contestant, course) for contestant in contestants}
-    results: dict[Contestant, list[tuple[float, float]]] = {contestant: [] for contestant in contestants}
+def race(variants: list[Variant], workload: Workload, rounds: int) -> dict[Variant, list[tuple[float, float]]]:
+    """Rounds of all variants in turn, after a warm-up round that does not count."""
+    started = {variant: start(variant, workload) for variant in variants}
+    results: dict[Variant, list[tuple[float, float]]] = {variant: [] for variant in variants}
     for epoch in range(1, rounds + 2):
-        for contestant, members in started.items():
+        for variant, members in started.items():
             for _, connection in members:
                 connection.send(epoch)
             answers = [connection.recv() for _, connection in members]
-            results[contestant].append(min(answers))  # the slowest, should they not agree
+            results[variant].append(min(answers))  # the slowest, should they not agree
     members = list(chain(*started.values()))
     for _, connection in members:
         connection.send(STOP)
     for process, _ in members:
         process.join()
-    return {contestant: values[1:] for contestant, values in results.items()}
+    return {variant: values[1:] for variant, values in results.items()}
 
 
-def start(contestant: Contestant, course: Course) -> list[tuple[SpawnProcess, Connection]]:
+def start(variant: Variant, workload: Workload) -> list[tuple[SpawnProcess, Connection]]:
     """Its processes, and a connection to each; what torchrun would tell them is in their environments."""
     context = multiprocessing.get_context("spawn")
-    joined = {"WORLD_SIZE": str(contestant.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
+    joined = {"WORLD_SIZE": str(variant.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
     members = []
-    for rank in range(contestant.processes):
+    for rank in range(variant.processes):
         ours, theirs = context.Pipe()
         environment = joined | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        process = context.Process(target=compete, args=(theirs, contestant, course, environment), daemon=True)
+        process = context.Process(target=compete, args=(theirs, variant, workload, environment), daemon=True)
         process.start()
         theirs.close()  # so that waiting for a process that died ends
         members.append((process, ours))
     return members
 
 
-def print_race(results: dict[Contestant, list[tuple[float, float]]], course: Course) -> None:
-    """A line a contestant: median throughput, its share of loading, and how many times the naive form's it is."""
-    speeds = {contestant: [speed for speed, _ in values] for contestant, values in results.items()}
-    medians = {contestant: statistics.median(values) for contestant, values in speeds.items()}
-    naive = {contestant.own_allocator: median for contestant, median in medians.items() if contestant.naive}
+def print_race(results: dict[Variant, list[tuple[float, float]]], workload: Workload) -> None:
+    """A line a variant: median throughput, its share of loading, and how many times the naive form's it is."""
+    speeds = {variant: [speed for speed, _ in values] for variant, values in results.items()}
+    medians = {variant: statistics.median(values) for variant, values in speeds.items()}
+    naive = {variant.own_allocator: median for variant, median in medians.items() if variant.naive}
     print(
-        f"embedded-vit-{course.image_size}, batch {course.batch_size}, {course.threads} threads, "
-        f"{course.steps} steps a round:"
+        f"embedded-vit-{workload.image_size}, batch {workload.batch_size}, {workload.threads} threads, "
+        f"{workload.steps} steps a round:"
     )
-    for contestant, median in medians.items():
-        loading = statistics.median(fraction for _, fraction in results[contestant])
+    for variant, median in medians.items():
+        loading = statistics.median(fraction for _, fraction in results[variant])
         ratios = f"{median / naive[False]:5.2f} x naive default, {median / naive[True]:5.2f} x naive"
-        rounds = ", ".join(f"{value:.1f}" for value in speeds[contestant])
+        rounds = ", ".join(f"{value:.1f}" for value in speeds[variant])
         print(
-            f"  {contestant!s:<33} {median:7.1f} images/s  {1000 / median:6.1f} ms/image  "
+            f"  {variant!s:<33} {median:7.1f} images/s  {1000 / median:6.1f} ms/image  "
             f"loading {loading:5.1%}  {ratios}  ({rounds})"
         )
 
@@ -204,16 +207,16 @@ def main() -> None:
         print("this processor has no bf16 instructions; asked for, bf16 is emulated")
     for image_size in arguments.sizes:
         for threads in arguments.threads:
-            contestants = [
-                Contestant(naive=False, precision=precision, processes=processes)
+            variants = [
+                Variant(naive=False, precision=precision, processes=processes)
                 for precision in precisions
                 for processes in sorted({1, threads})
                 if arguments.batch_size % processes == 0
             ]
-            contestants += [Contestant(naive=True, precision="fp32", own_allocator=own) for own in (True, False)]
+            variants += [Variant(naive=True, precision="fp32", own_allocator=own) for own in (True, False)]
             steps = arguments.steps * max(1, 128 // image_size) ** 2  # rounds that last about as long
-            course = Course(image_size, arguments.batch_size, steps, threads)
-            print_race(race(contestants, course, arguments.rounds), course)
+            workload = Workload(image_size, arguments.batch_size, steps, threads)
+            print_race(race(variants, workload, arguments.rounds), workload)
     print(f"median of {arguments.rounds} rounds; load average now {os.getloadavg()[0]:.2f}")
 
 

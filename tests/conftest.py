@@ -13,7 +13,7 @@ import pytest
 from embedded_vit.datasets.phantom import PhantomSettings
 from embedded_vit.datasets.phantom_writer import Layout, write_phantoms
 
-pytest_plugins = ("artifact_fixtures",)
+pytest_plugins = ("artifact_fixtures", "builtin_fixtures")
 
 SMALL = PhantomSettings(size=96, slices=12)
 

@@ -53,5 +53,5 @@ def test_folds_are_read_as_one_cross_validation(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("| after | 0.550 | +5.0 ")
     assert last.endswith("| 1 of 2 | +10.0 | +0.0 |")
-    with pytest.raises(ConfigError, match="holds no evaluation"):
+    with pytest.raises(ConfigError, match="missing; give folders"):
         paired.structures_of([tmp_path / "nothing"])

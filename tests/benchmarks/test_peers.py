@@ -50,16 +50,16 @@ def described(name: str, image_size: int) -> NetworkConfig:
 
 def test_every_network_trains_by_our_recipe_and_those_of_others_by_theirs(peers: ModuleType) -> None:
     recipes = ["modern", "theirs"]
-    assert [one.name for one in peers.contestants_of("embedded-vit-64", recipes)] == ["embedded-vit-64@64-modern"]
-    assert [one.name for one in peers.contestants_of("32-80@128", recipes)] == ["32-80@128-modern"]
-    assert [one.name for one in peers.contestants_of("unet@64", recipes)] == ["unet@64-modern", "unet@64-theirs"]
-    assert [one.name for one in peers.contestants_of("dae-former-224@64", ["theirs"])] == ["dae-former-224@64-theirs"]
+    assert [one.name for one in peers.trainings_of("embedded-vit-64", recipes)] == ["embedded-vit-64@64-modern"]
+    assert [one.name for one in peers.trainings_of("32-80@128", recipes)] == ["32-80@128-modern"]
+    assert [one.name for one in peers.trainings_of("unet@64", recipes)] == ["unet@64-modern", "unet@64-theirs"]
+    assert [one.name for one in peers.trainings_of("dae-former-224@64", ["theirs"])] == ["dae-former-224@64-theirs"]
 
 
 @pytest.mark.parametrize("text", ["unett@64", "unet", "unet@big", "32@64", "32-80"])
 def test_a_name_that_says_too_little_is_refused(peers: ModuleType, text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition("@")[0]):
-        peers.contestants_of(text, ["modern"])
+        peers.trainings_of(text, ["modern"])
 
 
 @pytest.mark.parametrize("seconds_a_step", [0.05, 0.7, 3.1, 17.0])
@@ -74,13 +74,13 @@ def test_the_time_is_filled_and_not_exceeded(peers: ModuleType, seconds_a_step: 
 def test_a_peer_trains_by_the_recipe_of_its_authors(peers: ModuleType, synapse_folder: Path, tmp_path: Path) -> None:
     data_set = open_data_set(synapse_folder)
     split = make_split(data_set, seed=0, validation_cases=0)
-    course = peers.Course(data_set, split, tmp_path, 8.0, 0, 3, "fp32", 0)
-    dae_former = peers.planned(peers.Contestant("dae-former-224", 64, "theirs"), course)
+    comparison = peers.Comparison(data_set, split, tmp_path, 8.0, 0, 3, "fp32", 0)
+    dae_former = peers.planned(peers.PeerTraining("dae-former-224", 64, "theirs"), comparison)
     assert (dae_former.network.image_size, dae_former.network.widths) == (64, (128, 320, 512))
     assert dae_former.training.recipe == "paper"
-    unet = peers.planned(peers.Contestant("unet", 64, "theirs"), course)
+    unet = peers.planned(peers.PeerTraining("unet", 64, "theirs"), comparison)
     assert (unet.training.learning_rate, unet.training.weight_decay, unet.training.ema_decay) == (1e-3, 0, None)
-    assert peers.planned(peers.Contestant("unet", 64, "modern"), course).training.ema_decay is not None
+    assert peers.planned(peers.PeerTraining("unet", 64, "modern"), comparison).training.ema_decay is not None
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_what_is_trained_is_not_trained_again(
 ) -> None:
     monkeypatch.setattr(peers, "TIMED_SECONDS", 0.1)
     measure = peers.seconds_a_step
-    monkeypatch.setattr(peers, "seconds_a_step", lambda *course: 0.39 if measure(*course) > 0 else 0.0)
+    monkeypatch.setattr(peers, "seconds_a_step", lambda *comparison: 0.39 if measure(*comparison) > 0 else 0.0)
     words = ["--data", str(synapse_folder), "--output", str(tmp_path), "--networks", "8-16@32", "--repeats", "3"]
     peers.main([*words, "--minutes", "0.02"])
     run = tmp_path / "8-16@32-modern"

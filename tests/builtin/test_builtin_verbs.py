@@ -141,7 +141,7 @@ def test_a_card_says_what_a_user_must_know(add_builtin: AddBuiltin, run: Callabl
         "- case0021, dim: missed.",
         "CC BY 4.0 (https://licence)",
         "Nobody, 2026",
-        "python benchmarks/builtin_models.py bright-ct --data DATA",
+        "python -m factory.builtin_models bright-ct --data DATA",
         "fp32, seed 7, in these steps:\n\n1. tiny: 3 epochs\n\nThey took 12 minutes in all on an abacus",
         "Research use only",
     ):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from embedded_vit.training.augmentation import Distortion, Patch, augment, distort, draw
+from embedded_vit.training.augmentation import augment, distort
+from embedded_vit.training.distortion import Distortion, Patch, draw
 from embedded_vit.training.settings import TrainingConfig
 
 SIZE = 32

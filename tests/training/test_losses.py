@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional
 
+from embedded_vit.training import losses
 from embedded_vit.training.losses import segmentation_loss, soft_dice_loss
 
 
@@ -44,3 +46,20 @@ def test_half_precision_logits_are_summed_in_float32():
     torch.testing.assert_close(
         segmentation_loss(logits.bfloat16(), labels), segmentation_loss(logits.bfloat16().float(), labels)
     )
+
+
+def test_sums_by_masks_are_the_indexed_ones() -> None:
+    values, labels = torch.rand(2, 1, 32, 32, requires_grad=True), torch.randint(0, 9, (2, 32, 32))
+    found = []
+    for sums_by_class in (losses._indexed_sums, losses._masked_sums):
+        sums, count = sums_by_class(values, labels, 10)
+        found.append((sums, count, *torch.autograd.grad(sums.square().sum(), values)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_the_loss_is_the_same_on_a_gpu_where_masks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = torch.randn(3, 9, 8, 8), torch.randint(0, 9, (3, 8, 8))
+    here = segmentation_loss(logits, labels).item()
+    monkeypatch.setattr(losses, "_indexed_sums", losses._masked_sums)
+    assert segmentation_loss(logits, labels).item() == pytest.approx(here, rel=1e-6)

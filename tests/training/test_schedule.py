@@ -7,7 +7,7 @@ import torch
 
 from embedded_vit.errors import ConfigError
 from embedded_vit.training.flat_parameters import FlatParameters
-from embedded_vit.training.schedule import learning_rate, make_optimizer, update_average
+from embedded_vit.training.schedule import kept_share, learning_rate, make_optimizer, update_average
 from embedded_vit.training.settings import TrainingConfig
 
 
@@ -49,15 +49,15 @@ def constant_network(value: float) -> torch.nn.Module:
 def test_average_follows_slowly_and_more_quickly_at_first():
     average = constant_network(0)
     averaged, one, zero = (FlatParameters(each) for each in (average, constant_network(1), constant_network(0)))
-    update_average(averaged, one, decay=0.99, step=0)
+    update_average(averaged, one, kept=kept_share(0.99, step=0))
     assert average.weight[0].item() == pytest.approx(0.9)
-    update_average(averaged, zero, decay=0.5, step=10_000)
+    update_average(averaged, zero, kept=kept_share(0.5, step=10_000))
     assert average.weight[0].item() == pytest.approx(0.45)
 
 
 def test_statistics_of_a_batch_norm_are_copied():
     average = constant_network(0)
-    update_average(FlatParameters(average), FlatParameters(constant_network(1)), decay=0.99, step=5)
+    update_average(FlatParameters(average), FlatParameters(constant_network(1)), kept=kept_share(0.99, step=5))
     assert average.running_mean.tolist() == [1, 1]
 
 

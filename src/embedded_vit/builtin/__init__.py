@@ -1,6 +1,6 @@
 """Trained models that come with the package: NAME.onnx, the model file, and NAME.json, its figures and its sources.
 
-`benchmarks/builtin_models.py` makes both files; NOTICE.md says whose data the networks were trained on.
+`factory/` makes both files; NOTICE.md says whose data the networks were trained on.
 """
 
 from __future__ import annotations

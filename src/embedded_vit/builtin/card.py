@@ -63,7 +63,7 @@ def card(model: BuiltinModel, latency: LatencyHere | None = None) -> str:
         f"## Data and licence\n\nTrained on {facts.source.name}. The weights are under {facts.source.licence} "
         f"({facts.source.licence_address}), the licence of the data. If you pass them on, name the source.\n\n"
         f"{facts.source.attribution}",
-        f"## How to reproduce\n\n    python benchmarks/builtin_models.py {model.name} --data DATA --output FOLDER\n\n"
+        f"## How to reproduce\n\n    python -m factory.builtin_models {model.name} --data DATA --output FOLDER\n\n"
         f"{_training_text(model)}",
     ]
     return "\n\n".join(sections) + "\n"
@@ -161,7 +161,7 @@ def _failures(model: BuiltinModel) -> str:
         sentences = ["No structure of a tested patient was missed, a false positive, or below a Dice of 0.5."]
     pictures = (
         "Pictures of failures would show patients and are not published. To draw them from your own copy of the data: "
-        f"`python benchmarks/model_cards.py {model.name} --pictures DIR --data DATA --experiments FOLDER`."
+        f"`python -m factory.model_cards {model.name} --pictures DIR --data DATA --experiments FOLDER`."
     )
     return "\n".join(f"- {sentence}" for sentence in sentences) + f"\n\n{pictures}"
 

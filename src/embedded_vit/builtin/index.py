@@ -85,7 +85,7 @@ class Figures(Config):
 class TrainingStage(Config):
     """One training in the sequence that led to the weights."""
 
-    name: str = Field(description="in the table of benchmarks/builtin_models.py")
+    name: str = Field(description="in factory/table.py")
     epochs: int
     pruned_to: float | None = Field(
         default=None, description="fraction of the MACs that channel pruning left before this training"

@@ -6,7 +6,7 @@ import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,6 +22,7 @@ from embedded_vit.datasets.unlabelled import open_unlabelled
 from embedded_vit.engines import Engine, EngineChoice
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
+from embedded_vit.training.eager_stepper import EagerStepper
 from embedded_vit.training.hooks import TrainingHook
 from embedded_vit.training.loop import dice_by_case
 from embedded_vit.training.run import open_run
@@ -164,7 +165,7 @@ class StepContext:
             data_folder=self.data_set.folder,
             network=copy.deepcopy(checkpoint.network),
             device=self.device,
-            hooks=hooks,
+            make_stepper=partial(EagerStepper, hooks=hooks),
         )
         trainer.run()
         return load_checkpoint(folder)

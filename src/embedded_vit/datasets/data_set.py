@@ -15,7 +15,7 @@ from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.labels import LabelSet
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["Case", "DataSet", "Split", "SubsetName", "make_split", "refuse_unknown_labels"]
+__all__ = ["Case", "DataSet", "Split", "SubsetName", "make_folds", "make_split", "refuse_unknown_labels"]
 
 SubsetName = Literal["train", "validation", "test"]
 
@@ -134,3 +134,25 @@ def make_split(data_set: DataSet, *, seed: int, validation_cases: int | None = N
         return tuple(sorted(case.name for patient in patients for case in by_patient[patient]))
 
     return Split(seed=seed, train=names(train), validation=names(validation), test=names(test))
+
+
+def make_folds(data_set: DataSet, *, count: int, seed: int) -> list[Split]:
+    """Split for a cross-validation: every patient tests in one fold, and no case is left for validation.
+
+    Patients are dealt in an order that the seed draws, the layout's test cases among them.
+
+    Args:
+        data_set: Any data set.
+        count: Number of folds.
+        seed: Seeds the order, and is the seed of each split.
+    """
+    names = tuple(case.name for case in data_set.cases)
+    patients = sorted({case.patient for case in data_set.cases})
+    order = np.random.default_rng(seed).permutation(len(patients))
+    splits = []
+    for fold in range(count):
+        tested = {patients[place] for place in order[fold::count]}
+        test = tuple(case.name for case in data_set.cases if case.patient in tested)
+        train = tuple(name for name in names if name not in test)
+        splits.append(Split(seed=seed, train=train, validation=(), test=test))
+    return splits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate"]
+__all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate", "evaluate_once"]
 
 CASES_FILE, METRICS_FILE, REPORT_FILE = "cases.csv", "metrics.json", "report.html"
 
@@ -86,6 +87,22 @@ def evaluate(
     write_text(output / REPORT_FILE, render_report(evaluation, pictures.chosen()))
     write_text(output / METRICS_FILE, metrics_json(evaluation))
     return evaluation
+
+
+def evaluate_once(model_path: Path, data_folder: Path, output: Path, *, threads: int | None = None) -> None:
+    """Test a model on its own test cases unless that is done already; what a killed test left behind is removed.
+
+    Args:
+        model_path, data_folder, threads: As `evaluate` takes them.
+        output: The folder to write into.
+
+    Raises:
+        As `evaluate`.
+    """
+    if (output / METRICS_FILE).exists():
+        return
+    shutil.rmtree(output, ignore_errors=True)
+    evaluate(model_path, data_folder, output=output, threads=threads)
 
 
 def _prepare(output: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from embedded_vit.training.augmentation import Distortion
+from embedded_vit.training.distortion import Distortion
 
 __all__ = ["Batch", "TrainingHook"]
 

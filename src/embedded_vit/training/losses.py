@@ -13,7 +13,7 @@ CROSS_ENTROPY_WEIGHT = 0.4  # the paper's; soft Dice has the rest
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """0.4 cross-entropy + 0.6 soft Dice, in float32.
+    """Return 0.4 cross-entropy + 0.6 soft Dice, computed in float32.
 
     Args:
         logits: (B, K, S, S), any float dtype.
@@ -32,7 +32,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor:
-    """1 - soft Dice with squared sums, over the whole batch, averaged over all classes, background included.
+    """Return 1 - soft Dice with squared sums over the whole batch, averaged over all classes with the background.
 
     Args:
         logarithms: (B, K, S, S) float32, of probabilities.
@@ -40,13 +40,24 @@ def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor
         labels: (B, S, S) int64.
 
     Returns:
-        A scalar in [0, 1]. Dice is no mean over samples: with several processes its sums are added over all of them.
+        A scalar in [0, 1]. Dice is not a mean over samples: several processes add up its sums.
     """
-    classes = logarithms.shape[1]
-    flat_labels = labels.flatten()
-    overlap = torch.zeros(classes, device=labels.device).index_add(0, flat_labels, chosen.exp().flatten())
-    count = torch.bincount(flat_labels, minlength=classes).to(logarithms.dtype)
+    sums_by_class = _masked_sums if logarithms.is_cuda else _indexed_sums
+    overlap, count = sums_by_class(chosen.exp(), labels, logarithms.shape[1])
     squares = (2 * logarithms).exp_().sum(dim=(0, 2, 3))
     sums = torch.stack([overlap, count, squares])  # (3, K)
     overlap, count, squares = sum_over_processes(sums, used_alike=True)
     return 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()
+
+
+def _indexed_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Values (B, 1, S, S), labels (B, S, S) -> (K,) the values' sum over every class's pixels, and (K,) the pixels."""
+    flat_labels = labels.flatten()
+    sums = torch.zeros(classes, device=labels.device).index_add(0, flat_labels, values.flatten())
+    return sums, torch.bincount(flat_labels, minlength=classes).to(values.dtype)
+
+
+def _masked_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The same by a mask for every class: a CUDA graph cannot hold `bincount`, and indexed sums collide on a GPU."""
+    masks = labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]  # (B, K, S, S)
+    return (values * masks).sum(dim=(0, 2, 3)), masks.sum(dim=(0, 2, 3)).to(values.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,11 +21,13 @@ from embedded_vit.training.checkpoint import (
     read_record,
     read_run_config,
 )
-from embedded_vit.training.hooks import TrainingHook
+from embedded_vit.training.eager_stepper import EagerStepper
+from embedded_vit.training.learner import Learner
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
+from embedded_vit.training.stepper import MakeStepper
 
 __all__ = ["check_same_data", "check_same_settings", "check_whether_to_resume", "is_finished", "open_run"]
 
@@ -45,7 +46,7 @@ def open_run(
     steps_per_epoch: int | None = None,
     device: str = "cpu",
     processes: Processes | None = None,
-    hooks: Sequence[TrainingHook] = (),
+    make_stepper: MakeStepper = EagerStepper,
 ) -> Trainer:
     """Begin a run in a folder; if the folder holds a state, take the run up after its last whole epoch.
 
@@ -59,7 +60,10 @@ def open_run(
         network: The network to train on; None builds a fresh one.
         postprocess: Whether to find the postprocessing in the training masks; by default for a fresh network with
             the recipe `modern`.
-        steps_per_epoch, device, processes, hooks: As `Trainer` takes them.
+        steps_per_epoch: As `Trainer` takes it.
+        device: "cpu", "cuda", "cuda:1", ...
+        processes: This process among all that train together.
+        make_stepper: How optimizer steps are computed; `partial(EagerStepper, hooks=...)` adds hooks.
 
     Raises:
         ConfigError: The run in the folder had other settings or other data.
@@ -80,13 +84,8 @@ def open_run(
         check_same_settings(folder, config)
         check_same_data(folder, slices, split)
     network = _fresh_network(config, folder) if network is None else network
-    trainer = Trainer(
-        *(network, config, record, slices, folder),
-        steps_per_epoch=steps_per_epoch,
-        device=device,
-        processes=processes,
-        hooks=hooks,
-    )
+    stepper = make_stepper(Learner(network, config, device), slices, processes)
+    trainer = Trainer(stepper, record, folder, steps_per_epoch=steps_per_epoch)
     if begun:
         trainer.resume()
     elif processes.leads:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from embedded_vit.training.flat_parameters import FlatParameters
 from embedded_vit.training.settings import TrainingConfig
 
-__all__ = ["learning_rate", "make_optimizer", "update_average"]
+__all__ = ["kept_share", "learning_rate", "make_optimizer", "update_average"]
 
 
 def make_optimizer(parameters: FlatParameters, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with momentum for `paper`, AdamW for `modern`, which spares vectors (biases, norms) from weight decay."""
+    """Make a recipe's optimizer: SGD with momentum, or AdamW without weight decay on vectors (biases, norms)."""
     matrices, vectors = parameters.matrices, parameters.vectors
     if config.recipe == "paper":
         return torch.optim.SGD(
@@ -27,9 +28,9 @@ def make_optimizer(parameters: FlatParameters, config: TrainingConfig) -> torch.
 
 
 def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
-    """The learning rate of a step, of `steps` in all.
+    """Return the learning rate of a step, counted from 0, of a training of `steps` steps.
 
-    `paper` falls as (1 - t) ** 0.9; `modern` rises linearly, then falls as half a cosine to zero.
+    `paper` lets it fall as (1 - t) ** 0.9; `modern` lets it rise linearly, then fall as half a cosine to zero.
     """
     if config.recipe == "paper":
         return config.learning_rate * (1 - step / steps) ** 0.9
@@ -39,16 +40,20 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def kept_share(decay: float, step: int) -> float:
+    """Return what averaged weights keep of themselves in a step, counted from 0: less than `decay` at first."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
-def update_average(average: FlatParameters, current: FlatParameters, *, decay: float, step: int) -> None:
-    """Move averaged weights towards the current ones, faster in the first steps, and copy the network's buffers.
+def update_average(average: FlatParameters, current: FlatParameters, *, kept: float | Tensor) -> None:
+    """Move averaged weights towards the current ones, and copy the network's buffers.
 
     Args:
         average, current: Of two networks of one form; the first is changed.
-        decay: What the average keeps of itself in a step.
-        step: From 0.
+        kept: What the average keeps of itself, as `kept_share` gives it.
     """
-    decay = min(decay, (1 + step) / (10 + step))
-    average.vector.lerp_(current.vector, 1 - decay)
-    for kept, buffer in zip(average.buffers, current.buffers, strict=True):
-        kept.copy_(buffer)  # a batch norm's statistics are averages already
+    share = 1 - kept
+    average.vector.lerp_(current.vector, share.to(average.vector.dtype) if isinstance(share, Tensor) else share)
+    for averaged, buffer in zip(average.buffers, current.buffers, strict=True):
+        averaged.copy_(buffer)  # the statistics of a batch norm are averages already

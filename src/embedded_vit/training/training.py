@@ -19,11 +19,11 @@ from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
-from embedded_vit.training.run import COARSE, check_whether_to_resume, open_run
+from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
-__all__ = ["plan", "train"]
+__all__ = ["plan", "train", "train_once"]
 
 
 def plan(
@@ -197,3 +197,38 @@ def _prepare(data_set: DataSet, names: list[str], config: RunConfig, folder: Pat
             )
     processes.wait()
     return prepare_slices(data_set, names, config.preprocessing, folder)
+
+
+def train_once(
+    data_set: DataSet,
+    run: Path,
+    split: Split,
+    asked: Mapping[str, Any],
+    *,
+    slices_folder: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Train unless that is done already; a run that was killed is resumed.
+
+    Args:
+        data_set: What to train on.
+        run: The run folder.
+        split: Training, validation and test cases.
+        asked: network, architecture, training and context_slices, as `train` takes them.
+        slices_folder, device, threads: As `train` takes them.
+
+    Raises:
+        As `train`.
+    """
+    if is_finished(run, plan(data_set, **asked), split):
+        return
+    train(
+        *(data_set.folder, run),
+        **asked,
+        split=split,
+        slices_folder=slices_folder,
+        resume=(run / STATE).is_file(),
+        device=device,
+        threads=threads,
+    )

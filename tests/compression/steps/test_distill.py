@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from embedded_vit.compression.step import StepContext
-from embedded_vit.compression.steps.distill import Distill, Teacher, distillation_loss
+from embedded_vit.compression.steps.distill import Distill
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.io.nifti import write_volume
-from embedded_vit.training.augmentation import Distortion, augment
+from embedded_vit.training.augmentation import augment
 from embedded_vit.training.checkpoint import load_checkpoint
+from embedded_vit.training.distillation import Teacher, distillation_loss
+from embedded_vit.training.distortion import Distortion
 from embedded_vit.training.hooks import Batch
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.slices import SliceSet

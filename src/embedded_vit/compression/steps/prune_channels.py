@@ -20,7 +20,6 @@ from typing_extensions import Self
 from embedded_vit.compression.step import CutMix, Step, StepContext, StepResult
 from embedded_vit.compression.steps.channel_choice import choose_channels, next_width
 from embedded_vit.compression.steps.channel_importance import channel_importance
-from embedded_vit.compression.steps.distill import Distillation, Teacher
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import CheckpointError, ConfigError
@@ -30,6 +29,7 @@ from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
+from embedded_vit.training.distillation import Distillation, Teacher
 
 __all__ = ["PruneChannels"]
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from embedded_vit.compression.step import Step, StepContext, StepResult
-from embedded_vit.compression.steps.distill import Distillation, Teacher
 from embedded_vit.engines import Engine, open_network
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.training.checkpoint import Checkpoint
+from embedded_vit.training.distillation import Distillation, Teacher
 from embedded_vit.training.hooks import TrainingHook
 
 __all__ = ["MagnitudePruning", "PruneWeights", "magnitude_masks", "prunable_weights"]

@@ -1,12 +1,11 @@
 """Write docs/models/NAME.md for every built-in model, or draw failures on your own copy of the data.
 
-    python benchmarks/model_cards.py
-    python benchmarks/model_cards.py NAME --pictures DIR --data DATA --experiments FOLDER
+    python -m factory.model_cards
+    python -m factory.model_cards NAME --pictures DIR --data DATA --experiments FOLDER
 
 A card is made from the package alone: the artifact's manifest and NAME.json, which holds the figures of
-`benchmarks/builtin_models.py`. Pictures show patients, so they are written outside of this project only. They need the
-FOLDER of `builtin_models.py`, because the shipped networks have seen every patient and those of the experiments have
-not.
+`factory.builtin_models`. Pictures show patients, so they are written outside of this project only. They need the
+FOLDER of `factory.builtin_models`: the shipped networks have seen every patient, those of the experiments have not.
 """
 
 from __future__ import annotations
@@ -39,11 +38,13 @@ CARDS = REPOSITORY / "docs" / "models"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m factory.model_cards", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", nargs="?", metavar="NAME")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="outside of this project")
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--experiments", type=Path, metavar="FOLDER", help="--output of builtin_models.py")
+    parser.add_argument("--experiments", type=Path, metavar="FOLDER", help="--output of factory.builtin_models")
     arguments = parser.parse_args()
     if arguments.pictures is None:
         for model in builtin_models():
@@ -87,7 +88,7 @@ def tested_file(name: str, experiments: Path, patient: str) -> Path:
         if patient in json.loads(path.read_text(encoding="utf-8"))["cases"]:
             return path.parents[1] / "model.onnx"
     raise ConfigError(
-        f"{experiments}: no experiment of {name} tested {patient}; give the --output of builtin_models.py"
+        f"{experiments}: no experiment of {name} tested {patient}; give the --output of factory.builtin_models"
     )
 
 
@@ -118,4 +119,4 @@ if __name__ == "__main__":
     try:
         main()
     except EmbeddedVitError as error:
-        sys.exit(f"model_cards.py: {error}")
+        sys.exit(f"factory.model_cards: {error}")

@@ -10,12 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import builtin_models as script
-import model_cards
 import pytest
 import torch
 from accuracy_artifacts import organ_graph
-from builtin_figures import pooled_figures
 
 import embedded_vit
 from embedded_vit.artifact.manifest import hashed_names
@@ -30,10 +27,17 @@ from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.training.checkpoint import MODEL, load_checkpoint, read_record, read_run_config
 from embedded_vit.training.loop import Trainer
+from factory import model_cards, table
+from factory.experiments import experiments_of
+from factory.facts import figures_of
+from factory.figures import pooled_figures
+from factory.folders import ModelFolders
+from factory.installing import install
+from factory.making import ModelMaker
 
 EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case0006")
-TINY = script.Training(
-    script.BTCV,
+TINY = table.Training(
+    table.BTCV,
     {"recipe": "modern", "epochs": 2, "seed": 3},
     architecture={"image_size": 16, "widths": (8, 16), "depth": 1},
     seeds=2,
@@ -42,16 +46,20 @@ TINY = script.Training(
 )
 
 
+def maker(name: str, data: Path, output: Path) -> ModelMaker:
+    return ModelMaker(ModelFolders(name, output), data, threads=1)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A table with a network that trains in a second, and the folder that its models are installed into."""
     folder = tmp_path_factory.mktemp("builtin")
     models = {
-        "tiny-ct": script.Model("8 phantom organs", "tiny"),
-        "tiny-ct-half": script.Model("8 phantom organs, halves", "tiny", script.HALF),
-        "tiny-ct-large": script.Model("8 phantom organs, more pixels", "tiny-32"),
-        "tiny-ct-taught": script.Model("8 phantom organs, by a teacher", "tiny-taught", script.HALF),
-        "tiny-ct-pruned": script.Model("8 phantom organs, fewer channels", "tiny-polished", script.HALF),
+        "tiny-ct": table.Model("8 phantom organs", "tiny"),
+        "tiny-ct-half": table.Model("8 phantom organs, halves", "tiny", table.HALF),
+        "tiny-ct-large": table.Model("8 phantom organs, more pixels", "tiny-32"),
+        "tiny-ct-taught": table.Model("8 phantom organs, by a teacher", "tiny-taught", table.HALF),
+        "tiny-ct-pruned": table.Model("8 phantom organs, fewer channels", "tiny-polished", table.HALF),
     }
     larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, goes_on_from="tiny")
     lesson = TINY.settings | {"epochs": 1, "learning_rate": 1e-3, "cutmix": 0.5}
@@ -65,8 +73,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-polished": replace(larger, goes_on_from="tiny-pruned"),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "TRAININGS", trainings)
-        patch.setattr(script, "MODELS", models)
+        patch.setattr(table, "TRAININGS", trainings)
+        patch.setattr(table, "MODELS", models)
         patch.setattr(index, "FOLDER", folder)
         yield folder
 
@@ -75,7 +83,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def work(package: Path, synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where tiny-ct was made, with all its experiments."""
     folder = tmp_path_factory.mktemp("work")
-    script.Workplace("tiny-ct", synapse_folder, folder, threads=1).make()
+    maker("tiny-ct", synapse_folder, folder).make()
     return folder
 
 
@@ -84,12 +92,12 @@ def pruned_work(work: Path, synapse_folder: Path, tmp_path_factory: pytest.TempP
     """Where tiny-ct-pruned was made, `all` asked for before the split whose widths it takes."""
     folder = tmp_path_factory.mktemp("pruned")
     shutil.copytree(work / "tiny", folder / "tiny")
-    script.Workplace("tiny-ct-pruned", synapse_folder, folder, threads=1).make(["all", "split"])
+    maker("tiny-ct-pruned", synapse_folder, folder).make(["all", "split"])
     return folder
 
 
 def test_every_patient_tests_in_one_fold_and_all_train_what_is_shipped(synapse_folder: Path) -> None:
-    splits = script.experiments_of(open_data_set(synapse_folder), replace(TINY, folds=4))
+    splits = experiments_of(open_data_set(synapse_folder), replace(TINY, folds=4))
     assert list(splits) == ["split", "split-1", "fold-1", "fold-2", "fold-3", "fold-4", "all"]
     assert (splits["split"].train, splits["split"].test) == (EVERYONE[:4], EVERYONE[4:])
     assert splits["split-1"] == splits["split"].model_copy(update={"seed": TINY.settings["seed"] + 1})
@@ -155,7 +163,7 @@ def test_what_is_done_is_read(package: Path, work: Path, synapse_folder: Path, m
     monkeypatch.setattr(Trainer, "run", refuse)
     installed = (package / "tiny-ct.onnx").read_bytes()
     (package / "tiny-ct.onnx").unlink()
-    script.Workplace("tiny-ct", synapse_folder, work, threads=1).make()
+    maker("tiny-ct", synapse_folder, work).make()
     assert (package / "tiny-ct.onnx").read_bytes() == installed
 
 
@@ -164,25 +172,25 @@ def test_a_compressed_model_shares_the_trainings(
     work: Path, synapse_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trainer, "run", None)
-    half = script.Workplace("tiny-ct-half", synapse_folder, work, threads=1)
+    half = maker("tiny-ct-half", synapse_folder, work)
     half.make(["split", "all"])
     model = builtin_model("tiny-ct-half")
     assert model.manifest.precision == "fp16"
     assert model.file_bytes < builtin_model("tiny-ct").file_bytes
     assert [figures.patients for figures in model.facts.figures] == [2]  # no fold was tested in this precision
     assert model.facts.figures[0].dice_of_other_seeds == ()
-    stages = read_compression_record(half.compression("split")).stages
+    stages = read_compression_record(half.folders.compression("split")).stages
     assert all(stage.measured.train is None and stage.measured.test is not None for stage in stages)  # without a gate
-    other = replace(half.model, recipe=script.INTEGER)
-    monkeypatch.setitem(script.MODELS, "tiny-ct-half", other)
-    with pytest.raises(ConfigError, match="another recipe"):
+    other = replace(half.folders.model, plan=table.INTEGER)
+    monkeypatch.setitem(table.MODELS, "tiny-ct-half", other)
+    with pytest.raises(ConfigError, match="another compression plan"):
         half.make(["all"])
 
 
 @pytest.mark.slow
 def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(work / "tiny", tmp_path / "tiny")
-    script.Workplace("tiny-ct-large", synapse_folder, tmp_path, threads=1).make(["split", "all"])
+    maker("tiny-ct-large", synapse_folder, tmp_path).make(["split", "all"])
     assert read_run_config(tmp_path / "tiny-32" / "all" / "run").training.init == str(tmp_path / "tiny" / "all" / "run")
     model = builtin_model("tiny-ct-large")
     assert model.manifest.preprocessing.image_size == 32
@@ -204,9 +212,9 @@ def test_a_teacher_is_the_training_of_the_same_experiment(
 
     monkeypatch.setattr(Distill, "apply", remember)
     shutil.copytree(work / "tiny", tmp_path / "tiny")
-    workplace = script.Workplace("tiny-ct-taught", synapse_folder, tmp_path, threads=1)
+    tiny = maker("tiny-ct-taught", synapse_folder, tmp_path)
     for _ in range(2):  # what is taught is not taught again
-        workplace.make(["split", "all"])
+        tiny.make(["split", "all"])
     assert asked == [(tmp_path / "tiny-32" / experiment / "run",) for experiment in ("split", "all")]
     assert not list(tmp_path.glob("**/cache-*"))
     config = read_run_config(tmp_path / "tiny-taught" / "all" / "run")
@@ -246,8 +254,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_set, save = open_data_set(synapse_folder), Trainer._save
-    parts = script.Workplace("tiny-ct", synapse_folder, tmp_path, threads=1)
-    split = script.experiments_of(data_set, TINY)["all"]
+    parts = maker("tiny-ct", synapse_folder, tmp_path)
+    split = experiments_of(data_set, TINY)["all"]
 
     def killed(trainer: Trainer, epoch: int) -> None:
         save(trainer, epoch)
@@ -256,18 +264,18 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_save", killed)
         with pytest.raises(KeyboardInterrupt):
-            parts.trained(data_set, "all", split)
-    assert len(read_record(parts.run("all")).epochs) == 1
-    parts.trained(data_set, "all", split)
-    whole = script.Workplace("tiny-ct", synapse_folder, work).run("all")
-    assert (parts.run("all") / MODEL).read_bytes() == (whole / MODEL).read_bytes()
+            parts.train(data_set, "all", split)
+    assert len(read_record(parts.folders.run("all")).epochs) == 1
+    parts.train(data_set, "all", split)
+    whole = ModelFolders("tiny-ct", work).run("all")
+    assert (parts.folders.run("all") / MODEL).read_bytes() == (whole / MODEL).read_bytes()
 
 
 def test_figures_of_some_folds_say_so(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(work / "tiny", tmp_path / "tiny")
     shutil.rmtree(tmp_path / "tiny" / "fold-2")
-    some = script.Workplace("tiny-ct", synapse_folder, tmp_path, threads=1)
-    figures = some.figures(script.experiments_of(open_data_set(synapse_folder), TINY))
+    some = maker("tiny-ct", synapse_folder, tmp_path)
+    figures = figures_of(some.folders, experiments_of(open_data_set(synapse_folder), TINY))
     assert [each.experiment for each in figures] == [
         "Cross-validation, 1 of 2 folds, 3 of 6 patients",
         "4 patients trained, 2 tested",
@@ -278,14 +286,14 @@ def test_figures_of_some_folds_say_so(work: Path, synapse_folder: Path, tmp_path
 def test_what_cannot_be_is_refused(
     work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = script.Workplace("tiny-ct", synapse_folder, work, threads=1)
+    made = maker("tiny-ct", synapse_folder, work)
     with pytest.raises(ConfigError, match="no experiment 'fold-3'"):
         made.make(["fold-3"])
     untested = tmp_path / "tiny" / "all"
-    shutil.copytree(made.run("all").parent, untested)
+    shutil.copytree(made.folders.run("all").parent, untested)
     with pytest.raises(ConfigError, match="nothing was evaluated"):
-        replace(made, output=tmp_path).make(["all"])
-    monkeypatch.setitem(script.TRAININGS, "tiny", replace(TINY, settings={**TINY.settings, "epochs": 5}))
+        maker("tiny-ct", synapse_folder, tmp_path).make(["all"])
+    monkeypatch.setitem(table.TRAININGS, "tiny", replace(TINY, settings={**TINY.settings, "epochs": 5}))
     with pytest.raises(ConfigError, match="cannot resume with another training"):
         made.make(["all"])
 
@@ -297,10 +305,10 @@ def test_a_package_too_large_is_refused_before_anything_is_written(
     facts = builtin_model("first").facts
     (builtin_folder / "padding").write_bytes(bytes(index.MAXIMUM_BYTES))
     with pytest.raises(OutputError, match="8 MB at most"):
-        script.install("second", make_artifact(), facts, TINY)
+        install("second", make_artifact(), facts, TINY)
     assert not (builtin_folder / "second.onnx").exists()
     (builtin_folder / "padding").unlink()
-    script.install("second", make_artifact(), facts, TINY)
+    install("second", make_artifact(), facts, TINY)
     assert builtin_model("second").manifest.name == "second"
 
 

@@ -17,11 +17,11 @@ POOR_DICE, FAILURES = 0.5, 8  # a card names the worst structures of single pati
 
 
 def pooled_figures(documents: Sequence[Mapping[str, Any]], experiment: str) -> Figures:
-    """Sum up the `metrics.json` of one test, or of all folds of a cross-validation, as one evaluation would.
+    """Summarise the `metrics.json` of one test, or of all folds of a cross-validation, as one evaluation would.
 
     Args:
-        documents: Their cases differ, their structures and units do not.
-        experiment: What to call them.
+        documents: With the same structures and units, and different cases.
+        experiment: What to call the figures.
     """
     organs = list(documents[0]["organs"])
     cases = {name: case for document in documents for name, case in document["cases"].items()}
@@ -60,7 +60,11 @@ def pooled_figures(documents: Sequence[Mapping[str, Any]], experiment: str) -> F
 
 
 def worst_structures(scores: Mapping[tuple[str, str], Mapping[str, Any]]) -> tuple[Failure, ...]:
-    """(case, structure) -> scores as in `metrics.json`; those below `POOR_DICE`, the worst first."""
+    """Return the structures of single patients with a Dice below `POOR_DICE`, the worst first.
+
+    Args:
+        scores: By case and structure, as in `metrics.json`.
+    """
     poor = {key: score for key, score in scores.items() if score["dice"] is not None and score["dice"] < POOR_DICE}
     return tuple(
         Failure(

@@ -1,8 +1,7 @@
-"""A folder of built-in models that a test fills."""
+"""A folder of built-in models that a test fills; for tests of the package and of the factory."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,6 @@ import pytest
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.builtin import index
 from embedded_vit.builtin.index import DataSource, Facts, Failure, Figures, OrganFigures, TrainingFacts, TrainingStage
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "benchmarks"), str(REPOSITORY / "tests" / "benchmark")]  # scripts and made artifacts
 
 FIGURES = Figures(
     experiment="Cross-validation, 2 folds, 4 patients",

@@ -1,0 +1,135 @@
+"""The table of the built-in models: how each network is trained, and what is shipped of it under which name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from embedded_vit.builtin.index import DataSource
+from embedded_vit.contract import SpacingRange
+
+__all__ = ["MODELS", "TEACHERS_WEIGHT", "TRAININGS", "Model", "Training", "chain_of", "trainings_for"]
+
+BTCV = DataSource(
+    name="BTCV abdominal CT, in TransUNet's preprocessing",
+    licence="CC BY 4.0",
+    licence_address="https://creativecommons.org/licenses/by/4.0/",
+    attribution='Landman et al., "Multi-Atlas Labeling Beyond the Cranial Vault", MICCAI 2015, '
+    "https://doi.org/10.7303/syn3193805; as prepared by Chen et al., arXiv:2102.04306",
+)
+HIPPOCAMPUS = DataSource(
+    name="Medical Segmentation Decathlon, task 4, hippocampus in MR",
+    licence="CC BY-SA 4.0",
+    licence_address="https://creativecommons.org/licenses/by-sa/4.0/",
+    attribution='Antonelli et al., "The Medical Segmentation Decathlon", Nature Communications 13, 4128 (2022), '
+    "https://doi.org/10.1038/s41467-022-30695-9; images of Vanderbilt University Medical Center",
+)
+
+# BTCV's slices lie 2.5 to 5 mm apart, most of them 3; export's margin of 1.5 is on both sides. TransUNet's files carry
+# no spacing, so export cannot find it. In the plane a slice is scaled to the network's input whatever its pixels are,
+# and they may be as large as those of the reduced CT of another scanner (docs/log/other-scanners-and-data.md).
+BTCV_SPACING = SpacingRange(slices_mm=(2.5 / 1.5, 5 * 1.5), in_plane_mm=(0.6 / 1.5, 3.1))
+BTCV_CONTEXT_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, whatever becomes of it afterwards."""
+
+    source: DataSource
+    settings: Mapping[str, Any]  # as `TrainingConfig.for_recipe` takes them
+    network: str | None = None  # a preset's name, or
+    architecture: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
+    goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
+    pruned: Mapping[str, Any] = field(default_factory=dict)  # as `PruneChannels` takes it: what is done first
+    taught_by: str | None = None  # the training whose network teaches; only where it goes on from another
+    context_slices: int = 3
+    seeds: int = 1  # with which the split is trained
+    folds: int = 0  # of a cross-validation; 0 for none
+    spacing_range: SpacingRange | None = None  # where the data set stores none, and likewise
+    context_mm: float | None = None  # how far apart its slices lie
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is shipped under a name."""
+
+    summary: str
+    training: str
+    plan: Mapping[str, Any] | None = None  # a compression plan; None exports float32
+    limits: tuple[str, ...] = ()  # known failures in words, a sentence each
+
+
+MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
+ONWARDS = MODERN | {"learning_rate": 1e-3, "cutmix": 0.5}
+RECOVERY = ONWARDS | {"learning_rate": 1.5e-3}
+TEACHERS_WEIGHT = 0.8  # in the loss
+HALF = {"steps": [{"quantize": {"precision": "fp16"}}]}
+INTEGER = {
+    "gate": {"metric": "dice", "keep": 0.99, "worst_organ": 0.02},
+    "steps": [{"quantize": {"precision": "int8", "calibration_slices": 64}}],
+}
+ARTERIAL = "Few training patients are in the arterial phase; case0021 is, and is the worst of the three test patients."
+CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
+
+abdomen = partial(Training, BTCV, seeds=3, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
+NARROW = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
+TRAININGS: dict[str, Training] = {
+    "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 128}),
+    "abdomen-192": abdomen(
+        ONWARDS | {"epochs": 60},
+        architecture=NARROW | {"image_size": 192},
+        goes_on_from="abdomen-128",
+    ),
+    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 64}),
+    "abdomen-64-pruned": abdomen(
+        RECOVERY | {"epochs": 50},
+        architecture=NARROW | {"image_size": 64},
+        goes_on_from="abdomen-64",
+        pruned={"target_macs": 0.45, "multiple": 16},
+        taught_by="abdomen-64",
+    ),
+    "abdomen-128-pruned": abdomen(
+        RECOVERY | {"epochs": 80},
+        architecture=NARROW | {"image_size": 128},
+        goes_on_from="abdomen-64",
+        pruned={"target_macs": 0.58, "multiple": 16},
+        taught_by="abdomen-192",
+    ),
+    "abdomen-128-polished": abdomen(
+        MODERN | {"epochs": 30, "learning_rate": 1e-3, "cutmix": 0.0},
+        architecture=NARROW | {"image_size": 128},
+        goes_on_from="abdomen-128-pruned",
+    ),
+    "abdomen-192-pruned": abdomen(
+        RECOVERY | {"epochs": 40},
+        architecture=NARROW | {"image_size": 192},
+        goes_on_from="abdomen-192",
+        pruned={"target_macs": 0.75},
+        taught_by="abdomen-192",
+    ),
+    "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
+}
+ORGANS = "8 abdominal organs on CT"
+MODELS: dict[str, Model] = {
+    "abdomen-ct": Model(ORGANS, "abdomen-128-polished", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model(f"{ORGANS}, int8", "abdomen-128-polished", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct-large": Model(f"{ORGANS}, most accurate", "abdomen-192-pruned", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model(f"{ORGANS}, fastest", "abdomen-64-pruned", HALF, limits=(ARTERIAL,)),
+    "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
+}
+
+
+def chain_of(training: str) -> list[str]:
+    """Return the names of a training and of all that it starts from, the first one first."""
+    before = TRAININGS[training].goes_on_from
+    return [*(chain_of(before) if before else []), training]
+
+
+def trainings_for(training: str) -> list[str]:
+    """Return the names of a training and of all that it starts from or is taught by, each after those it needs."""
+    entry = TRAININGS[training]
+    needed = [name for before in (entry.goes_on_from, entry.taught_by) if before for name in trainings_for(before)]
+    return list(dict.fromkeys([*needed, training]))

@@ -1,0 +1,174 @@
+"""Distortions: what may happen to a training slice, and how it is drawn.
+
+A distortion is a handful of numbers from the slice's own random generator. So a batch that is divided over several
+processes, or drawn again after a resume, shows the very same images. Intensities are in [0, 1], geometry in fractions
+of the field of view.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.training.settings import TrainingConfig
+
+__all__ = ["BIAS_TERMS", "CONTROL_POINTS", "CURVE_TERMS", "Distortion", "Patch", "draw"]
+
+CONTROL_POINTS = 4  # a side, of the displacement field
+CURVE_TERMS = 3
+BIAS_TERMS = 5
+
+
+def _zeros(*shape: int) -> NDArray[np.float64]:
+    return np.zeros(shape)
+
+
+@dataclass
+class Distortion:
+    """What happens to one slice; the default is nothing.
+
+    Attributes:
+        matrix: (2, 3), output (column, row, 1) in [-1, 1] -> input (column, row).
+        displacement: (2, 4, 4) in the same unit, of control points, smooth between them.
+        curve: (3,) amplitudes of a monotone intensity curve; their absolute values sum to less than one.
+        gamma, gain, offset: x ** gamma, then (x - 1/2) * gain + 1/2 + offset.
+        bias: (5,) coefficients of x, y, xy, x² and y² in the logarithm of a smooth field that multiplies the image.
+        blur_pixels: Standard deviation of a Gaussian.
+        noise_before_blur, noise: Standard deviations of white noise.
+        noise_seed: Of that noise.
+        patch: What is put over the slice when all else is done.
+    """
+
+    matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
+    displacement: NDArray[np.float64] = field(default_factory=lambda: _zeros(2, CONTROL_POINTS, CONTROL_POINTS))
+    curve: NDArray[np.float64] = field(default_factory=lambda: _zeros(CURVE_TERMS))
+    gamma: float = 1.0
+    gain: float = 1.0
+    offset: float = 0.0
+    bias: NDArray[np.float64] = field(default_factory=lambda: _zeros(BIAS_TERMS))
+    blur_pixels: float = 0.0
+    noise_before_blur: float = 0.0
+    noise: float = 0.0
+    noise_seed: int = 0
+    patch: Patch | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A rectangle of another slice, put over the same place of this one, image and labels alike.
+
+    Attributes:
+        index: The other slice.
+        distortion: What happens to it before.
+        rows, columns: From and to, as parts of the side.
+
+    Source: CutMix, 1905.04899.
+    """
+
+    index: int
+    distortion: Distortion
+    rows: tuple[float, float]
+    columns: tuple[float, float]
+
+
+def draw(
+    training: TrainingConfig, random: np.random.Generator, *, mirror: bool, others: Sequence[int] | NDArray[np.int64]
+) -> Distortion:
+    """Draw one slice's distortion.
+
+    Args:
+        training: Its recipe `paper` mirrors as published, whatever the label set says; `modern` only where `mirror`
+            allows it. Its `cutmix` says how often there is a patch.
+        random: The slice's own generator.
+        mirror: Whether the label set says that mirrored images are as plausible.
+        others: Slices that a patch may be taken from.
+    """
+
+    def draw_alone() -> Distortion:
+        return _draw_paper(random) if training.recipe == "paper" else _draw_modern(random, mirror)
+
+    distortion = draw_alone()
+    if training.cutmix and random.random() < training.cutmix:
+        rows, columns = _draw_rectangle(random)
+        distortion.patch = Patch(int(random.choice(others)), draw_alone(), rows, columns)
+    return distortion
+
+
+def _draw_rectangle(random: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A tenth to half of the slice, anywhere in it, up to twice as high as wide or the other way round."""
+    area, aspect = random.uniform(0.1, 0.5), math.exp(random.uniform(-0.7, 0.7))
+    sides = [min(1.0, math.sqrt(area * aspect)), min(1.0, math.sqrt(area / aspect))]
+    row, column = (random.uniform(0, 1 - side) for side in sides)
+    return (row, row + sides[0]), (column, column + sides[1])
+
+
+def _draw_paper(random: np.random.Generator) -> Distortion:
+    """None to four of ten, in random order. Source: Embedded-ViT; DAE-Former's published augmentation."""
+    distortion = Distortion(noise_seed=int(random.integers(2**62)))
+    linear, shift, blurred = np.eye(2), np.zeros(2), False
+    for choice in random.permutation(10)[: random.integers(0, 5)]:
+        step, offset = np.eye(2), np.zeros(2)
+        if choice == 0 and random.random() < 0.5:
+            step = np.diag([1.0, -1.0])  # up-down
+        elif choice == 1 and random.random() < 0.5:
+            step = np.diag([-1.0, 1.0])  # left-right
+        elif choice == 2:
+            if blurred:
+                distortion.noise = 0.005  # the published 1.275 of 255
+            else:
+                distortion.noise_before_blur = 0.005
+        elif choice == 3:
+            distortion.blur_pixels, blurred = 1.0, True
+        elif choice == 4:
+            distortion.gain = random.uniform(0.5, 1.5)
+        elif choice == 5:
+            step = np.diag(1 / random.uniform(0.5, 2.0, 2))
+        elif choice == 6:
+            step = _rotation(random.uniform(-40, 40))
+        elif choice == 7:
+            step = np.array([[1, math.tan(math.radians(random.uniform(-16, 16)))], [0, 1]])
+        elif choice == 8:
+            scale = 2 * random.uniform(0.008, 0.03)
+            distortion.displacement = random.normal(0, scale, (2, CONTROL_POINTS, CONTROL_POINTS))
+        elif choice == 9:
+            offset = 2 * random.uniform(-0.2, 0.2, 2)
+        linear, shift = linear @ step, linear @ offset + shift
+    distortion.matrix = np.column_stack([linear, shift])
+    return distortion
+
+
+def _draw_modern(random: np.random.Generator, mirror: bool) -> Distortion:
+    """Gentle geometry, and intensities that imitate other scanners and contrast phases."""
+    zoom = np.exp(random.uniform(math.log(0.75), math.log(1.35)))
+    stretch = np.exp(random.uniform(-0.1, 0.1))
+    linear = _rotation(random.uniform(-20, 20)) @ np.diag([stretch / zoom, 1 / (stretch * zoom)])
+    if mirror and random.random() < 0.5:
+        linear = linear @ np.diag([1.0, -1.0])  # rows run from the patient's right to left
+    distortion = Distortion(
+        matrix=np.column_stack([linear, 2 * random.uniform(-0.07, 0.07, 2)]), noise_seed=int(random.integers(2**62))
+    )
+    if random.random() < 0.3:
+        distortion.displacement = random.normal(0, 0.03, (2, CONTROL_POINTS, CONTROL_POINTS))
+    if random.random() < 0.7:
+        amplitudes = random.uniform(-1, 1, CURVE_TERMS) / np.arange(1, CURVE_TERMS + 1)
+        distortion.curve = amplitudes * random.uniform(0, 0.8) / np.abs(amplitudes).sum()
+    if random.random() < 0.5:
+        distortion.gamma = float(np.exp(random.uniform(-0.35, 0.35)))
+    if random.random() < 0.7:
+        distortion.gain, distortion.offset = random.uniform(0.75, 1.3), random.uniform(-0.1, 0.1)
+    if random.random() < 0.2:
+        distortion.bias = random.uniform(-0.15, 0.15, BIAS_TERMS)
+    if random.random() < 0.2:
+        distortion.blur_pixels = random.uniform(0.3, 1.0)
+    if random.random() < 0.3:
+        distortion.noise = random.uniform(0, 0.06)
+    return distortion
+
+
+def _rotation(degrees: float) -> NDArray[np.float64]:
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[cosine, -sine], [sine, cosine]])

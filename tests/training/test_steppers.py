@@ -1,0 +1,161 @@
+"""Both steppers take the same steps: operation by operation, and as one function of tensors for a CUDA graph."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import DataSet, make_split
+from embedded_vit.errors import ConfigError, TrainingError
+from embedded_vit.models.registry import build_network
+from embedded_vit.training.checkpoint import load_checkpoint
+from embedded_vit.training.distillation import Distillation, Teacher
+from embedded_vit.training.eager_stepper import EagerStepper
+from embedded_vit.training.learner import Learner
+from embedded_vit.training.processes import Processes
+from embedded_vit.training.recorded_stepper import RecordedStepper
+from embedded_vit.training.run import open_run
+from embedded_vit.training.settings import RunConfig, TrainingConfig
+from embedded_vit.training.slices import SliceSet, prepare_slices
+from embedded_vit.training.stepper import MakeStepper
+from embedded_vit.training.training import plan
+
+TOKENS = {"image_size": 32, "widths": (8, 16)}
+CONVOLUTIONS = {**TOKENS, "depth": 1, "convolution_widths": (4, 8)}
+UNRECORDED = partial(RecordedStepper, record=False, seeded_noise=True)
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="recording a CUDA graph needs a CUDA GPU")
+
+
+class Workbench:
+    """A phantom data set whose slices are prepared once a size."""
+
+    def __init__(self, data_folder: Path, folder: Path) -> None:
+        self.data_set: DataSet = open_data_set(data_folder)
+        self.split = make_split(self.data_set, seed=0, validation_cases=0)
+        self.folder = folder
+
+    def planned(
+        self, architecture: dict[str, Any] = CONVOLUTIONS, *, context_slices: int = 3, **training: Any
+    ) -> RunConfig:
+        settings = TrainingConfig.for_recipe("modern", **{"batch_size": 8, "epochs": 2, **training})
+        return plan(
+            self.data_set, network=None, architecture=architecture, training=settings, context_slices=context_slices
+        )
+
+    def slices(self, config: RunConfig) -> SliceSet:
+        folder = self.folder / f"slices-{config.preprocessing.image_size}"
+        return prepare_slices(self.data_set, sorted(self.split.train), config.preprocessing, folder)
+
+    def trained(
+        self, config: RunConfig, folder: Path, make_stepper: MakeStepper, *, device: str = "cpu"
+    ) -> tuple[dict[str, Tensor], list[float]]:
+        """Weights by name, and the losses of the epochs."""
+        trainer = open_run(
+            *(folder, config, self.slices(config), self.split),
+            data_folder=self.data_set.folder,
+            device=device,
+            make_stepper=make_stepper,
+        )
+        losses = [epoch.loss for epoch in trainer.run().epochs]
+        return load_checkpoint(folder).network.state_dict(), losses
+
+
+@pytest.fixture(scope="module")
+def bench(synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    return Workbench(synapse_folder, tmp_path_factory.mktemp("slices"))
+
+
+def assert_equal(
+    ours: tuple[dict[str, Tensor], list[float]], theirs: tuple[dict[str, Tensor], list[float]], *, tolerance: float
+) -> None:
+    assert ours[1] == pytest.approx(theirs[1], rel=tolerance)
+    for name, value in ours[0].items():
+        torch.testing.assert_close(value, theirs[0][name], rtol=0, atol=tolerance, msg=lambda text, at=name: at + text)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "context_slices", "training"),
+    [(TOKENS, 1, {}), (CONVOLUTIONS, 3, {}), (CONVOLUTIONS, 3, {"cutmix": 0.0, "precision": "bf16"})],
+    ids=["tokens", "convolutions", "bf16"],
+)
+def test_two_epochs_give_the_same_weights(
+    bench: Workbench, tmp_path: Path, architecture: dict[str, Any], context_slices: int, training: dict[str, Any]
+) -> None:
+    config = bench.planned(architecture, context_slices=context_slices, **training)
+    eager = bench.trained(config, tmp_path / "eager", EagerStepper)
+    assert_equal(bench.trained(config, tmp_path / "unrecorded", UNRECORDED), eager, tolerance=1e-5)
+
+
+def test_teachers_of_other_sizes_and_contexts_teach_alike(bench: Workbench, tmp_path: Path) -> None:
+    config = bench.planned(cutmix=0.5)
+    theirs = bench.planned({**TOKENS, "image_size": 48}, context_slices=1)
+
+    def distillation() -> Distillation:
+        torch.manual_seed(1)
+        larger, alike = build_network(theirs.network), build_network(config.network)
+        return Distillation([Teacher(larger, bench.slices(theirs), 1), Teacher(alike)], 0.8)
+
+    eager = bench.trained(config, tmp_path / "eager", partial(EagerStepper, hooks=[distillation()]))
+    unrecorded = partial(UNRECORDED, distillation=distillation())
+    assert_equal(bench.trained(config, tmp_path / "unrecorded", unrecorded), eager, tolerance=1e-5)
+    alone = bench.trained(config, tmp_path / "alone", EagerStepper)
+    assert alone[1] != pytest.approx(eager[1], rel=1e-2)
+
+
+def test_a_run_may_change_its_stepper_between_two_epochs(bench: Workbench, tmp_path: Path) -> None:
+    config = bench.planned()
+    eager = bench.trained(config, tmp_path / "eager", EagerStepper)
+
+    class StopsAfterOne(EagerStepper):
+        epochs = 0
+
+        def train(self, drawn: Any) -> Any:
+            if StopsAfterOne.epochs:
+                raise KeyboardInterrupt
+            StopsAfterOne.epochs += 1
+            return super().train(drawn)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.trained(config, tmp_path / "both", StopsAfterOne)
+    assert_equal(bench.trained(config, tmp_path / "both", UNRECORDED), eager, tolerance=1e-5)
+
+
+def test_a_loss_that_is_not_finite_names_the_cases(bench: Workbench, tmp_path: Path) -> None:
+    config = bench.planned(learning_rate=1e30, gradient_clip=None, epochs=4)
+    with pytest.raises(TrainingError, match=r"epoch \d.*case000"):
+        bench.trained(config, tmp_path / "run", UNRECORDED)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"recipe": "paper"}, "the recipe paper"),
+        ({"deep_supervision": True}, "deep supervision"),
+        ({"precision": "fp16"}, "the precision fp16"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_by_name(bench: Workbench, change: dict[str, Any], named: str) -> None:
+    plain = bench.planned()
+    training = TrainingConfig.for_recipe(**{"recipe": "modern", "batch_size": 8, **change})
+    config = plain.model_copy(update={"training": training})
+    with pytest.raises(ConfigError, match=f"do not support {named}"):
+        RecordedStepper(Learner(build_network(config.network), config), bench.slices(config), Processes())
+    with pytest.raises(ConfigError, match="several processes"):
+        RecordedStepper(Learner(build_network(plain.network), plain), bench.slices(plain), Processes(0, 2))
+
+
+@needs_cuda
+@pytest.mark.parametrize("seeded_noise", [True, False])
+def test_recorded_steps_train_as_eager_ones(bench: Workbench, tmp_path: Path, seeded_noise: bool) -> None:
+    config = bench.planned(epochs=3)
+    eager = bench.trained(config, tmp_path / "eager", EagerStepper, device="cuda")
+    stepper = partial(RecordedStepper, seeded_noise=seeded_noise)
+    recorded = bench.trained(config, tmp_path / "recorded", stepper, device="cuda")
+    assert recorded[1] == pytest.approx(eager[1], rel=1e-3 if seeded_noise else 5e-2)
