@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from embedded_vit.layers.channel_axes import ChannelAxis, read, repeated, written
 from embedded_vit.layers.convolutions import convolution_macs, convolved
-from embedded_vit.layers.token_logits import token_logits
 
 __all__ = ["PatchEmbedding", "PatchExpanding", "image_to_tokens", "tokens_to_image"]
 
@@ -72,10 +71,6 @@ class PatchExpanding(nn.Module):
         out_channels: Channels after expanding; normalised by LayerNorm.
         scale: Factor in height and in width.
 
-    Attributes:
-        as_one: Whether, with a head, training takes both layers and the head as one function. Who changes what one of
-            them does sets it to False; they are then called one after another.
-
     Source: Swin-Unet, 2105.05537, section 3.4.
     """
 
@@ -84,7 +79,6 @@ class PatchExpanding(nn.Module):
         self.scale = scale
         self.expand = nn.Linear(in_channels, scale * scale * out_channels, bias=False)
         self.norm = nn.LayerNorm(out_channels)
-        self.as_one = True
 
     def forward(
         self, tokens: Tensor, size: tuple[int, int], head: nn.Linear | None = None
@@ -94,16 +88,13 @@ class PatchExpanding(nn.Module):
         Args:
             tokens: (B, N, C).
             size: (H, W) with H x W = N.
-            head: A layer for every expanded token, out_channels -> D. It comes before the tokens change places,
-                because so many more channels would have to move; in training, before they are expanded.
+            head: A layer for every expanded token, out_channels -> D. It is applied before the tokens change places,
+                as its D channels are fewer to move.
 
         Returns:
             Tokens (B, scale² N, out_channels or D) and their size (scale H, scale W).
         """
         scale, (height, width) = self.scale, size
-        if head is not None and self.training and self.as_one:
-            image = token_logits(tokens, size, scale, self.expand, self.norm, head)
-            return image_to_tokens(image), (scale * height, scale * width)
         batch = tokens.shape[0]
         expanded = self.expand(tokens)  # (B, N, row * column * channel)
         tokens = self.norm(expanded.unflatten(2, (scale * scale, -1)))  # (B, N, row * column, channel)

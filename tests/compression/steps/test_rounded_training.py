@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from embedded_vit.compression.steps.rounded_training import RoundedTraining, rounded_input, rounded_weight
 from embedded_vit.layers.feed_forward import MixFeedForward
+from embedded_vit.models.embedded_vit import EmbeddedViT
 
 
 def test_weights_lie_on_129_levels_of_their_own_channel():
@@ -66,3 +67,12 @@ def test_a_mix_feed_forward_layer_rounds_the_kernel_with_its_skip() -> None:
     [kernel] = kernels
     torch.testing.assert_close(kernel, rounded_weight(layer.convolution.weight + layer.centre))
     assert not torch.equal(kernel, layer.convolution.weight + layer.centre)
+
+
+def test_layers_that_a_step_changes_are_applied_in_training():
+    torch.manual_seed(0)
+    network = EmbeddedViT((8, 16), classes=5).train()
+    image = torch.randn(1, 3, 32, 32)
+    before = network(image)
+    RoundedTraining(["head"]).begin(network, EmbeddedViT((8, 16), classes=5), steps=1, first_step=0)
+    assert not torch.allclose(network(image), before, atol=1e-4)

@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from embedded_vit.layers.patches import PatchExpanding
 from embedded_vit.training.hooks import TrainingHook
 
 __all__ = ["RoundedTraining", "rounded_input", "rounded_weight"]
@@ -34,8 +33,6 @@ class RoundedTraining(TrainingHook):
     def begin(self, network: nn.Module, average: nn.Module, *, steps: int, first_step: int) -> None:
         for module in (network, average):
             for name, layer in module.named_modules():
-                if isinstance(layer, PatchExpanding):
-                    layer.as_one = False
                 if name not in self.layers:
                     continue
                 if isinstance(layer, nn.Linear):
