@@ -73,7 +73,7 @@ def row(run: Path, data: Path, folder: Path, threads: int | None) -> tuple[str, 
 
 
 def milliseconds_a_slice(evaluation: Evaluation, data: Path) -> float:
-    """The median over the cases of segmenting seconds by slices."""
+    """Return the median over the cases of the time per slice, in milliseconds."""
     data_set = open_data_set(data)
     slices = {
         case.name: data_set.read_labels(data_set.case(case.name)).reoriented().array.shape[0]

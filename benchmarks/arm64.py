@@ -77,14 +77,14 @@ def check_tools() -> None:
 
 
 def phantom_scan(path: Path) -> Path:
-    """A patient who does not exist."""
+    """Write a phantom's scan."""
     scan, _ = make_phantom(0, settings=PhantomSettings(size=512, slices=8))
     write_volume(path, scan, overwrite=True)
     return path
 
 
 def build_root(root: Path) -> None:
-    """A Debian with Python, if there is none yet."""
+    """Build a Debian with Python unless there is one."""
     if (root / "usr/bin/python3").exists() and not (root / "debootstrap").exists():
         return
     shutil.rmtree(root, ignore_errors=True)
@@ -93,7 +93,7 @@ def build_root(root: Path) -> None:
 
 
 def fetch(root: Path, wheels: Path) -> None:
-    """The base package, LiteRT and all that they need, as aarch64 wheels and nothing else."""
+    """Download the base package, LiteRT and their dependencies as aarch64 wheels only."""
     shutil.rmtree(wheels, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "-qq"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), "."], check=True)
@@ -109,7 +109,7 @@ def fetch(root: Path, wheels: Path) -> None:
 
 
 def install(root: Path, what: str) -> None:
-    """From the wheels that were fetched."""
+    """Install a package from the downloaded wheels."""
     in_root(root, f"{ENVIRONMENT}/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/wheels", what)
 
 
@@ -133,7 +133,7 @@ def compare(root: Path, predictor: Predictor, artifact: Path, engine: str, scan:
 
 
 def versions_in(root: Path) -> str:
-    """The libraries that decide a mask."""
+    """Return the versions of the libraries that compute a mask."""
     program = (
         "from embedded_vit.engines import engine_entry, installed_engines; import numpy;"
         "print(*(f'{name} {engine_entry(name).version}' for name in installed_engines()), 'numpy', numpy.__version__)"

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def peak_mib(environment: Path, model: Path, scan: Path, *options: str) -> float:
-    """The memory that a prediction has at most; whether the network was made for the scan does not matter."""
+    """Return the peak memory of a prediction in MiB; --force, because the network need not fit the scan."""
     with tempfile.TemporaryDirectory() as folder:
         predict = [environment / "bin/embedded-vit", "predict", model, scan, "--output", f"{folder}/mask.nii.gz"]
         command = [sys.executable, "-c", PEAK, *map(str, predict), "--force", *options]

@@ -34,7 +34,7 @@ ORGANS = {
 
 
 def organs(shift: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """(slices, rows, columns) uint8: an ellipsoid an organ, all moved by `shift` voxels."""
+    """Draw one ellipsoid for each organ, moved by `shift` voxels: (slices, rows, columns) uint8."""
     mask = np.zeros(SHAPE, np.uint8)
     axes = np.ogrid[tuple(slice(length) for length in SHAPE)]
     for label, (centre, radii) in enumerate(ORGANS.values(), start=1):
@@ -47,7 +47,7 @@ def organs(shift: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def ours(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], threads: int) -> list[tuple[float, float, float]]:
-    """Dice, Jaccard and HD95 of every organ; NSD comes with them."""
+    """Return Dice, Jaccard and HD95 of every organ by our metrics, which compute NSD too."""
     results = compare_masks(
         prediction, truth, labels=len(ORGANS), spacing=SPACING_MM, tolerance=TOLERANCE_MM, threads=threads
     )
@@ -55,7 +55,7 @@ def ours(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], threads: int) 
 
 
 def medpys(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[float, float, float]]:
-    """The same values by medpy, which has no NSD."""
+    """Return the same values by medpy, which has no NSD."""
     values = []
     for label in range(1, len(ORGANS) + 1):
         pair = prediction == label, truth == label

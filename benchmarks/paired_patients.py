@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def structures_of(evaluations: Iterable[Path]) -> tuple[str, ...]:
-    """The structures that all evaluations score.
+    """Return the structures that all evaluations score.
 
     Raises:
         ConfigError: They differ, or there is no evaluation.
@@ -50,7 +50,7 @@ def structures_of(evaluations: Iterable[Path]) -> tuple[str, ...]:
 
 
 def dice_by_patient(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
-    """The Dice of all patients of several evaluations, in this order of structures."""
+    """Return the Dice of all patients of several evaluations, in this order of structures."""
     found = {}
     for folder in evaluations:
         for patient, values in _read(folder)["cases"].items():
@@ -60,7 +60,7 @@ def dice_by_patient(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
 
 
 def paired_table(scores: Mapping[str, Dice], organs: Sequence[str]) -> list[str]:
-    """A row a name: Dice, and what it gains over the first name, in points.
+    """Return a row for each name: Dice, and its gain over the first name in points.
 
     Raises:
         ConfigError: Their patients differ.

@@ -1,4 +1,4 @@
-"""Training throughput of the real loop, augmentation included, beside the naive form of the same network.
+"""Measure the training throughput of the real loop beside the naive form of the same network.
 
 python benchmarks/training.py --sizes 64 128 --rounds 5
 
@@ -48,7 +48,7 @@ STOP = 0
 
 
 class NaiveModule(nn.Module):
-    """The naive form with its parameters as leaves, so that the loop trains it like any network."""
+    """The naive form of a network as a module, which the loop trains like any network."""
 
     def __init__(self, network: EmbeddedViT) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class NaiveModule(nn.Module):
 
 @dataclass(frozen=True)
 class Variant:
-    """What trains, and how."""
+    """One way to train that is measured."""
 
     naive: bool
     precision: Precision
@@ -78,7 +78,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Workload:
-    """What all variants have in common."""
+    """The work that every variant does in a round."""
 
     image_size: int
     batch_size: int
@@ -87,7 +87,7 @@ class Workload:
 
 
 def synthetic_slices(workload: Workload) -> SliceSet:
-    """As many slices as an epoch of `steps` batches takes, labels in blocks of 8 x 8 pixels."""
+    """Make the slices of an epoch of `steps` batches, with labels in blocks of 8 x 8 pixels."""
     random = np.random.default_rng(0)
     count, size = workload.batch_size * workload.steps, workload.image_size
     blocks = random.integers(0, SYNAPSE_LABELS.classes, (count, size // 8, size // 8), dtype=np.uint8)
@@ -97,7 +97,7 @@ def synthetic_slices(workload: Workload) -> SliceSet:
 
 
 def make_trainer(variant: Variant, workload: Workload, folder: Path, processes: Processes) -> Trainer:
-    """The loop as `embedded-vit train` sets it up, on synthetic slices."""
+    """Set the loop up as `embedded-vit train` does, on synthetic slices."""
     torch.manual_seed(0)
     described = network_config(f"embedded-vit-{workload.image_size}", classes=SYNAPSE_LABELS.classes)
     network = build_network(described)
@@ -120,7 +120,7 @@ def make_trainer(variant: Variant, workload: Workload, folder: Path, processes: 
 
 
 def compete(connection: Connection, variant: Variant, workload: Workload, environment: dict[str, str]) -> None:
-    """Train an epoch for each number received; answer with images a second and the fraction of time spent loading."""
+    """Train an epoch for each number received; send images per second and the fraction of time spent loading."""
     os.environ.update(environment)
     torch.set_num_threads(workload.threads // variant.processes)
     if variant.own_allocator:
@@ -137,7 +137,7 @@ def compete(connection: Connection, variant: Variant, workload: Workload, enviro
 
 
 def race(variants: list[Variant], workload: Workload, rounds: int) -> dict[Variant, list[tuple[float, float]]]:
-    """Rounds of all variants in turn, after a warm-up round that does not count."""
+    """Run rounds of all variants in turn, after a warm-up round that does not count."""
     started = {variant: start(variant, workload) for variant in variants}
     results: dict[Variant, list[tuple[float, float]]] = {variant: [] for variant in variants}
     for epoch in range(1, rounds + 2):
@@ -155,7 +155,7 @@ def race(variants: list[Variant], workload: Workload, rounds: int) -> dict[Varia
 
 
 def start(variant: Variant, workload: Workload) -> list[tuple[SpawnProcess, Connection]]:
-    """Its processes, and a connection to each; what torchrun would tell them is in their environments."""
+    """Start a variant's processes with the environment of torchrun; return them with a connection to each."""
     context = multiprocessing.get_context("spawn")
     joined = {"WORLD_SIZE": str(variant.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
     members = []
@@ -170,7 +170,7 @@ def start(variant: Variant, workload: Workload) -> list[tuple[SpawnProcess, Conn
 
 
 def print_race(results: dict[Variant, list[tuple[float, float]]], workload: Workload) -> None:
-    """A line a variant: median throughput, its share of loading, and how many times the naive form's it is."""
+    """Print a line for each variant: median throughput, fraction of loading, speed-up over the naive form."""
     speeds = {variant: [speed for speed, _ in values] for variant, values in results.items()}
     medians = {variant: statistics.median(values) for variant, values in speeds.items()}
     naive = {variant.own_allocator: median for variant, median in medians.items() if variant.naive}

@@ -79,7 +79,7 @@ def draw_failures(name: str, pictures: Path, data: Path, experiments: Path) -> N
 
 
 def tested_file(name: str, experiments: Path, patient: str) -> Path:
-    """The exported file of the experiment that tested a patient, a fold of the cross-validation before the split.
+    """Return the exported file of the experiment that tested a patient, preferably a fold of the cross-validation.
 
     Raises:
         ConfigError: None did.
@@ -93,7 +93,7 @@ def tested_file(name: str, experiments: Path, patient: str) -> Path:
 
 
 def segmented(data_set: DataSet, patient: str, artifact: Path) -> tuple[Volume, LabelMap, LabelMap, Manifest]:
-    """A patient's scan, true mask and predicted mask in training orientation, and the manifest of what predicted it."""
+    """Return a patient's scan, true mask and predicted mask in training orientation, and the model's manifest."""
     engine = load(artifact)
     manifest = engine.manifest
     preprocessing, case = manifest.preprocessing, data_set.case(patient)
@@ -105,7 +105,7 @@ def segmented(data_set: DataSet, patient: str, artifact: Path) -> tuple[Volume, 
 
 
 def worst_slice(volume: Volume, truth: LabelMap, mask: LabelMap, label: int, manifest: Manifest) -> NDArray[np.uint8]:
-    """(height, 3 width, 3) uint8: the slice in which a structure has most wrong voxels: scan, truth, mask."""
+    """Draw the slice with most wrong voxels of a structure: scan, truth and mask, (height, 3 width, 3) uint8."""
     wrong = (truth.array == label) != (mask.array == label)  # (slices, rows, columns)
     index = int(wrong.sum(axis=(1, 2)).argmax())
     intensities = Intensities.of(volume, manifest.preprocessing).normalise(volume.intensities(index))[0]

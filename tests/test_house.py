@@ -47,9 +47,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "export": ("io", "artifact", "engines", "datasets", "layers", "training"),
     "costs": ("engines", "predict", "layers", "models"),
     "evaluation": ("io", "artifact", "engines", "predict", "datasets", "training"),
-    "compression": (
-        *("io", "artifact", "engines", "datasets", "layers", "models", "training", "export", "costs", "evaluation"),
-    ),
+    "compression": ("io", "artifact", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "search": ("io", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "benchmark": ("io", "artifact", "engines", "predict", "datasets", "costs", "evaluation"),
     "report": ("io", "engines", "predict", "datasets", "training", "export", "costs", "evaluation", "compression"),

@@ -1,4 +1,4 @@
-"""A run folder becomes one `.onnx` file with its manifest inside, checked against PyTorch before it exists."""
+"""Export: a run folder becomes one `.onnx` file with its manifest, checked against PyTorch."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ SPACING_MARGIN = 1.5  # augmentation scales by about as much
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export made and how it was checked.
+    """The result of an export, and how it was checked.
 
     Attributes:
         path: The artifact.
         size_bytes: Its size.
-        manifest: What it says of itself.
-        agreement: With PyTorch.
-        checked_on: On what: real slices of a data set, or synthetic inputs where none was at hand.
+        manifest: Its manifest.
+        agreement: Its agreement with PyTorch.
+        checked_on: The inputs of that check: real slices of a data set, or synthetic ones without a data set.
     """
 
     path: Path
@@ -100,13 +100,13 @@ def export_checkpoint(
     """Make an artifact of a checkpoint in memory.
 
     Args:
-        checkpoint: The network and what is known of it.
+        checkpoint: The network, its configuration and its record.
         output: The `.onnx` file to write.
-        data_set: Whose slices the artifact is checked on; synthetic inputs where there is none.
+        data_set: The data set whose slices the artifact is checked on; None for synthetic inputs.
         graph: A serialized ONNX model of the network in a lower precision, which need not give PyTorch's logits; by
             default the network is translated, and must.
-        precision: Of the graph.
-        compression: The recipe, for the manifest.
+        precision: The graph's precision, for the manifest.
+        compression: The compression plan, for the manifest.
         dynamic_batch, overwrite: As `export`.
 
     Raises:
@@ -235,7 +235,7 @@ def _manifest(
 
 
 def _metrics(record: TrainingRecord) -> dict[str, float] | None:
-    """What the selected epoch scored on the validation cases, if there were any."""
+    """Return the selected epoch's scores on the validation cases; None without any."""
     for row in record.epochs:
         if row.epoch == record.selected_epoch and row.validation_dice is not None:
             return {"validation_dice": row.validation_dice}
@@ -243,7 +243,7 @@ def _metrics(record: TrainingRecord) -> dict[str, float] | None:
 
 
 def _spacing_range(data_set: DataSet, train: tuple[str, ...]) -> SpacingRange | None:
-    """The spacings of the training cases, `SPACING_MARGIN` wider on both sides; None where they carry no spacing."""
+    """Return the spacings of the training cases with `SPACING_MARGIN` on both sides; None where they have none."""
     cases = [case for case in data_set.cases if case.name in train]  # none where `--data` is another data set
     step = max(1, -(-len(cases) // SPACING_CASES))
     slices_mm, in_plane_mm = [], []
@@ -263,7 +263,7 @@ def _spacing_range(data_set: DataSet, train: tuple[str, ...]) -> SpacingRange | 
 
 
 def _data_set(checkpoint: Checkpoint, folder: str | Path | None) -> DataSet | None:
-    """The data set asked for, else the one of the training if it is still there, else none."""
+    """Open the data set asked for, or else that of the training; None if that is gone."""
     if folder is not None:
         return open_data_set(folder)
     try:

@@ -1,4 +1,4 @@
-"""Batch norms over several processes: the statistics of the joined batch, as one process would have them."""
+"""Batch norms that see the joined batch of several processes, as they would in one process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["share_batch_norms"]
 
 
 def share_batch_norms(network: nn.Module) -> None:
-    """Let every batch norm of a network in training see the images of all processes; on any device, in float32.
+    """Let every batch norm of a network in training see the images of all processes.
 
-    PyTorch's own SyncBatchNorm does it on GPUs only.
+    It works on every device and computes in float32. PyTorch's own SyncBatchNorm works on GPUs only.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

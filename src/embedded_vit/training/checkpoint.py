@@ -1,9 +1,9 @@
-"""Run folders: what a training leaves behind, and how it is read again. Nothing is ever unpickled.
+"""Run folders: what a training writes, and how it is read again. Nothing is ever unpickled.
 
 config.json          RunConfig: network, preprocessing, labels, training settings
 model.safetensors    the selected weights (averaged ones where the recipe averages)
 training.json        TrainingRecord: data, split, metrics by epoch, versions
-state.safetensors    everything that `--resume` needs, in one file, so that it is whole or not there
+state.safetensors    everything that `--resume` needs, in one file, so that it is complete or missing
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MODEL, CONFIG, RECORD, STATE = "model.safetensors", "config.json", "training.jso
 
 
 class EpochMetrics(Config):
-    """One epoch's row in the log."""
+    """The figures of one epoch, a row of the log."""
 
     epoch: int
     loss: float
@@ -59,7 +59,7 @@ class EpochMetrics(Config):
 
 
 class TrainingRecord(Config):
-    """`training.json`: where the weights come from."""
+    """The record of a training, kept as `training.json`: data, split, figures of every epoch, machine."""
 
     data_folder: str
     data_fingerprint: str = Field(description="SHA-256 over the slices as the network saw them")
@@ -72,14 +72,14 @@ class TrainingRecord(Config):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network and how it came about."""
+    """A trained network with its configuration and its record."""
 
     network: nn.Module
     config: RunConfig
     record: TrainingRecord
 
     def save(self, folder: Path) -> None:
-        """Write it as a run folder; errors as `save_checkpoint`."""
+        """Write a run folder; errors as `save_checkpoint`."""
         save_checkpoint(folder, self.network.state_dict(), self.config, self.record)
 
 
@@ -94,7 +94,7 @@ def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConf
 
 
 def describe_run(folder: Path, config: RunConfig, record: TrainingRecord) -> None:
-    """Write `config.json` and `training.json`, which are there from the beginning; errors as `save_checkpoint`."""
+    """Write `config.json` and `training.json`, before the first epoch too; errors as `save_checkpoint`."""
     write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
     save_record(folder, record)
 
@@ -108,7 +108,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Rebuild a run's network with its selected weights, in evaluation mode.
 
     Raises:
-        CheckpointError: Something is missing, damaged, or does not belong together.
+        CheckpointError: A file is missing or damaged, or the weights do not fit the configuration.
     """
     folder = Path(folder)
     config, record = read_run_config(folder), read_record(folder)
@@ -121,7 +121,7 @@ def read_run_config(folder: Path) -> RunConfig:
     """Read a run's `config.json`.
 
     Raises:
-        CheckpointError: The folder is no run.
+        CheckpointError: The folder is not a run folder, or the file is damaged.
     """
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: not a run of `embedded-vit train` (no {CONFIG})")
@@ -164,7 +164,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def initialise(network: nn.Module, config: RunConfig, source: str | Path) -> None:
-    """Begin from other weights: the authors' `.pth` file or a run folder of the same network.
+    """Load initial weights from the authors' `.pth` file or from a run folder of the same network.
 
     Raises:
         CheckpointError: The weights do not fit; the tensor is named.

@@ -1,4 +1,4 @@
-"""Distillation: a network learns what other networks say of the same slices, besides what the labels say."""
+"""Distillation: a network learns from the answers of other networks besides the labels."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Teacher:
 
 
 class Distillation(TrainingHook):
-    """Mixes the loss against the labels with the distance to the teachers' mean answer.
+    """A hook that mixes the loss against the labels with the distance to the teachers' mean answer.
 
     Args:
         teachers: One or more; their softened probabilities are averaged.

@@ -29,7 +29,7 @@ def _zeros(*shape: int) -> NDArray[np.float64]:
 
 @dataclass
 class Distortion:
-    """What happens to one slice; the default is nothing.
+    """What happens to one slice; by default nothing.
 
     Attributes:
         matrix: (2, 3), output (column, row, 1) in [-1, 1] -> input (column, row).
@@ -39,8 +39,8 @@ class Distortion:
         bias: (5,) coefficients of x, y, xy, x² and y² in the logarithm of a smooth field that multiplies the image.
         blur_pixels: Standard deviation of a Gaussian.
         noise_before_blur, noise: Standard deviations of white noise.
-        noise_seed: Of that noise.
-        patch: What is put over the slice when all else is done.
+        noise_seed: The seed of that noise.
+        patch: A rectangle of another slice, put over this one at the end.
     """
 
     matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
@@ -63,8 +63,8 @@ class Patch:
 
     Attributes:
         index: The other slice.
-        distortion: What happens to it before.
-        rows, columns: From and to, as parts of the side.
+        distortion: What happens to that slice before.
+        rows, columns: First and last, as fractions of the side.
 
     Source: CutMix, 1905.04899.
     """
@@ -81,11 +81,11 @@ def draw(
     """Draw one slice's distortion.
 
     Args:
-        training: Its recipe `paper` mirrors as published, whatever the label set says; `modern` only where `mirror`
-            allows it. Its `cutmix` says how often there is a patch.
+        training: The recipe `paper` mirrors as published, whatever the label set says; `modern` only if `mirror`
+            allows it. `cutmix` is the fraction of slices with a patch.
         random: The slice's own generator.
-        mirror: Whether the label set says that mirrored images are as plausible.
-        others: Slices that a patch may be taken from.
+        mirror: Whether the label set allows mirrored images.
+        others: The slices that a patch may be taken from.
     """
 
     def draw_alone() -> Distortion:
@@ -99,7 +99,7 @@ def draw(
 
 
 def _draw_rectangle(random: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
-    """A tenth to half of the slice, anywhere in it, up to twice as high as wide or the other way round."""
+    """Draw a rectangle of a tenth to half of the slice, at most twice as high as wide or the other way round."""
     area, aspect = random.uniform(0.1, 0.5), math.exp(random.uniform(-0.7, 0.7))
     sides = [min(1.0, math.sqrt(area * aspect)), min(1.0, math.sqrt(area / aspect))]
     row, column = (random.uniform(0, 1 - side) for side in sides)
@@ -107,7 +107,7 @@ def _draw_rectangle(random: np.random.Generator) -> tuple[tuple[float, float], t
 
 
 def _draw_paper(random: np.random.Generator) -> Distortion:
-    """None to four of ten, in random order. Source: Embedded-ViT; DAE-Former's published augmentation."""
+    """Draw none to four of ten distortions. Source: Embedded-ViT; DAE-Former's published augmentation."""
     distortion = Distortion(noise_seed=int(random.integers(2**62)))
     linear, shift, blurred = np.eye(2), np.zeros(2), False
     for choice in random.permutation(10)[: random.integers(0, 5)]:
@@ -142,7 +142,7 @@ def _draw_paper(random: np.random.Generator) -> Distortion:
 
 
 def _draw_modern(random: np.random.Generator, mirror: bool) -> Distortion:
-    """Gentle geometry, and intensities that imitate other scanners and contrast phases."""
+    """Draw gentle geometry, and intensities that imitate other scanners and contrast phases."""
     zoom = np.exp(random.uniform(math.log(0.75), math.log(1.35)))
     stretch = np.exp(random.uniform(-0.1, 0.1))
     linear = _rotation(random.uniform(-20, 20)) @ np.diag([stretch / zoom, 1 / (stretch * zoom)])

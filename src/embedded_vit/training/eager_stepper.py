@@ -1,4 +1,4 @@
-"""Optimizer steps operation by operation: on every device, in one process or several, with hooks."""
+"""Eager optimizer steps: on every device, in one process or several, with hooks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["EagerStepper"]
 
 
 class EagerStepper(Stepper):
-    """Computes every step as it is written.
+    """A stepper that computes every step operation by operation.
 
     Of several processes each takes its own part of every batch, and gradients are averaged.
     """

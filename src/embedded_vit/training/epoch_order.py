@@ -1,4 +1,4 @@
-"""Which slices an epoch shows, and in which order."""
+"""The slices that an epoch shows, and their order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EpochOrder"]
 
 
 class EpochOrder:
-    """Draws every epoch's slices from the seed and the epoch's number.
+    """The order of slices in every epoch, drawn from the seed and the epoch's number.
 
     An epoch shows every slice that has a structure and a share of those that have none, shuffled, in whole batches.
 
@@ -45,7 +45,7 @@ class EpochOrder:
         return np.resize(self._one_pass(epoch), self.steps * self.training.batch_size)
 
     def _one_pass(self, epoch: int) -> NDArray[np.int64]:
-        """The drawn slices once; the first ones again where the last batch needs them."""
+        """Return the drawn slices once; the last batch is filled up with the first ones."""
         random = np.random.default_rng((self.training.seed, epoch))
         kept = random.permutation(self.empty)[: round(self.training.empty_slice_weight * len(self.empty))]
         order = random.permutation(np.concatenate([self.with_structure, kept]))

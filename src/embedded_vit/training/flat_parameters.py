@@ -1,4 +1,4 @@
-"""A module's parameters in one vector, so that a step changes it by one operation in place of one a parameter."""
+"""A module's parameters in one vector, so that an optimizer step is one operation, not one for each parameter."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["FlatParameters"]
 
 
 class FlatParameters:
-    """Moves a module's parameters into one vector, of which they are views from then on, matrices before vectors.
+    """A vector that holds a module's parameters, matrices before vectors.
 
-    The module notices nothing: what changes the vector changes its parameters, and the other way round.
+    The parameters become views of the vector: a change of either changes both.
 
     Args:
-        module: On its device already. Parameters that are frozen stay where they are.
+        module: On its device already. Frozen parameters are left out.
 
     Attributes:
-        vector: (P,) all of them.
+        vector: (P,) all parameters.
         matrices: (M,) the weights of layers, as a parameter of its own for an optimizer.
         vectors: (P - M,) biases, norms and whatever else has one dimension or none, likewise.
-        buffers: The module's buffers, which stay as they are.
-        gradient: (P,) what `gather_gradients` found, and both parameters' gradient.
+        buffers: The module's buffers, unchanged.
+        gradient: (P,) as `gather_gradients` fills it; `matrices` and `vectors` have their gradients in it.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -37,7 +37,7 @@ class FlatParameters:
         self.matrices.grad, self.vectors.grad = self.gradient.tensor_split(parts)
 
     def forget_gradients(self) -> None:
-        """Take the gradients from the module's parameters."""
+        """Clear the gradients of the module's parameters."""
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -47,5 +47,5 @@ class FlatParameters:
         torch.cat([gradient.flatten() for gradient in gradients], out=self.gradient)
 
     def clip_gradients(self, largest: float) -> None:
-        """Shorten `gradient` where its norm is above `largest`."""
+        """Scale `gradient` down to the norm `largest` if its norm is larger."""
         nn.utils.clip_grad_norm_([self.matrices, self.vectors], largest)

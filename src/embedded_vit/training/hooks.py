@@ -1,4 +1,4 @@
-"""What a compression step adds to the one training loop."""
+"""Hooks: what a compression step adds to the training loop."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Batch", "TrainingHook"]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a step of the optimizer learns from.
+    """The data of one optimizer step.
 
     Attributes:
         images: (B, C, S, S) float32 in [-1, 1], distorted.
         labels: (B, S, S) int64, distorted alike.
         indices: (B,) slices of the slice set.
-        distortions: One a slice: the same slice at another size is distorted alike by them.
+        distortions: One for each slice. They distort the same slice at another size in the same way.
         step: The step's number, from 0, over all epochs.
-        autocast: Enters the training's precision, for the networks that a hook runs.
+        autocast: Gives a context with the training's precision, for the networks that a hook runs.
     """
 
     images: Tensor
@@ -37,33 +37,33 @@ class Batch:
 
 
 class TrainingHook:
-    """Every method does nothing; a step overrides what it needs.
+    """A hook that does nothing; a compression step overrides the methods that it needs.
 
-    A hook keeps no state of its own that `begin` could not find again from the network and the step's number, so that
-    a training killed at any moment goes on as if it had not been.
+    A hook has no state that `begin` cannot restore from the network and the step's number. So a training that was
+    killed resumes with the same results.
     """
 
     def begin(self, network: nn.Module, average: nn.Module, *, steps: int, first_step: int) -> None:
-        """Called once before the first epoch that is left.
+        """Prepare; called once before the first epoch that is left.
 
         Args:
-            network: What the optimizer changes; resumed weights are in it already.
-            average: Its averaged weights, which are validated and kept where the recipe averages.
-            steps: Of the optimizer in the whole training.
+            network: What the optimizer changes; it holds the resumed weights already.
+            average: Its averaged weights, which are validated and kept if the recipe averages.
+            steps: Optimizer steps in the whole training.
             first_step: The first of them that is left.
         """
 
     def loss(self, loss: Tensor, logits: Tensor, batch: Batch, network: nn.Module) -> Tensor:
-        """Change a step's loss; `logits` are (B, K, S, S)."""
+        """Return a step's loss, changed; `logits` are (B, K, S, S)."""
         return loss
 
     def learning_rate(self, rate: float, step: int) -> float:
-        """Change a step's learning rate."""
+        """Return a step's learning rate, changed."""
         return rate
 
     def after_step(self, step: int) -> None:
-        """Called when a step has changed the network and its average."""
+        """React to a step; the network and its average are changed already."""
 
     def complete(self, step: int) -> bool:
-        """Whether the network is, after an epoch's last step, what it should become; else that epoch is never kept."""
+        """Return whether the network has its final form after an epoch's last step; else no weights are kept."""
         return True

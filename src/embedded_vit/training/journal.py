@@ -1,4 +1,4 @@
-"""What a person sees of a training: progress, a CSV log, TensorBoard, curves and previews."""
+"""The journal of a training for its reader: a CSV log, TensorBoard, curves and previews."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CURVES_EVERY_SECONDS = 15
 
 
 class Journal:
-    """Writes log.csv, tensorboard/, curves.png and previews/ of a run; every file is written whole each time."""
+    """The files log.csv, tensorboard/, curves.png and previews/ of a run. Each file is always written whole."""
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class Journal:
         self.curves_drawn = -math.inf
 
     def record(self, history: Sequence[EpochMetrics], *, last: bool) -> None:
-        """Write the log of all epochs so far; now and then, and after the last one, the curves."""
+        """Write the log of all epochs so far, and the curves every 15 seconds and after the last epoch."""
         latest = history[-1]
         for name, value in latest.model_dump(exclude={"epoch"}).items():
             if value is not None:

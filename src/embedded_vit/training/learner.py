@@ -1,4 +1,4 @@
-"""What a training changes: the network, its averaged weights, the optimizer's state."""
+"""The state of a training: the network, its averaged weights, the optimizer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Learner:
         network: What the optimizer changes.
         average: The averaged weights, in a network of the same form.
         supervision: What turns a batch into logits and a loss; heads on coarser features are trained in it.
-        parameters, averaged_parameters: Of the network and the supervision, and of their averages.
+        parameters, averaged_parameters: The parameters of network and supervision, and those of their averages.
     """
 
     def __init__(self, network: nn.Module, config: RunConfig, device: str = "cpu") -> None:

@@ -1,7 +1,7 @@
-"""The one training loop.
+"""The training loop: epochs, validation, saving, resuming.
 
-Everything random comes from (seed, epoch, position), and everything that changes is in `state.safetensors`, written
-whole after each epoch: a training killed at any moment goes on from its last epoch with bit-identical results on CPU.
+All random numbers come from (seed, epoch, position), and all that changes is in `state.safetensors`, which is written
+whole after each epoch. So a training that was killed resumes after its last epoch, on a CPU with bit-identical results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PREVIEW_SLICES = 6
 
 
 class Trainer:
-    """Trains one network on one set of slices.
+    """The training of one network on one set of slices.
 
     Args:
         stepper: Computes the optimizer steps; it holds the network, the slices and the run's configuration.
@@ -122,7 +122,7 @@ class Trainer:
         )
 
     def _drawn(self, epoch: int, order: NDArray[np.int64]) -> Iterator[DrawnBatch]:
-        """This process's part of every batch of an epoch."""
+        """Yield this process's part of every batch of an epoch."""
         for step in range(self.order.steps):
             positions = self._positions(step)
             distortions = [
@@ -137,14 +137,14 @@ class Trainer:
             yield DrawnBatch(order[positions], distortions, (epoch - 1) * self.order.steps + step)
 
     def _positions(self, step: int) -> NDArray[np.int64]:
-        """Where in an epoch's order this process's part of a batch stands."""
+        """Return the places of this process's part of a batch in the order of the epoch."""
         positions = np.arange(step * self.training.batch_size, (step + 1) * self.training.batch_size)
         return positions[self.processes.rank :: self.processes.count]
 
     def _check_finite(
         self, losses: Sequence[float], epoch: int, order: NDArray[np.int64], *, first_step: int = 0
     ) -> None:
-        """Stop where the loss of an epoch's step is not a number any more."""
+        """Raise a TrainingError at the first loss of an epoch that is not finite."""
         for step, loss in enumerate(losses, start=first_step):
             if not math.isfinite(loss):
                 cases = sorted(
@@ -169,7 +169,7 @@ class Trainer:
         return np.concatenate(predicted)
 
     def _validate(self) -> float | None:
-        """Mean Dice of the validation cases on the network's grid; None without any."""
+        """Return the mean Dice of the validation cases on the network's grid; None without validation cases."""
         scores = []
         for name in self.record.split.validation:
             indices = self.slices.indices_of([name])
@@ -188,7 +188,7 @@ class Trainer:
         journal.preview(epoch, images[:, 0], truth.astype(np.uint8), self._predict(chosen), self.config.labels)
 
     def _save(self, epoch: int) -> None:
-        """Write the state, then what follows from it: killed in between, `resume` writes the rest."""
+        """Write the state, then the weights and the record; if it is killed in between, `resume` writes them."""
         if all(hook.complete(epoch * self.order.steps - 1) for hook in self.stepper.hooks):
             dice = self.history[-1].validation_dice
             best = -1.0 if self.selected_epoch is None else self.history[self.selected_epoch - 1].validation_dice or 0.0
@@ -214,7 +214,7 @@ class Trainer:
 
 
 def dice_by_case(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> list[float]:
-    """Dice of every structure of one case, those in neither mask left out.
+    """Return the Dice of every structure of one case that is in at least one of the masks.
 
     Args:
         predicted, truth: Labels of the same shape.

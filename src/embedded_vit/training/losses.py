@@ -51,13 +51,13 @@ def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor
 
 
 def _indexed_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Values (B, 1, S, S), labels (B, S, S) -> (K,) the values' sum over every class's pixels, and (K,) the pixels."""
+    """Return each class's sum of values (B, 1, S, S) and number of pixels in labels (B, S, S): (K,) and (K,)."""
     flat_labels = labels.flatten()
     sums = torch.zeros(classes, device=labels.device).index_add(0, flat_labels, values.flatten())
     return sums, torch.bincount(flat_labels, minlength=classes).to(values.dtype)
 
 
 def _masked_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """The same by a mask for every class: a CUDA graph cannot hold `bincount`, and indexed sums collide on a GPU."""
+    """Return the same from one mask a class: a CUDA graph cannot hold `bincount`, and indexed sums collide on a GPU."""
     masks = labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]  # (B, K, S, S)
     return (values * masks).sum(dim=(0, 2, 3)), masks.sum(dim=(0, 2, 3)).to(values.dtype)

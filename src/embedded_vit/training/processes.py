@@ -1,4 +1,4 @@
-"""One process or many: what torchrun set up, and the few exchanges that training needs."""
+"""The processes that train together, as torchrun starts them, and what they exchange."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = timedelta(hours=24)  # the others wait while the first process prepar
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all that train together."""
+    """The place of this process among all that train together."""
 
     rank: int = 0
     count: int = 1
@@ -37,14 +37,14 @@ class Processes:
             distributed.barrier()
 
     def begin_mean(self, tensor: torch.Tensor) -> Callable[[], object]:
-        """Begin to replace a tensor by its mean over the processes; it is there when a call of the result returns."""
+        """Start to replace a tensor by its mean over the processes; calling the result waits for the mean."""
         if self.count == 1:
             return lambda: None
         tensor /= self.count
         return distributed.all_reduce(tensor, async_op=True).wait
 
     def mean(self, value: float) -> float:
-        """The mean of a number over the processes."""
+        """Return the mean of a number over the processes."""
         if self.count == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64)
@@ -54,7 +54,7 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the other processes that torchrun started (gloo, and NCCL for GPUs); alone without torchrun."""
+    """Join the processes that torchrun started, by gloo and for GPUs NCCL; without torchrun there is one process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes()
@@ -68,11 +68,11 @@ def joined_processes(device: str) -> Iterator[Processes]:
 
 
 def sum_over_processes(tensor: torch.Tensor, *, used_alike: bool = False) -> torch.Tensor:
-    """Add a tensor over all processes, gradients too; alone, nothing happens.
+    """Return the sum of a tensor over all processes, through which gradients flow; one process gets its own tensor.
 
     Args:
-        tensor: Of one shape in all processes.
-        used_alike: Whether every process makes the same of the sum; gradients are then known without an exchange.
+        tensor: Of the same shape in all processes.
+        used_alike: Whether every process computes the same from the sum. Gradients then need no exchange.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return tensor
@@ -81,7 +81,7 @@ def sum_over_processes(tensor: torch.Tensor, *, used_alike: bool = False) -> tor
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum depends on every process's tensor, and every process's result on it: both ways are one addition."""
+    """A sum over processes: values are added on the way forward, gradients on the way back."""
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor, used_alike: bool) -> torch.Tensor:
@@ -100,9 +100,9 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory instead of returning it: a training step frees and asks for it again at once.
+    """Ask glibc to keep freed memory, because a training step asks for it again at once.
 
-    Without glibc nothing happens. Figures in docs/log/training-throughput.md.
+    Without glibc it does nothing. Figures in docs/log/training-throughput.md.
     """
     trim_threshold, mmap_threshold, kept = -1, -3, 1 << 30
     try:

@@ -1,4 +1,4 @@
-"""The training's progress on a terminal: a bar; into a file: a line an epoch."""
+"""The progress of a training: a bar on a terminal, one line for each epoch in a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """Shows epoch, loss, validation Dice, images a second and time left.
+    """A display of epoch, loss, validation Dice, images per second and time left.
 
     Args:
-        epochs: Of the whole training.
-        done: Already behind it, when resuming.
-        silent: Whether to show nothing, as every process but the first.
+        epochs: Epochs of the whole training.
+        done: Epochs that a resumed training has behind it.
+        silent: Whether to show nothing; only the first process shows something.
     """
 
     def __init__(self, epochs: int, *, done: int = 0, silent: bool = False) -> None:
@@ -47,11 +47,11 @@ class TrainingProgress:
         self.bar.stop()
 
     def batch_done(self, fraction: float) -> None:
-        """A part of an epoch is done."""
+        """Show that a fraction of an epoch is done."""
         self.bar.update(self.task, advance=fraction)
 
     def epoch_done(self, row: EpochMetrics) -> None:
-        """An epoch is done."""
+        """Show the figures of an epoch that is done."""
         dice = "" if row.validation_dice is None else f" · validation Dice {row.validation_dice:.3f}"
         figures = f"loss {row.loss:.4f}{dice} · {row.images_per_second:.0f} images/s"
         self.bar.update(self.task, completed=row.epoch, epoch=f"{row.epoch}/{self.epochs}", figures=figures)

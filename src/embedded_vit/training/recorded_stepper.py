@@ -1,6 +1,6 @@
 """Optimizer steps as one CUDA graph each: augmentation, teachers, gradients, weights and their average.
 
-For networks so small that a GPU waits for the launches of their operations.
+They are for networks so small that a GPU waits for the launches of their operations.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOTHING_OVER_IT = (0.0, 0.0, 0.0, 0.0)
 
 
 class RecordedStepper(Stepper):
-    """Records one step as a CUDA graph and replays it with new numbers.
+    """A stepper that records one step as a CUDA graph and replays it with new numbers.
 
     All slices lie on the device. Distortions are drawn as for every stepper; noise is drawn on the device.
 
@@ -117,7 +117,7 @@ class RecordedStepper(Stepper):
             yield self.loss.clone()
 
     def _numbers_of(self, batch: DrawnBatch) -> Tensor:
-        """(2, B, WIDTH): the distortions of a batch, and those of what is put over it."""
+        """Return the distortions of a batch, and those of the rectangles put over it: (2, B, WIDTH)."""
         own, others = [], []
         for index, distortion in zip(batch.indices, batch.distortions, strict=True):
             patch = distortion.patch

@@ -1,4 +1,4 @@
-"""The one way to begin a run, or to take it up where it was stopped."""
+"""The one way to start a run, or to resume it where it stopped."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def open_run(
     processes: Processes | None = None,
     make_stepper: MakeStepper = EagerStepper,
 ) -> Trainer:
-    """Begin a run in a folder; if the folder holds a state, take the run up after its last whole epoch.
+    """Start a run in a folder, or resume it after its last whole epoch if the folder holds a state.
 
     Args:
         folder: The run folder. `config.json` and `training.json` are written at once, weights after each epoch.
@@ -120,7 +120,7 @@ def is_finished(folder: Path, planned: RunConfig, split: Split) -> bool:
 
 
 def check_whether_to_resume(folder: Path, config: RunConfig, *, resume: bool) -> None:
-    """Refuse to begin a run where one lies already, and to resume where none lies or another one.
+    """Refuse to start a run in a folder that holds one, and to resume in a folder without this run.
 
     Raises:
         OutputError: The folder holds a run, and `resume` is false.
@@ -137,7 +137,7 @@ def check_whether_to_resume(folder: Path, config: RunConfig, *, resume: bool) ->
 
 
 def check_same_settings(folder: Path, config: RunConfig) -> None:
-    """Refuse to resume a run whose configuration was another; the postprocessing is found again in the same data.
+    """Refuse to resume a run with other settings; the postprocessing does not count, as it is found in the data.
 
     Raises:
         ConfigError: A setting differs; it is named with both values.
@@ -154,7 +154,7 @@ def check_same_settings(folder: Path, config: RunConfig) -> None:
 
 
 def check_same_data(folder: Path, slices: SliceSet, split: Split) -> None:
-    """Refuse to resume a run that saw other data.
+    """Refuse to resume a run with other data.
 
     Raises:
         ConfigError: The split or the slices differ.

@@ -1,4 +1,4 @@
-"""Training slices: every labelled slice once brought to the network's grid and kept on disk.
+"""Training slices: every labelled slice is brought to the network's grid once and kept on disk.
 
     cache/images.f16    (slices, channels, S, S) float16 in [-1, 1]
     cache/labels.u8     (slices, S, S) uint8
@@ -52,7 +52,7 @@ class SliceSet:
         return len(self.case_of)
 
     def indices_of(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The slices of the named cases, in order."""
+        """Return the indices of the named cases' slices, in order."""
         wanted = np.isin(np.array(self.case_names), list(names))
         return np.flatnonzero(wanted[self.case_of])
 
@@ -75,7 +75,7 @@ class SliceSet:
         return np.concatenate(images, axis=1).astype(np.float32), self.labels[indices].astype(np.int64)
 
     def neighbours(self, indices: NDArray[np.int64], context_slices: int) -> NDArray[np.int64]:
-        """(B,) slices -> (context_slices, B): from the lowest; at the end of a case a slice is its own neighbour."""
+        """Return the context of slices (B,): (context_slices, B), lowest first; an end slice is its own neighbour."""
         reach = context_slices // 2
         near = np.clip(indices + np.arange(-reach, reach + 1)[:, None], 0, len(self) - 1)
         return np.where(self.case_of[near] == self.case_of[indices], near, indices)
@@ -83,7 +83,7 @@ class SliceSet:
     def tensors(
         self, indices: NDArray[np.int64], *, context_slices: int, device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """A `batch` as tensors on a device."""
+        """Return a `batch` as tensors on a device."""
         images, labels = self.batch(indices, context_slices)
         return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
 
@@ -97,18 +97,18 @@ def prepare_slices(
     labelled: bool = True,
     on_case: Callable[[str], None] = lambda name: None,
 ) -> SliceSet:
-    """Bring the slices of the named cases to the network's grid, or find them done already in `folder`.
+    """Bring the slices of the named cases to the network's grid, or open them if `folder` holds them already.
 
     Args:
         data_set: Where the cases are.
         names: Cases to prepare.
         preprocessing: The input contract; context is left to `SliceSet.batch`.
         folder: Where the three files go.
-        labelled: Whether masks without any structure are a mistake.
+        labelled: Whether masks without any structure are an error.
         on_case: Called after each case.
 
     Raises:
-        DataSetError: No slice has any label, and some should.
+        DataSetError: No slice has a label although `labelled` is true.
         FileFormatError: A case cannot be read.
     """
     single = preprocessing.model_copy(update={"context_slices": 1})

@@ -23,7 +23,7 @@ __all__ = ["DrawnBatch", "MakeStepper", "Stepper"]
 
 @dataclass(frozen=True, eq=False)
 class DrawnBatch:
-    """A batch before its images are read: all that the loop draws for one optimizer step.
+    """A batch before its images are read: what the loop draws for one optimizer step.
 
     Attributes:
         indices: (B,) slices of the slice set.
@@ -37,7 +37,7 @@ class DrawnBatch:
 
 
 class Stepper(ABC):
-    """Turns drawn batches into optimizer steps.
+    """The way in which drawn batches become optimizer steps.
 
     Args:
         learner: What every step changes, and the run's configuration.
@@ -87,6 +87,6 @@ class Stepper(ABC):
 
 
 class MakeStepper(Protocol):
-    """Makes the stepper of a run."""
+    """A function that makes the stepper of a run."""
 
     def __call__(self, learner: Learner, slices: SliceSet, processes: Processes) -> Stepper: ...

@@ -1,6 +1,6 @@
-"""What the loss looks at: the network's answer alone, or those of its coarser features too.
+"""Supervision: the loss of the network's logits alone, or of its coarser feature maps too.
 
-Heads on coarser features are trained beside the network and thrown away with the training.
+Heads on coarser feature maps are trained with the network and are not part of it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["ScaleSupervision", "Supervision", "make_supervision"]
 
 
 def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
-    """What a run's settings ask for.
+    """Make the supervision that a run's settings ask for.
 
     Raises:
-        ConfigError: Coarser features of a user's own network, which nobody has described.
+        ConfigError: Deep supervision is asked of a user's own network, whose feature maps are not known.
     """
     if not config.training.deep_supervision:
         return Supervision()
@@ -33,17 +33,17 @@ def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
 
 
 class Supervision(nn.Module):
-    """The loss of the network's own answer."""
+    """The loss of the network's logits."""
 
     def forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A network and a batch -> logits (B, K, S, S) and the loss, a scalar."""
+        """Run a network on a batch; return logits (B, K, S, S) and the loss, a scalar."""
         with batch.autocast():
             logits = network(batch.images)
         return logits, segmentation_loss(logits, batch.labels)
 
 
 class ScaleSupervision(Supervision):
-    """The mean loss of answers at every scale on the way up; one half as fine counts half as much.
+    """The weighted mean of the losses at every scale of the decoder; half the resolution counts half as much.
 
     Args:
         network: Where the features come from.
@@ -68,7 +68,7 @@ class ScaleSupervision(Supervision):
         return logits, self.loss([*coarse, logits], batch)
 
     def loss(self, answers: Sequence[Tensor], batch: Batch) -> Tensor:
-        """Answers (B, K, T, T), T from coarse to S -> a scalar; labels are those at the answers' pixel centres."""
+        """Return the loss of answers (B, K, T, T), T from coarse to S, against the labels at their pixel centres."""
         size, total, weights = batch.labels.shape[-1], torch.zeros((), device=batch.labels.device), 0.0
         for answer in answers:
             step = size // answer.shape[-1]
