@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
-from network_fixtures import made_run
 
 from embedded_vit.engines import (
     ENGINES,
@@ -28,8 +27,6 @@ from embedded_vit.engines.agreement import label_disagreement
 from embedded_vit.engines.engine import Tensor
 from embedded_vit.engines.example_inputs import soft_images
 from embedded_vit.errors import ConfigError, FileFormatError
-from embedded_vit.export.exporting import export
-from embedded_vit.models.registry import NetworkConfig
 
 USES_NO_MORE = """
 import sys, time, numpy
@@ -52,14 +49,6 @@ def name(request: pytest.FixtureRequest) -> EngineName:
     if request.param not in installed_engines():
         pytest.skip(f"{request.param} is not installed")
     return request.param
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with random weights, the same for every engine."""
-    folder = tmp_path_factory.mktemp("contract")
-    network = NetworkConfig(name="small", image_size=32, widths=(16, 32), classes=9)
-    return export(made_run(folder / "run", network, test=("case0005",)), folder / "model.onnx").path
 
 
 @pytest.fixture(scope="module")

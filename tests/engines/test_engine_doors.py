@@ -13,7 +13,6 @@ from typing import get_args
 import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
-from network_fixtures import made_run
 
 import embedded_vit
 from embedded_vit.benchmark import run as benchmark_run
@@ -37,8 +36,6 @@ from embedded_vit.engines import (
 )
 from embedded_vit.engines.registry import ENTRIES
 from embedded_vit.evaluation.evaluating import evaluate
-from embedded_vit.export.exporting import export
-from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.search import latency as search_latency
 from embedded_vit.search.latency import LatencyMeter
@@ -54,14 +51,6 @@ def choice(request: pytest.FixtureRequest) -> EngineChoice:
     if request.param not in (*installed_engines(), "auto"):
         pytest.skip(f"{request.param} is not installed")
     return request.param
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with random weights, for the organs of the phantoms."""
-    folder = tmp_path_factory.mktemp("doors")
-    network = NetworkConfig(name="small", image_size=32, widths=(16, 32), classes=9)
-    return export(made_run(folder / "run", network, test=("case0005",)), folder / "model.onnx").path
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 __all__ = ["FreshProcess", "in_fresh_process"]
 
 SLICE_PIXELS = 512  # rows and columns of a CT slice
-# Slices run to superior, rows to the patient's left, columns to posterior: with any other axes 512 "slices" come out.
 
 # The clock starts before anything of ours is imported, which `python -m` would already have done.
 PROGRAM = """

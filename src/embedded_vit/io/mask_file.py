@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedded_vit.errors import OutputError
-from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
+from embedded_vit.io.nifti.stream import SUFFIX, is_nifti
 from embedded_vit.io.scan_source import scan_stem
 
 __all__ = ["is_mask_name", "mask_name", "summary_path"]
@@ -27,7 +27,6 @@ def summary_path(mask_path: Path) -> Path:
     Raises:
         OutputError: The mask's suffix is not NIfTI's.
     """
-    for suffix in SUFFIXES:
-        if mask_path.name.lower().endswith(suffix) and len(mask_path.name) > len(suffix):
-            return mask_path.with_name(mask_path.name[: -len(suffix)] + ".json")
-    raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}")
+    if not is_mask_name(mask_path) or not scan_stem(mask_path):
+        raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}")
+    return mask_path.with_name(f"{scan_stem(mask_path)}.json")

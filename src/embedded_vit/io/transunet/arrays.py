@@ -65,6 +65,17 @@ def one_line_errors(source: str) -> Iterator[None]:
 
 
 def check_array(shape: Sequence[int], dtype: np.dtype[Any], axes: int, key: str, source: str) -> None:
+    """Check an array's header before memory is asked for.
+
+    Args:
+        shape, dtype: As the header states them.
+        axes: How many axes are expected.
+        key: The array's name in the file, for messages.
+        source: The file, for messages.
+
+    Raises:
+        FileFormatError: The array does not hold numbers, has another number of axes, or is empty or too large.
+    """
     if dtype.kind not in "biuf":
         raise FileFormatError(f"{source}: '{key}' holds {dtype}; numbers are expected")
     if len(shape) != axes:
