@@ -1,4 +1,4 @@
-"""Compresses trained runs; prints what every step cost and gained, the tables of docs/log/channel-pruning.md.
+"""Compress trained runs and print what every step costs and gains: the tables of docs/log/channel-pruning.md.
 
     python benchmarks/compression.py --data DATA RUN [RUN ...] --plans PLAN [...] --output FOLDER
 
@@ -30,7 +30,7 @@ from embedded_vit.costs.latency import paired_latency
 from embedded_vit.errors import EmbeddedVitError, GateError
 
 HEADER = (
-    "result", "step", "Dice [95 %]", "loss, points (patients)", "worst organ's loss", "operations", "weights not zero",
+    "result", "step", "Dice [95 %]", "loss, points (patients)", "worst organ's loss", "MACs", "weights not zero",
     "file", "zipped", "p50, 1 and 2 threads", "minutes",
 )  # fmt: skip
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def compressed(run: Path, plan: Path, output: Path, data: Path, threads: int | None) -> CompressionRecord:
-    """Compress a run, or what is left of it to compress; a gate that stays shut is a result as well."""
+    """Compress a run unless that is done already; a plan that the gate stops is a result too."""
     try:
         return compress(
             run,
@@ -72,7 +72,7 @@ def compressed(run: Path, plan: Path, output: Path, data: Path, threads: int | N
 
 
 def rows(record: CompressionRecord, output: Path) -> list[str]:
-    """A row for the run as it was trained and one for each step."""
+    """Return a row for the run as it was trained, and one for each step."""
     before, *steps = record.stages
     lines = [row(output, stage, before) for stage in (before, *steps)]
     if record.gate_failed:
@@ -81,7 +81,7 @@ def rows(record: CompressionRecord, output: Path) -> list[str]:
 
 
 def row(output: Path, stage: StageRecord, before: StageRecord) -> str:
-    """A step in the order of `HEADER`."""
+    """Return the row of a step, in the order of `HEADER`."""
     now, then = stage.measured, before.measured
     settings = ", ".join(f"{name} {value}" for name, value in stage.settings.items())
     cells = (
@@ -101,7 +101,7 @@ def row(output: Path, stage: StageRecord, before: StageRecord) -> str:
 
 
 def score(measured: Measurements) -> str:
-    """Test Dice with its bootstrap interval."""
+    """Return the test Dice with its bootstrap interval."""
     if measured.test is None or measured.test.dice is None:
         return "–"
     low, high = measured.test.dice_interval or (float("nan"), float("nan"))
@@ -109,7 +109,7 @@ def score(measured: Measurements) -> str:
 
 
 def loss(now: Measurements, then: Measurements) -> str:
-    """Points of test Dice: of the mean, and of every patient."""
+    """Return the loss of test Dice in points: of the mean, and of every patient."""
     if now.test is None or then.test is None or now.test.dice is None or then.test.dice is None:
         return "–"
     patients = [
@@ -121,7 +121,7 @@ def loss(now: Measurements, then: Measurements) -> str:
 
 
 def worst_organ(now: Measurements, then: Measurements) -> str:
-    """The organ that loses most test Dice, and how many points."""
+    """Return the organ that loses most test Dice, and its loss in points."""
     if now.test is None or then.test is None:
         return "–"
     points = {
@@ -134,7 +134,7 @@ def worst_organ(now: Measurements, then: Measurements) -> str:
 
 
 def latency(artifact: Path, whole: Path) -> str:
-    """Milliseconds and their ratio to those of the file before all steps, both measured in turns now."""
+    """Return the latency and its ratio to that of the file before all steps, measured in turns."""
     texts = []
     for threads in LATENCY_THREADS:
         now, then = paired_latency([artifact, whole], threads=threads, repeats=100)

@@ -62,7 +62,13 @@ RecipeOfPeer = Literal["modern", "theirs"]
 
 @dataclass(frozen=True)
 class PeerTraining:
-    """One training: `network` is a preset, a key of `CLASSES`, or widths joined by hyphens."""
+    """One training of one network.
+
+    Attributes:
+        network: A preset, a key of `CLASSES`, or widths joined by hyphens.
+        image_size: Pixels on a side.
+        recipe: Our recipe, or that of the network's authors.
+    """
 
     network: str
     image_size: int
@@ -74,7 +80,7 @@ class PeerTraining:
 
 
 class Schedule(Config):
-    """`schedule.json` of a run: how long it trains, fixed before it begins."""
+    """The length of a training, fixed before it starts and kept as `schedule.json` of its run."""
 
     minutes: float | None = None
     seconds_a_step: float | None = None
@@ -84,13 +90,13 @@ class Schedule(Config):
 
     @property
     def passes(self) -> float:
-        """How often every slice is seen."""
+        """How often the training shows every slice."""
         return self.epochs * self.steps_per_epoch / self.steps_of_a_pass
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is the same for all; `epochs` counts where `minutes` is None."""
+    """What all trainings share; `epochs` counts if `minutes` is None."""
 
     data_set: DataSet
     split: Split
@@ -159,10 +165,10 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def trainings_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[PeerTraining]:
-    """NAME or NAME@S with each recipe that the network has.
+    """Return the trainings of NAME or NAME@S, one for each recipe that the network has.
 
     Raises:
-        ConfigError: The name is unknown, or its size is missing or no number.
+        ConfigError: The name is unknown, or its size is missing or not a number.
     """
     network, _, size = text.partition("@")
     if network not in PRESETS and network not in CLASSES and not re.fullmatch(r"\d+(-\d+)+", network):
@@ -175,7 +181,7 @@ def trainings_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[PeerTrainin
 
 
 def train_once(peer: PeerTraining, comparison: Comparison) -> tuple[Path, Schedule]:
-    """Train a network, or what is left of its training.
+    """Train a network unless that is done already, and return its run folder and its schedule.
 
     Raises:
         ConfigError: Its folder holds a run with other settings or data.
@@ -199,7 +205,7 @@ def train_once(peer: PeerTraining, comparison: Comparison) -> tuple[Path, Schedu
 
 
 def planned(peer: PeerTraining, comparison: Comparison) -> RunConfig:
-    """The configuration of a training, its epochs apart."""
+    """Return the configuration of a training without its number of epochs."""
     network = peer.network
     architecture: dict[str, Any] = {"image_size": peer.image_size}
     if network in CLASSES:
@@ -218,17 +224,17 @@ def planned(peer: PeerTraining, comparison: Comparison) -> RunConfig:
 
 
 def trainer_for(run: Path, config: RunConfig, slices: SliceSet, comparison: Comparison, **options: Any) -> Trainer:
-    """Begin or resume a run; `options` as `open_run` takes them. Every network gets the same postprocessing."""
+    """Start or resume a run with the same postprocessing for every network; `options` as `open_run` takes them."""
     return open_run(
         *(run, config, slices, comparison.split), data_folder=comparison.data_set.folder, postprocess=True, **options
     )
 
 
 def schedule_once(run: Path, config: RunConfig, slices: SliceSet, comparison: Comparison) -> Schedule:
-    """Fix how long a network trains, or read what was fixed.
+    """Fix the length of a training, or read it if it was fixed already.
 
     Raises:
-        ConfigError: What was fixed is not what is asked for now.
+        ConfigError: Another length was fixed.
     """
     path = run / SCHEDULE
     if path.is_file():
@@ -237,7 +243,7 @@ def schedule_once(run: Path, config: RunConfig, slices: SliceSet, comparison: Co
             comparison.minutes is None and schedule.epochs != comparison.epochs
         ):
             fixed = f"{schedule.epochs} epochs" if schedule.minutes is None else f"{schedule.minutes:g} minutes"
-            raise ConfigError(f"{run}: was begun with {fixed}; ask for as many, or choose another --output")
+            raise ConfigError(f"{run}: was started with {fixed}; give the same length, or choose another --output")
         return schedule
     steps_of_a_pass = EpochOrder(slices, comparison.split.train, config.training).steps_of_a_pass
     if comparison.minutes is None:
@@ -249,12 +255,12 @@ def schedule_once(run: Path, config: RunConfig, slices: SliceSet, comparison: Co
 
 
 def schedule_within(minutes: float, seconds: float, steps_of_a_pass: int) -> Schedule:
-    """Epochs of equal length, as near to a pass over the slices as possible, that fill the time and do not exceed it.
+    """Return epochs of equal length, as near to a pass over the slices as possible, that fill the time.
 
     Args:
-        minutes: Of training.
-        seconds: That a step takes.
-        steps_of_a_pass: Over all slices.
+        minutes: Time for training, not exceeded.
+        seconds: Time of one step.
+        steps_of_a_pass: Steps that show every slice once.
     """
     steps = max(1, int(60 * minutes / seconds))
     epochs = max(1, round(steps / steps_of_a_pass))
@@ -268,11 +274,11 @@ def schedule_within(minutes: float, seconds: float, steps_of_a_pass: int) -> Sch
 
 
 class EnoughTimed(Exception):
-    """Thrown through the loop when a `Stopwatch` has seen enough."""
+    """Raised when a `Stopwatch` has timed enough steps; it ends the training."""
 
 
 class Stopwatch(TrainingHook):
-    """Times steps and ends the training after `TIMED_STEPS` and `TIMED_SECONDS`; the first step is a warm-up."""
+    """A hook that times steps and ends the training after `TIMED_STEPS` and `TIMED_SECONDS`; the first one warms up."""
 
     def __init__(self) -> None:
         self.moments: list[float] = []
@@ -288,7 +294,7 @@ class Stopwatch(TrainingHook):
 
 
 def seconds_a_step(config: RunConfig, slices: SliceSet, comparison: Comparison) -> float:
-    """How long a network's training step takes here and now: some are made and thrown away."""
+    """Measure the time of a network's training step in seconds, in a run that is thrown away."""
     stopwatch, config = Stopwatch(), config.with_training(epochs=1)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughTimed):
         timed = partial(EagerStepper, hooks=[stopwatch])

@@ -67,7 +67,7 @@ class Job:
     def needs(self) -> set[Path]:
         """The run folders that must be there before."""
         entry = table.TRAININGS[self.training]
-        needed = (entry.goes_on_from, entry.taught_by)
+        needed = (entry.starts_from, entry.taught_by)
         return {self.maker.folders.run(self.experiment, name) for name in needed if name}
 
 
@@ -99,7 +99,7 @@ def jobs_for(makers: Sequence[ModelMaker], experiments: Sequence[str] | None) ->
     """Return all trainings that the models' experiments need, each once, after those that it needs itself.
 
     Args:
-        makers: Of the models.
+        makers: The makers of the models.
         experiments: Their names; None for every one.
     """
     jobs: dict[Path, Job] = {}

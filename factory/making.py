@@ -123,7 +123,7 @@ class ModelMaker:
         Every experiment keeps the channels that the split has kept, so that all of them are one network.
         """
         entry = table.TRAININGS[training]
-        before = self.folders.run(experiment, entry.goes_on_from) if entry.goes_on_from else None
+        before = self.folders.run(experiment, entry.starts_from) if entry.starts_from else None
         if before is None or not entry.pruned:
             return before
         start = self.folders.start(experiment, training)

@@ -36,30 +36,52 @@ BTCV_CONTEXT_MM = 3.0
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained, whatever becomes of it afterwards."""
+    """How a network is trained.
+
+    Attributes:
+        source: The training data.
+        settings: As `TrainingConfig.for_recipe` takes them.
+        network: A preset's name, or None.
+        architecture: As `network_config` takes it.
+        starts_from: The training whose weights, of the same experiment, are the initial ones; None for fresh weights.
+        pruned: How the initial network is pruned first, as `PruneChannels` takes it.
+        taught_by: The training whose network is the teacher; only with `starts_from`.
+        context_slices: 1 or 3.
+        seeds: Number of seeds with which the split is trained.
+        folds: Folds of the cross-validation; 0 for none.
+        spacing_range: The spacings of the data set, if its files store none.
+        context_mm: The distance of its slices in mm, likewise.
+    """
 
     source: DataSource
-    settings: Mapping[str, Any]  # as `TrainingConfig.for_recipe` takes them
-    network: str | None = None  # a preset's name, or
-    architecture: Mapping[str, Any] = field(default_factory=dict)  # as `network_config` takes them
-    goes_on_from: str | None = None  # the training whose weights, of the same experiment, are its first
-    pruned: Mapping[str, Any] = field(default_factory=dict)  # as `PruneChannels` takes it: what is done first
-    taught_by: str | None = None  # the training whose network teaches; only where it goes on from another
+    settings: Mapping[str, Any]
+    network: str | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    starts_from: str | None = None
+    pruned: Mapping[str, Any] = field(default_factory=dict)
+    taught_by: str | None = None
     context_slices: int = 3
-    seeds: int = 1  # with which the split is trained
-    folds: int = 0  # of a cross-validation; 0 for none
-    spacing_range: SpacingRange | None = None  # where the data set stores none, and likewise
-    context_mm: float | None = None  # how far apart its slices lie
+    seeds: int = 1
+    folds: int = 0
+    spacing_range: SpacingRange | None = None
+    context_mm: float | None = None
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is shipped under a name."""
+    """A built-in model: a trained network, and how it is compressed.
+
+    Attributes:
+        summary: What it segments, in a few words.
+        training: The name of its training.
+        plan: A compression plan; None exports float32.
+        limits: Known failures, a sentence each.
+    """
 
     summary: str
     training: str
-    plan: Mapping[str, Any] | None = None  # a compression plan; None exports float32
-    limits: tuple[str, ...] = ()  # known failures in words, a sentence each
+    plan: Mapping[str, Any] | None = None
+    limits: tuple[str, ...] = ()
 
 
 MODERN = {"recipe": "modern", "precision": "bf16", "seed": 0}
@@ -81,32 +103,32 @@ TRAININGS: dict[str, Training] = {
     "abdomen-192": abdomen(
         ONWARDS | {"epochs": 60},
         architecture=NARROW | {"image_size": 192},
-        goes_on_from="abdomen-128",
+        starts_from="abdomen-128",
     ),
     "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 64}),
     "abdomen-64-pruned": abdomen(
         RECOVERY | {"epochs": 50},
         architecture=NARROW | {"image_size": 64},
-        goes_on_from="abdomen-64",
+        starts_from="abdomen-64",
         pruned={"target_macs": 0.45, "multiple": 16},
         taught_by="abdomen-64",
     ),
     "abdomen-128-pruned": abdomen(
         RECOVERY | {"epochs": 80},
         architecture=NARROW | {"image_size": 128},
-        goes_on_from="abdomen-64",
+        starts_from="abdomen-64",
         pruned={"target_macs": 0.58, "multiple": 16},
         taught_by="abdomen-192",
     ),
     "abdomen-128-polished": abdomen(
         MODERN | {"epochs": 30, "learning_rate": 1e-3, "cutmix": 0.0},
         architecture=NARROW | {"image_size": 128},
-        goes_on_from="abdomen-128-pruned",
+        starts_from="abdomen-128-pruned",
     ),
     "abdomen-192-pruned": abdomen(
         RECOVERY | {"epochs": 40},
         architecture=NARROW | {"image_size": 192},
-        goes_on_from="abdomen-192",
+        starts_from="abdomen-192",
         pruned={"target_macs": 0.75},
         taught_by="abdomen-192",
     ),
@@ -124,12 +146,12 @@ MODELS: dict[str, Model] = {
 
 def chain_of(training: str) -> list[str]:
     """Return the names of a training and of all that it starts from, the first one first."""
-    before = TRAININGS[training].goes_on_from
+    before = TRAININGS[training].starts_from
     return [*(chain_of(before) if before else []), training]
 
 
 def trainings_for(training: str) -> list[str]:
     """Return the names of a training and of all that it starts from or is taught by, each after those it needs."""
     entry = TRAININGS[training]
-    needed = [name for before in (entry.goes_on_from, entry.taught_by) if before for name in trainings_for(before)]
+    needed = [name for before in (entry.starts_from, entry.taught_by) if before for name in trainings_for(before)]
     return list(dict.fromkeys([*needed, training]))

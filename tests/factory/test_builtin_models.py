@@ -61,16 +61,16 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "tiny-ct-taught": table.Model("8 phantom organs, by a teacher", "tiny-taught", table.HALF),
         "tiny-ct-pruned": table.Model("8 phantom organs, fewer channels", "tiny-polished", table.HALF),
     }
-    larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, goes_on_from="tiny")
+    larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, starts_from="tiny")
     lesson = TINY.settings | {"epochs": 1, "learning_rate": 1e-3, "cutmix": 0.5}
-    taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
+    taught = replace(TINY, settings=lesson, starts_from="tiny", taught_by="tiny-32")
     pruned = {"target_macs": 0.7, "importance_slices": 4}
     trainings = {
         "tiny": TINY,
         "tiny-32": larger,
         "tiny-taught": taught,
         "tiny-pruned": replace(taught, architecture=larger.architecture, pruned=pruned, taught_by="tiny"),
-        "tiny-polished": replace(larger, goes_on_from="tiny-pruned"),
+        "tiny-polished": replace(larger, starts_from="tiny-pruned"),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "TRAININGS", trainings)
@@ -188,7 +188,7 @@ def test_a_compressed_model_shares_the_trainings(
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_from_another(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
+def test_a_training_starts_from_another(work: Path, synapse_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(work / "tiny", tmp_path / "tiny")
     maker("tiny-ct-large", synapse_folder, tmp_path).make(["split", "all"])
     assert read_run_config(tmp_path / "tiny-32" / "all" / "run").training.init == str(tmp_path / "tiny" / "all" / "run")

@@ -30,9 +30,9 @@ TINY = table.Training(
 @pytest.fixture(autouse=True)
 def tiny_table() -> Iterator[None]:
     """A network that trains in a second, one with more pixels, and the first one taught by it."""
-    larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, goes_on_from="tiny")
+    larger = replace(TINY, architecture=TINY.architecture | {"image_size": 32}, starts_from="tiny")
     lesson = TINY.settings | {"learning_rate": 1e-3, "cutmix": 0.5}
-    taught = replace(TINY, settings=lesson, goes_on_from="tiny", taught_by="tiny-32")
+    taught = replace(TINY, settings=lesson, starts_from="tiny", taught_by="tiny-32")
     trainings = {"tiny": TINY, "tiny-32": larger, "tiny-taught": taught}
     models = {"tiny-ct": table.Model("8 phantom organs", "tiny-taught", table.HALF)}
     with pytest.MonkeyPatch.context() as patch:

@@ -9,67 +9,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from training_bench import CONVOLUTIONS, TOKENS, Workbench
 
-from embedded_vit.datasets import open_data_set
-from embedded_vit.datasets.data_set import DataSet, make_split
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.models.registry import build_network
-from embedded_vit.training.checkpoint import load_checkpoint
 from embedded_vit.training.distillation import Distillation, Teacher
 from embedded_vit.training.eager_stepper import EagerStepper
 from embedded_vit.training.learner import Learner
 from embedded_vit.training.processes import Processes
 from embedded_vit.training.recorded_stepper import RecordedStepper
-from embedded_vit.training.run import open_run
-from embedded_vit.training.settings import RunConfig, TrainingConfig
-from embedded_vit.training.slices import SliceSet, prepare_slices
-from embedded_vit.training.stepper import MakeStepper
-from embedded_vit.training.training import plan
+from embedded_vit.training.settings import TrainingConfig
 
-TOKENS = {"image_size": 32, "widths": (8, 16)}
-CONVOLUTIONS = {**TOKENS, "depth": 1, "convolution_widths": (4, 8)}
 UNRECORDED = partial(RecordedStepper, record=False, seeded_noise=True)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="recording a CUDA graph needs a CUDA GPU")
-
-
-class Workbench:
-    """A phantom data set whose slices are prepared once a size."""
-
-    def __init__(self, data_folder: Path, folder: Path) -> None:
-        self.data_set: DataSet = open_data_set(data_folder)
-        self.split = make_split(self.data_set, seed=0, validation_cases=0)
-        self.folder = folder
-
-    def planned(
-        self, architecture: dict[str, Any] = CONVOLUTIONS, *, context_slices: int = 3, **training: Any
-    ) -> RunConfig:
-        settings = TrainingConfig.for_recipe("modern", **{"batch_size": 8, "epochs": 2, **training})
-        return plan(
-            self.data_set, network=None, architecture=architecture, training=settings, context_slices=context_slices
-        )
-
-    def slices(self, config: RunConfig) -> SliceSet:
-        folder = self.folder / f"slices-{config.preprocessing.image_size}"
-        return prepare_slices(self.data_set, sorted(self.split.train), config.preprocessing, folder)
-
-    def trained(
-        self, config: RunConfig, folder: Path, make_stepper: MakeStepper, *, device: str = "cpu"
-    ) -> tuple[dict[str, Tensor], list[float]]:
-        """Weights by name, and the losses of the epochs."""
-        trainer = open_run(
-            *(folder, config, self.slices(config), self.split),
-            data_folder=self.data_set.folder,
-            device=device,
-            make_stepper=make_stepper,
-        )
-        losses = [epoch.loss for epoch in trainer.run().epochs]
-        return load_checkpoint(folder).network.state_dict(), losses
-
-
-@pytest.fixture(scope="module")
-def bench(synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    return Workbench(synapse_folder, tmp_path_factory.mktemp("slices"))
 
 
 def assert_equal(
@@ -89,8 +42,8 @@ def test_two_epochs_give_the_same_weights(
     bench: Workbench, tmp_path: Path, architecture: dict[str, Any], context_slices: int, training: dict[str, Any]
 ) -> None:
     config = bench.planned(architecture, context_slices=context_slices, **training)
-    eager = bench.trained(config, tmp_path / "eager", EagerStepper)
-    assert_equal(bench.trained(config, tmp_path / "unrecorded", UNRECORDED), eager, tolerance=1e-5)
+    eager = bench.trained(config, tmp_path / "eager")
+    assert_equal(bench.trained(config, tmp_path / "unrecorded", make_stepper=UNRECORDED), eager, tolerance=1e-5)
 
 
 def test_teachers_of_other_sizes_and_contexts_teach_alike(bench: Workbench, tmp_path: Path) -> None:
@@ -102,16 +55,16 @@ def test_teachers_of_other_sizes_and_contexts_teach_alike(bench: Workbench, tmp_
         larger, alike = build_network(theirs.network), build_network(config.network)
         return Distillation([Teacher(larger, bench.slices(theirs), 1), Teacher(alike)], 0.8)
 
-    eager = bench.trained(config, tmp_path / "eager", partial(EagerStepper, hooks=[distillation()]))
+    eager = bench.trained(config, tmp_path / "eager", make_stepper=partial(EagerStepper, hooks=[distillation()]))
     unrecorded = partial(UNRECORDED, distillation=distillation())
-    assert_equal(bench.trained(config, tmp_path / "unrecorded", unrecorded), eager, tolerance=1e-5)
-    alone = bench.trained(config, tmp_path / "alone", EagerStepper)
+    assert_equal(bench.trained(config, tmp_path / "unrecorded", make_stepper=unrecorded), eager, tolerance=1e-5)
+    alone = bench.trained(config, tmp_path / "alone")
     assert alone[1] != pytest.approx(eager[1], rel=1e-2)
 
 
 def test_a_run_may_change_its_stepper_between_two_epochs(bench: Workbench, tmp_path: Path) -> None:
     config = bench.planned()
-    eager = bench.trained(config, tmp_path / "eager", EagerStepper)
+    eager = bench.trained(config, tmp_path / "eager")
 
     class StopsAfterOne(EagerStepper):
         epochs = 0
@@ -123,14 +76,14 @@ def test_a_run_may_change_its_stepper_between_two_epochs(bench: Workbench, tmp_p
             return super().train(drawn)
 
     with pytest.raises(KeyboardInterrupt):
-        bench.trained(config, tmp_path / "both", StopsAfterOne)
-    assert_equal(bench.trained(config, tmp_path / "both", UNRECORDED), eager, tolerance=1e-5)
+        bench.trained(config, tmp_path / "both", make_stepper=StopsAfterOne)
+    assert_equal(bench.trained(config, tmp_path / "both", make_stepper=UNRECORDED), eager, tolerance=1e-5)
 
 
 def test_a_loss_that_is_not_finite_names_the_cases(bench: Workbench, tmp_path: Path) -> None:
     config = bench.planned(learning_rate=1e30, gradient_clip=None, epochs=4)
     with pytest.raises(TrainingError, match=r"epoch \d.*case000"):
-        bench.trained(config, tmp_path / "run", UNRECORDED)
+        bench.trained(config, tmp_path / "run", make_stepper=UNRECORDED)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +108,7 @@ def test_what_cannot_be_recorded_is_refused_by_name(bench: Workbench, change: di
 @pytest.mark.parametrize("seeded_noise", [True, False])
 def test_recorded_steps_train_as_eager_ones(bench: Workbench, tmp_path: Path, seeded_noise: bool) -> None:
     config = bench.planned(epochs=3)
-    eager = bench.trained(config, tmp_path / "eager", EagerStepper, device="cuda")
+    eager = bench.trained(config, tmp_path / "eager", device="cuda")
     stepper = partial(RecordedStepper, seeded_noise=seeded_noise)
-    recorded = bench.trained(config, tmp_path / "recorded", stepper, device="cuda")
+    recorded = bench.trained(config, tmp_path / "recorded", make_stepper=stepper, device="cuda")
     assert recorded[1] == pytest.approx(eager[1], rel=1e-3 if seeded_noise else 5e-2)

@@ -1,4 +1,4 @@
-"""The settings of a training: what the command line takes and `config.json` keeps."""
+"""The settings of a training, as the command line takes them and `config.json` keeps them."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ RecipeName = Literal["paper", "modern"]
 
 
 class TrainingConfig(Config):
-    """How a network is trained. The two recipes fill in what is not given."""
+    """The settings of a training. The recipe fills in those that are not given."""
 
     recipe: RecipeName = "modern"
     epochs: int = Field(default=150, ge=1)
-    batch_size: int = Field(default=24, ge=1, description="slices a step, over all processes together")
+    batch_size: int = Field(default=24, ge=1, description="slices per optimizer step, over all processes together")
     learning_rate: float = Field(gt=0, description="peak learning rate at this batch size")
     weight_decay: float = Field(ge=0)
-    warmup_fraction: float = Field(ge=0, lt=1, description="part of all steps in which the learning rate rises")
-    gradient_clip: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
-    ema_decay: float | None = Field(default=None, gt=0, lt=1, description="of the averaged weights a step")
+    warmup_fraction: float = Field(ge=0, lt=1, description="fraction of all steps in which the learning rate rises")
+    gradient_clip: float | None = Field(default=None, gt=0, description="largest norm of the whole gradient")
+    ema_decay: float | None = Field(default=None, gt=0, lt=1, description="what averaged weights keep in a step")
     empty_slice_weight: float = Field(
-        default=1.0, gt=0, le=1, description="how often a slice without any structure is drawn, against one with"
+        default=1.0, gt=0, le=1, description="how often an empty slice is drawn, relative to one with a structure"
     )
     cutmix: float = Field(
-        default=0.0, ge=0, le=1, description="part of the slices over which a rectangle of another is put"
+        default=0.0, ge=0, le=1, description="fraction of the slices that get a rectangle of another slice"
     )
-    deep_supervision: bool = Field(default=False, description="whether coarser features have to answer too")
+    deep_supervision: bool = Field(default=False, description="whether coarser feature maps are trained to segment too")
     precision: Precision = "fp32"
     seed: int = Field(default=0, ge=0)
-    init: str | None = Field(default=None, description="checkpoint whose weights the training began with")
+    init: str | None = Field(default=None, description="checkpoint whose weights the training started with")
     coarse_epochs: int = Field(default=0, ge=0, description="epochs at half the image size before the others")
 
     @classmethod
     def for_recipe(cls, recipe: RecipeName, *, batch_size: int = 24, **given: Any) -> TrainingConfig:
-        """A recipe with its own values for all that is not given; None counts as not given.
+        """Return the settings of a recipe, changed where a value is given; None counts as not given.
 
         paper: SGD 0.05 at batch 24, momentum 0.9, weight decay 1e-4, polynomial decay.
         modern: AdamW, warm-up, cosine decay, clipped gradients, averaged weights, CutMix.
@@ -71,7 +71,7 @@ class TrainingConfig(Config):
 
 
 class RunConfig(Config):
-    """`config.json` of a run: everything needed to rebuild the network and its preprocessing."""
+    """The configuration of a run, kept as `config.json`: all that rebuilds the network and its preprocessing."""
 
     network: NetworkConfig
     preprocessing: Preprocessing
@@ -81,10 +81,10 @@ class RunConfig(Config):
 
     @property
     def contract(self) -> Contract:
-        """What the network expects of a scan, and what its labels mean; the spacing range is found at export."""
+        """The contract of the network; its spacing range is found at export."""
         return Contract(preprocessing=self.preprocessing, labels=self.labels, postprocessing=self.postprocessing)
 
     def with_training(self, **changes: Any) -> Self:
-        """The same, trained in another way; None counts as unchanged."""
+        """Return a copy with other training settings; None counts as unchanged."""
         given = {name: value for name, value in changes.items() if value is not None}
         return self.model_copy(update={"training": self.training.model_copy(update=given)})

@@ -1,4 +1,4 @@
-"""From a folder and a few settings to a trained run."""
+"""Training a network on a data set: from a folder and settings to a run folder."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def plan(
     training: TrainingConfig,
     context_slices: int = 1,
 ) -> RunConfig:
-    """Put a run's configuration together.
+    """Return the configuration of a run.
 
     Args:
-        data_set: Says modality, channels and labels.
-        network: A preset's name or None.
+        data_set: Its modality, channels and labels count.
+        network: A preset's name, or None.
         architecture: As `network_config` takes them.
-        training: The training settings. A run folder that it begins with hands on the channels that it was pruned to.
-        context_slices: 1 or 3. One grey channel without context goes to the stem's three channels as copies.
+        training: The training settings. If it starts from a run folder, the channels are those of that run.
+        context_slices: 1 or 3. One grey channel without context is copied to the stem's three channels.
 
     Raises:
-        ConfigError, NetworkError: Something does not fit.
-        CheckpointError: The run folder that the training begins with cannot be read.
+        ConfigError, NetworkError: The settings do not fit together.
+        CheckpointError: The run folder that the training starts from cannot be read.
     """
     channels = len(data_set.channels) * context_slices
     own_class = architecture.get("model") is not None
@@ -82,7 +82,7 @@ def train(
     device: str = "cpu",
     threads: int | None = None,
 ) -> TrainingRecord | None:
-    """Train a network on a data set; a run folder is left behind.
+    """Train a network on a data set and write a run folder.
 
     Args:
         data_folder: A data set in any known layout.
@@ -90,12 +90,12 @@ def train(
         network, architecture, context_slices: As `plan` takes them.
         training: The training settings.
         validation_cases: As `make_split` takes them.
-        split: Who trains, selects and tests; by default what `make_split` makes of the seed and `validation_cases`.
-        slices_folder: Where the slices are prepared and stay, for several trainings on the same cases; by default in
-            the run, until it is trained.
-        resume: Whether to go on with the run in `output`, whose settings must be the same.
-        device: Where to train.
-        threads: CPU threads; PyTorch's choice when None.
+        split: Training, validation and test cases; by default as `make_split` chooses them.
+        slices_folder: A folder for the prepared slices, which several trainings on the same cases can share; by
+            default they lie in the run folder until the training ends.
+        resume: Whether to resume the run in `output`, with the same settings.
+        device: "cpu", "cuda", "cuda:1", ...
+        threads: CPU threads; by default PyTorch's choice.
 
     Returns:
         The record of the run; None in every process but the first.
@@ -130,12 +130,12 @@ def train(
 def _stages(
     planned: Callable[..., RunConfig], architecture: dict[str, Any], training: TrainingConfig, output: Path
 ) -> dict[Path, RunConfig]:
-    """Run folder -> configuration of the trainings to do, in order: at half the image size where asked for, then all.
+    """Return run folder -> configuration of the trainings to do: first at half the image size if asked for.
 
     Args:
         planned: `plan` without the last two arguments.
         architecture, training: Those arguments.
-        output: The run folder of the last one.
+        output: The run folder of the last training.
     """
     config = planned(architecture=architecture, training=training)
     if not training.coarse_epochs:
@@ -180,11 +180,13 @@ def _prepare_processor(device: str, training: TrainingConfig, threads: int | Non
         torch.set_num_threads(threads)
     keep_freed_memory()
     if device == "cpu" and training.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        Console(stderr=True).print("this processor only emulates bf16, about ten times slower than --precision fp32")
+        Console(stderr=True).print(
+            "this processor only emulates bf16, which is about ten times slower than --precision fp32"
+        )
 
 
 def _prepare(data_set: DataSet, names: list[str], config: RunConfig, folder: Path, processes: Processes) -> SliceSet:
-    """The first process prepares the slices, the others open what it wrote."""
+    """Prepare the slices in the first process, and open them in all."""
     console = Console(stderr=True)
     if processes.leads:
         with console.status("preparing slices") as status:
