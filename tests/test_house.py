@@ -25,6 +25,7 @@ FOUNDATION = (
     "config",
     "labels",
     "volume",
+    "grids",
     "resampling",
     "preprocessing",
     "postprocessing",

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from embedded_vit.contract import DARKEST_SOFT_TISSUE_HU
 from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.grids import grid_problem
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set", "grid_problem"]
+__all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set"]
 
 Severity = Literal["error", "warning"]
-GRID_TOLERANCE = 0.1  # of a voxel
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,6 @@ def check_data_set(data_set: DataSet, *, on_case: Callable[[], None] = lambda: N
         on_case()
     problems += _check_whole(data_set, summaries)
     return DataSetReport(data_set, tuple(summaries), tuple(problems))
-
-
-def grid_problem(volume: Volume, label_map: LabelMap) -> str | None:
-    """Say how a mask's grid differs from its scan's; None where the two agree.
-
-    Two affines agree when no corner of the volume differs by more than a tenth of a voxel.
-    """
-    if volume.shape != label_map.array.shape:
-        return f"image {_times(volume.shape)} and mask {_times(label_map.array.shape)} differ in shape"
-    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in volume.shape), 1]
-    shift_mm = float(np.linalg.norm(corners @ (volume.affine - label_map.affine)[:3].T, axis=1).max())
-    if shift_mm > GRID_TOLERANCE * min(volume.spacing_mm):
-        return f"the affines of image and mask differ: {shift_mm:.3g} mm apart at a corner"
-    return None
 
 
 def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Problem], str | None]:
@@ -193,7 +179,3 @@ def _count(label_map: LabelMap, classes: int) -> tuple[int, ...]:
         numbers, voxels = np.unique(plane, return_counts=True)
         counts.update(dict(zip(numbers.tolist(), voxels.tolist(), strict=True)))
     return tuple(counts[number] for number in range(classes))
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
 from embedded_vit.datasets.description import (
     DESCRIPTION_FILE,
@@ -26,6 +24,7 @@ from embedded_vit.datasets.description import (
     modality_of,
 )
 from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.io.channels import join_channels
 from embedded_vit.io.nifti import SUFFIXES, is_nifti, read_labels
 from embedded_vit.io.scan_source import open_scan, scan_stem
 from embedded_vit.volume import LabelMap, Volume
@@ -55,7 +54,7 @@ class NiftiDataSet(DataSet):
                 raise FileFormatError(f"{path}: missing: the image of case {case.name}; add it or remove the case")
         if len(images) == 1:
             return open_scan(images[0], channels=len(self.channels)).read()
-        return _join_channels([open_scan(path, channels=1).read() for path in images])
+        return join_channels([open_scan(path, channels=1).read() for path in images])
 
     def read_labels(self, case: Case) -> LabelMap:
         """Read a case's mask; see `DataSet.read_labels`."""
@@ -175,16 +174,3 @@ def _inside(folder: Path, stated: object, source: Path) -> Path:
             f"{source}: 'training' names '{path}'; a NIfTI file inside the data set's folder is expected"
         )
     return folder / path
-
-
-def _join_channels(volumes: list[Volume]) -> Volume:
-    """Put scans of one channel each on a common first axis; they must share shape and affine."""
-    first = volumes[0]
-    for other in volumes[1:]:
-        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-3):
-            raise FileFormatError(f"{other.source}: lies on another grid than {first.source}; resample the channels")
-    if len({(volume.array.dtype, volume.slope, volume.intercept) for volume in volumes}) == 1:
-        array = np.concatenate([volume.array for volume in volumes])
-        return Volume(array, first.affine, first.slope, first.intercept, source=first.source)
-    scaled = [volume.array.astype(np.float32) * volume.slope + volume.intercept for volume in volumes]
-    return Volume(np.concatenate(scaled).astype(np.float32, copy=False), first.affine, source=first.source)

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embedded_vit.datasets.check import grid_problem
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import DataSetError
+from embedded_vit.grids import grid_problem
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
