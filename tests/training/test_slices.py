@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from embedded_vit.datasets import open_data_set
-from embedded_vit.errors import DataSetError
+from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.preprocessing import Preprocessing, network_inputs
 from embedded_vit.training.slices import SliceSet, prepare_slices
 
@@ -55,6 +57,26 @@ def test_the_second_time_nothing_is_read_again(synapse_folder, tmp_path):
     )
     assert prepared == ["case0001"] * 2
     assert slices.fingerprint != other.fingerprint
+
+
+def test_damaged_prepared_slices_are_one_line_that_says_what_to_do(synapse_folder, tmp_path):
+    data_set = open_data_set(synapse_folder)
+    prepare_slices(data_set, ["case0001"], CT, tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    without_counts = json.dumps({name: value for name, value in index.items() if name != "counts"})
+    for name, content in (
+        ("images.f16", b"short"),
+        ("index.json", b"[]"),
+        ("index.json", b'{"key": '),
+        ("index.json", without_counts.encode()),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FileFormatError, match="delete this") as refused:
+            prepare_slices(data_set, ["case0001"], CT, tmp_path)
+        assert str(tmp_path) in str(refused.value)
+        assert "\n" not in str(refused.value)
+    (tmp_path / "index.json").unlink()
+    assert prepare_slices(data_set, ["case0001"], CT, tmp_path).fingerprint == index["fingerprint"]
 
 
 def test_masks_without_any_label_are_refused(synapse_folder, tmp_path, monkeypatch):

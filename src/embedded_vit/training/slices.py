@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedded_vit.datasets.data_set import DataSet
-from embedded_vit.errors import DataSetError
+from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.grids import grid_problem
 from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
 __all__ = ["SliceSet", "prepare_slices"]
+
+PREPARE_AGAIN = "delete this folder or file of prepared slices, and they are prepared again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,7 @@ def prepare_slices(
 
     Raises:
         DataSetError: No slice has a label although `labelled` is true.
-        FileFormatError: A case cannot be read.
+        FileFormatError: A case cannot be read, or the prepared slices are damaged.
     """
     single = preprocessing.model_copy(update={"context_slices": 1})
     key = {
@@ -118,8 +121,10 @@ def prepare_slices(
         "preprocessing": single.model_dump(mode="json"),
     }
     index_path = folder / "index.json"
-    if index_path.exists() and (index := json.loads(index_path.read_text()))["key"] == key:
-        return _open(folder, index)
+    if index_path.exists():
+        index = read_json_object(index_path, FileFormatError, hint=PREPARE_AGAIN)
+        if index.get("key") == key:
+            return _open(folder, index)
     index_path.unlink(missing_ok=True)
     counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case)
     index = {
@@ -169,8 +174,11 @@ def _write(
 
 
 def _open(folder: Path, index: dict) -> SliceSet:
-    total, size = sum(index["counts"]), index["image_size"]
-    images = np.memmap(folder / "images.f16", np.float16, "r", shape=(total, index["channels"], size, size))
-    labels = np.memmap(folder / "labels.u8", np.uint8, "r", shape=(total, size, size))
-    case_of = np.repeat(np.arange(len(index["counts"])), index["counts"])
-    return SliceSet(images, labels, tuple(index["key"]["cases"]), case_of, index["fingerprint"])
+    try:
+        total, size = sum(index["counts"]), index["image_size"]
+        images = np.memmap(folder / "images.f16", np.float16, "r", shape=(total, index["channels"], size, size))
+        labels = np.memmap(folder / "labels.u8", np.uint8, "r", shape=(total, size, size))
+        case_of = np.repeat(np.arange(len(index["counts"])), index["counts"])
+        return SliceSet(images, labels, tuple(index["key"]["cases"]), case_of, index["fingerprint"])
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise FileFormatError(f"{folder}: damaged: {str(error)[:100]}; {PREPARE_AGAIN}") from error
