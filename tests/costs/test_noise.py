@@ -44,7 +44,7 @@ def test_slices_that_differ_are_no_noise_but_one_slice_that_does_is() -> None:
 
 def test_a_few_queries_tell_nothing() -> None:
     assert too_few_reasons(10) == []
-    assert too_few_reasons(9) == ["9 queries a model are too few, at least 10 are needed"]
+    assert too_few_reasons(9) == ["9 queries per model are too few; at least 10 are needed"]
     assert too_few_reasons(159, samples=16) != []
 
 

@@ -39,7 +39,7 @@ SCRIPT = (
 
 
 class ScriptedMeter:
-    """A machine with a millisecond for every 20 million operations, twice as slow once the search has begun."""
+    """A machine that takes 1 ms for every 20 million MACs, and twice that once the search has begun."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass

@@ -72,7 +72,7 @@ def test_what_is_no_journal_and_no_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("not a journal\nat all\n")
     with pytest.raises(FileFormatError, match="damaged"):
         open_study(tmp_path, SETTINGS, "data")
-    with pytest.raises(OutputError, match="cannot make this folder"):
+    with pytest.raises(OutputError, match="cannot create this folder"):
         open_study(tmp_path / JOURNAL, SETTINGS, "data")
 
 

@@ -1,4 +1,4 @@
-"""Makes a trained network smaller and faster by a compression plan, and measures every step."""
+"""Compression of a trained network by a plan; every step is measured."""
 
 from __future__ import annotations
 

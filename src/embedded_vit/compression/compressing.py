@@ -1,4 +1,4 @@
-"""Compresses a trained run by a plan: every step is measured and must pass the gate before the next begins.
+"""Compression of a trained run by a plan: every step is measured and must pass the gate before the next one begins.
 
 OUTPUT/recipe.json           the run and the plan, against which `--resume` is checked
 OUTPUT/compression.json      the measurements of every stage
@@ -64,17 +64,17 @@ def compress(
         run: A run folder; not changed.
         plan: The steps, and the gate that each must pass.
         output: The run folder to make; it must be new unless `resume` is set.
-        data_folder: The data set; by default the one of the training.
+        data_folder: The data set; by default the one that the run was trained on.
         resume: Continue an interrupted compression by the same plan.
         device: Where to train.
         threads: CPU threads; by default all that this process may use.
         engine: The engine that latency and memory are measured in; "auto" takes the fastest for each model file. Dice
-            is measured in ONNX Runtime.
+            is always measured in ONNX Runtime.
         on_stage: Called when a stage is done.
 
     Raises:
-        GateError: A step fails at the gate however much of the network it spares; the stage before it is kept.
-        InputError: The run, the data, the plan or the output is not usable.
+        GateError: A step fails at the gate in every attempt; the stage before it is kept.
+        InputError: The run, the data, the plan or the output folder is not usable.
         TrainingError: A loss is not finite.
     """
     run, output = Path(run), Path(output)
@@ -111,24 +111,22 @@ def compress(
 def _check_output(output: Path, run: Path, values: dict[str, object], engine: EngineChoice, resume: bool) -> None:
     path = output / PLAN
     asked: dict[str, object] = {"run": str(run.resolve()), "recipe": values}
-    if engine != "onnxruntime":  # which older files do not name
+    if engine != "onnxruntime":  # files of older versions have no engine, which meant ONNX Runtime
         asked["engine"] = engine
     if not resume:
         if path.exists() or (output / "config.json").exists():
-            raise OutputError(
-                f"{output}: holds a run already; choose another --output, or add --resume to go on with it"
-            )
+            raise OutputError(f"{output}: holds a run already; choose another --output, or add --resume to continue it")
         write_text(path, json.dumps(asked, indent=1))
     elif not path.is_file():
         raise ConfigError(f"{output}: nothing to resume from; compress without --resume")
     elif _request(path) != json.loads(json.dumps(asked)):
         raise ConfigError(
-            f"{output}: cannot resume: it was begun with another run or plan, or in another engine (see {path})"
+            f"{output}: cannot resume: it was started with another run or plan, or in another engine (see {path})"
         )
 
 
 def _request(path: Path) -> object:
-    """Read what a compression was begun with, without the steps that older versions had and that did nothing."""
+    """Read the run, plan and engine that a compression was started with; retired steps are left out."""
     request = read_json_object(path, CheckpointError)
     plan = request.get("recipe")
     if not isinstance(plan, dict) or not isinstance(plan.get("steps"), list):
@@ -139,7 +137,7 @@ def _request(path: Path) -> object:
 
 @dataclass(frozen=True)
 class _Compression:
-    """What stays the same from step to step."""
+    """The settings that stay the same from step to step."""
 
     output: Path
     plan: dict[str, object]
@@ -153,11 +151,11 @@ class _Compression:
 
     @property
     def scored_subsets(self) -> Sequence[Literal["validation", "train", "test"]]:
-        """Training cases only for a gate, as their scores tell nobody else anything."""
+        """The subsets to score; training cases only for a gate, as their scores say nothing about new patients."""
         return ("test",) if self.gate is None and self.gate_subset == "train" else (self.gate_subset, "test")
 
     def begin(self, run: Path) -> CompressionRecord:
-        """Export and measure the run as it is, or read what a killed compression had done."""
+        """Export and measure the original run, or read the record of a compression that was killed."""
         if (self.output / COMPRESSION_FILE).is_file():
             record = read_compression_record(self.output)
             stages = tuple(stage for stage in record.stages if stage.name not in RETIRED_STEPS)
@@ -177,16 +175,16 @@ class _Compression:
         return record
 
     def stage(self, number: int, step: Step, record: CompressionRecord) -> StageRecord:
-        """Apply one step, sparing more of the network in each attempt until the gate lets it pass.
+        """Apply one step, with more protected units in each attempt, until it passes the gate.
 
         Raises:
-            GateError: It never does.
+            GateError: No attempt passes.
         """
         started = time.perf_counter()
         last = record.stages[-1]
         previous = self.output / last.artifact
         before = load_checkpoint(previous.parent)
-        units: list[str] = []  # the most sensitive first; only ranked when the first attempt fails
+        units: list[str] = []  # the most sensitive first; ranking is slow and waits for the first attempt to fail
         attempts: list[Attempt] = []
         for place, fraction in enumerate(PROTECTED_FRACTIONS):
             protected = frozenset(units[: round(fraction * len(units))])
@@ -213,12 +211,12 @@ class _Compression:
         shutil.rmtree(self.folder(number, step.name), ignore_errors=True)
         tries = "; ".join(attempt.reason for attempt in attempts)
         raise GateError(
-            f"step {number}, {step.name}, does not pass the gate ({tries}); kept the stage before it, {last.name}, "
+            f"step {number}, {step.name}, does not pass the gate ({tries}); the stage before it, {last.name}, is kept "
             f"in {self.output}"
         )
 
     def _by_sensitivity(self, step: Step, before: Checkpoint) -> list[str]:
-        """A step's units, those first whose treatment alone costs most Dice."""
+        """Sort a step's units by sensitivity: first the one whose treatment alone costs the most Dice."""
         whole = self.context.quick_dice(open_network(before.network), every=8)
         damage = {
             unit: whole - self.context.quick_dice(step.damaged(before, unit, self.context), every=8)
@@ -227,7 +225,7 @@ class _Compression:
         return sorted(damage, key=lambda unit: -damage[unit])
 
     def _realise(self, result: StepResult, folder: Path, previous: Path | None) -> tuple[Path, Measurements]:
-        """Write a result as run folder and artifact, and measure it."""
+        """Write a result as a run folder with an artifact, and measure the artifact."""
         checkpoint = result.checkpoint
         checkpoint.save(folder)
         artifact = folder / ARTIFACT
@@ -278,11 +276,11 @@ class _Compression:
         return stage
 
     def folder(self, number: int, name: str) -> Path:
-        """Where a stage lives."""
+        """Return the folder of a stage."""
         return self.output / STEPS / f"{number}-{name}"
 
     def finish(self, record: CompressionRecord) -> None:
-        """Put the last stage that passed at the top, and take prepared slices away."""
+        """Copy the last stage that passed into the output folder, and delete the prepared slices."""
         last = record.stages[-1]
         artifact = self.output / last.artifact
         load_checkpoint(artifact.parent).save(self.output)

@@ -13,14 +13,16 @@ __all__ = ["Gate"]
 
 
 class Gate(Config):
-    """What must be left of the original's quality after every step, on cases that are no test cases."""
+    """The share of the original's quality that every step must keep, on cases that are not test cases."""
 
     metric: Literal["dice", "jaccard", "nsd"] = "dice"
-    keep: float = Field(default=0.99, gt=0, le=1, description="part of the original's mean that must be left")
-    worst_organ: float = Field(default=0.02, gt=0, le=1, description="Dice that no structure may lose more of")
+    keep: float = Field(default=0.99, gt=0, le=1, description="share of the original's mean that must be left")
+    worst_organ: float = Field(
+        default=0.02, gt=0, le=1, description="largest loss of Dice that a single structure may have"
+    )
 
     def objection(self, original: Scores, scores: Scores) -> str:
-        """Say why the gate stays shut; empty where it opens."""
+        """Return why the scores do not pass the gate; an empty text if they pass."""
         before, after = getattr(original, self.metric), getattr(scores, self.metric)
         if before is None:
             return ""

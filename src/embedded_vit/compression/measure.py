@@ -1,4 +1,4 @@
-"""Everything that `compression.json` says of one exported file, measured on that file."""
+"""Measurements of one exported file, as `compression.json` holds them."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def measure_artifact(
         artifact: The file.
         previous: The file before the step, whose latency is measured in turns with this one's; None for the first.
         network: What was exported, for its parameters.
-        config: Of that network, for its operations.
+        config: Of that network, for its MACs.
         data_folder: The data set.
-        output: Gets a folder with an evaluation for each subset, in place of an older one.
-        subsets: Which to score; one without cases in the artifact's split is left out.
-        protocol: Of the evaluation.
-        threads: Cores that the evaluation computes on; latency is measured on 1 and on 2.
+        output: Where the evaluation of each subset goes, in a folder of its own that replaces an older one.
+        subsets: The subsets to score; those without cases in the artifact's split are skipped.
+        protocol: The protocol of the evaluation.
+        threads: Threads of the evaluation; latency is measured on 1 and on 2.
         engine: The engine that latency and memory are measured in.
-        repeats: Of the latency.
+        repeats: How often latency is measured.
 
     Raises:
-        FileFormatError: The file is no artifact.
-        DataSetError: The data set does not fit it, or its cases are not there.
+        FileFormatError: The file is not an artifact.
+        DataSetError: The data set does not fit the artifact, or lacks its cases.
     """
     _, manifest = read_artifact(artifact)
     scores: dict[str, Scores] = {}
@@ -64,7 +64,7 @@ def measure_artifact(
         if not manifest.split[subset]:
             continue
         folder = output / subset
-        shutil.rmtree(folder, ignore_errors=True)  # of a measurement that was killed, or of another try at the step
+        shutil.rmtree(folder, ignore_errors=True)  # left by a measurement that was killed, or by another attempt
         evaluation = evaluate(artifact, data_folder, output=folder, subset=subset, protocol=protocol, threads=threads)
         scores[subset] = Scores.of(evaluation)
     latency_ms, previous_latency_ms = _latency_ms(artifact, previous, engine, repeats)
@@ -88,7 +88,7 @@ def measure_artifact(
 def _latency_ms(
     artifact: Path, previous: Path | None, engine: EngineChoice, repeats: int
 ) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Threads -> median, of the artifact and of the file before it."""
+    """Measure threads -> median in milliseconds, of the artifact and of the file before it."""
     paths = [artifact] if previous is None else [artifact, previous]
     medians = {
         str(threads): [

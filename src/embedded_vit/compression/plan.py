@@ -32,14 +32,14 @@ __all__ = ["STEPS", "CompressionPlan", "built_in_plans", "read_plan"]
 
 STEPS: dict[str, type[Step]] = {step.name: step for step in (PruneWeights, PruneChannels, Distill, Quantize)}
 BUILT_IN_FOLDER = Path(__file__).with_name("plans")
-# Steps of older plans that do nothing, and why.
+# Steps that older plans have and that have no effect any more, each with the reason.
 RETIRED_STEPS = {
     "fold": "networks always run in the folded form, and `embedded-vit report` says how many MACs that saves",
 }
 
 
 class CompressionPlan(Config):
-    """What is done to a trained network, in order, and how much quality each step may cost."""
+    """The steps that compress a trained network, in order, and the quality that each may cost."""
 
     gate: Gate | None = None
     steps: tuple[SerializeAsAny[Step], ...]
@@ -55,14 +55,14 @@ class CompressionPlan(Config):
     def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
         """Validate plain values, those of a YAML file or of `plain`.
 
-        A step that does nothing any more is left out, with a FutureWarning.
+        A retired step is left out, with a FutureWarning.
 
         Raises:
             ConfigError: There is no step, a step or a key is unknown, or a value is out of range; one line.
         """
         steps = values.get("steps")
         if not isinstance(steps, list):
-            return cls.parse(values, source=source)  # which says what is missing or unknown
+            return cls.parse(values, source=source)  # raises, and names what is missing or unknown
         if not steps:
             raise ConfigError(f"{source}: steps: the list is empty; expected at least one of {', '.join(STEPS)}")
         read = [_read_step(step, f"{source}: step {number}") for number, step in enumerate(steps, start=1)]
@@ -104,7 +104,7 @@ def read_plan(name_or_path: str | Path) -> CompressionPlan:
 
 
 def _read_step(entry: Any, source: str) -> Step | None:
-    """`quantize` or `{quantize: {...}}` -> the step; None for a step that does nothing any more."""
+    """Read `quantize` or `{quantize: {...}}` as a step; return None for a retired one."""
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, dict) or len(entry) != 1:

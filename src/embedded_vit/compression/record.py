@@ -1,4 +1,4 @@
-"""`compression.json`: what every step of a compression cost and gained, as measured."""
+"""`compression.json`: the measurements of every step of a compression."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ORIGINAL = "original"  # the name of the first stage
 
 
 class Measurements(Config):
-    """What was measured of one exported file."""
+    """Measurements of one exported file."""
 
-    validation: Scores | None = Field(description="None where the split has no such cases, or they were not asked for")
+    validation: Scores | None = Field(description="None where the split has no such cases, or they were not scored")
     train: Scores | None = Field(
         default=None, description="measured only for a gate where the split has no validation cases"
     )
@@ -42,23 +42,24 @@ class Measurements(Config):
     parameters: int
     nonzero_parameters: int
     file_bytes: int
-    deflated_bytes: int = Field(description="of the same file, compressed as zip does")
-    latency_ms: dict[str, float] = Field(description="threads -> median of one image")
+    deflated_bytes: int = Field(description="size of the same file after zip compression")
+    latency_ms: dict[str, float] = Field(description="threads -> median latency of one image")
     previous_latency_ms: dict[str, float] | None = Field(
-        default=None, description="threads -> the same of the file before the step, measured in turns with this one"
+        default=None,
+        description="threads -> median latency of the file before the step, measured in turns with this one",
     )
-    peak_memory_mib: float = Field(description="of a process that loads the file and segments one slice")
+    peak_memory_mib: float = Field(description="peak memory of a process that loads the file and segments one slice")
 
     def latency_ratio(self, threads: str) -> float | None:
-        """The median over that of the file before the step, measured in turns with it; None where there is none."""
+        """Return this median over the median of the file before the step, measured in turns; None for the original."""
         before = (self.previous_latency_ms or {}).get(threads)
         return None if before is None else self.latency_ms[threads] / before
 
 
 class Attempt(Config):
-    """One try at a step: the gate's verdict."""
+    """One attempt at a step, with the gate's verdict."""
 
-    protected: tuple[str, ...] = Field(default=(), description="units that were left as they were")
+    protected: tuple[str, ...] = Field(default=(), description="units that the step left unchanged")
     dice: float | None
     passed: bool
     reason: str = Field(default="", description="why it did not pass")
@@ -73,25 +74,27 @@ class StageRecord(Config):
     measured: Measurements
     gate_subset: Literal["validation", "train"] = Field(description="the cases that the gate looks at")
     attempts: tuple[Attempt, ...] = ()
-    seconds: float = Field(ge=0, description="that the step took, measuring included")
-    facts: dict[str, Any] = Field(default_factory=dict, description="what the step found out")
+    seconds: float = Field(ge=0, description="time of the step, measurement included")
+    facts: dict[str, Any] = Field(default_factory=dict, description="what the step reports, by name")
 
 
 class CompressionRecord(Config):
-    """The whole file."""
+    """The content of `compression.json`."""
 
     original: str = Field(description="the run that was compressed")
     data_folder: str
     recipe: dict[str, Any]
-    engine: EngineChoice = Field(default="onnxruntime", description="that latency and memory were measured in")
+    engine: EngineChoice = Field(default="onnxruntime", description="engine that latency and memory were measured in")
     stages: tuple[StageRecord, ...] = Field(description="the first is the original")
-    gate_failed: str | None = Field(default=None, description="why the recipe was stopped; None where it was not")
+    gate_failed: str | None = Field(
+        default=None, description="why the compression stopped at the gate; None where it did not"
+    )
     machine: str
     versions: dict[str, str]
 
 
 def summary_line(stage: StageRecord) -> str:
-    """What a stage is, in a line for the terminal."""
+    """Summarise a stage in one line for the terminal."""
     measured = stage.measured
     test = "" if measured.test is None or measured.test.dice is None else f", test Dice {measured.test.dice:.3f}"
     previous = measured.previous_latency_ms
@@ -106,8 +109,8 @@ def read_compression_record(run_folder: Path) -> CompressionRecord:
     """Read a run's `compression.json`.
 
     Raises:
-        CheckpointError: There is none, or it is no JSON object.
-        ConfigError: A key or a value is not what it should be.
+        CheckpointError: The file is missing, or is not a JSON object.
+        ConfigError: A key is unknown, or a value is not valid.
     """
     path = run_folder / COMPRESSION_FILE
     values = read_json_object(path, CheckpointError, hint="run `embedded-vit compress`")

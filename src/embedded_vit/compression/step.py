@@ -1,4 +1,4 @@
-"""What every compression step is: settings that turn a checkpoint into a smaller one."""
+"""The base of all compression steps: settings that turn a checkpoint into a smaller one."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ CutMix = Annotated[
     Field(
         ge=0,
         le=1,
-        description="part of the slices over which a rectangle of another is put; None: as it was trained",
+        description="fraction of the slices that get a rectangle of another slice; None: as the network was trained",
     ),
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """What a step made.
+    """The result of a step.
 
     Attributes:
         checkpoint: The network, ready for the next step.
-        graph: A serialized ONNX model where the step makes one itself; otherwise the checkpoint is exported.
-        precision: Of the graph, as the manifest states it.
-        facts: What the step found out, JSON values by name, for `compression.json`.
+        graph: A serialized ONNX model where the step makes one itself; None where the checkpoint is to be exported.
+        precision: The precision of the graph, as the manifest states it.
+        facts: What the step reports: JSON values by name, for `compression.json`.
     """
 
     checkpoint: Checkpoint
@@ -61,39 +61,39 @@ class StepResult:
 
 
 class Step(Config):
-    """The settings of one step, and what it does."""
+    """One step: its settings, and how it is applied."""
 
     name: ClassVar[str]
 
     def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
-        """Do it.
+        """Apply the step to a network.
 
         Args:
-            before: The network as the step before left it; not changed.
-            context: Data, training and measuring.
-            folder: The step's own, for what it writes; a killed step finds there what it had done.
-            protected: Units that must stay as they are.
+            before: The network after the previous step; not changed.
+            context: The data, the training loop and a quick score.
+            folder: The step's own folder; a step that was killed continues from what it wrote there.
+            protected: Units that must not change.
         """
         raise NotImplementedError
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
-        """The parts of the network that the step treats one by one, and that may be protected from it; none here."""
+        """Return the parts of the network that the step treats one by one and may leave out; none by default."""
         return ()
 
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
-        """The network with this unit alone treated, untrained: how much worse it is tells how sensitive the unit is."""
+        """Return the network with only this unit treated, untrained: its loss of Dice is the unit's sensitivity."""
         raise NotImplementedError
 
 
 class StepContext:
-    """What the steps work with: the data of the run that is compressed, the one training loop, and a quick score.
+    """What the steps share: the data of the run that is compressed, the training loop, and a quick score.
 
     Args:
         data_folder: The data set.
         original: The run that is compressed.
         folder: Where prepared slices and the steps' own folders go.
         device: Where to train.
-        threads: To compute on.
+        threads: Threads to compute on.
         engine: The engine that latency is measured in.
     """
 
@@ -123,12 +123,12 @@ class StepContext:
         return self.slices_for(self.original.config.preprocessing)
 
     def slices_for(self, preprocessing: Preprocessing) -> SliceSet:
-        """The same slices on another network's grid, in the same order."""
+        """Prepare the same slices, in the same order, on another network's grid."""
         folder = self.folder / f"cache-{preprocessing.image_size}"
         return prepare_slices(self.data_set, self.split_names, preprocessing, folder)
 
     def unlabelled_slices(self, scans: Path, preprocessing: Preprocessing) -> SliceSet:
-        """The slices of a folder of scans without masks on a network's grid."""
+        """Prepare the slices of a folder of scans without masks on a network's grid."""
         data_set = open_unlabelled(scans, preprocessing, self.original.config.labels)
         names = [case.name for case in data_set.cases]
         folder = self.folder / f"cache-unlabelled-{preprocessing.image_size}"
@@ -136,7 +136,7 @@ class StepContext:
 
     @property
     def gate_cases(self) -> tuple[str, ...]:
-        """The cases that decide: validation, or where the run has none, training; never a test case."""
+        """The cases that the gate looks at: validation cases, or training cases if there are none; never test cases."""
         split = self.original.record.split
         return split.validation or split.train
 
@@ -150,14 +150,14 @@ class StepContext:
         hooks: Sequence[TrainingHook] = (),
         config: RunConfig | None = None,
     ) -> Checkpoint:
-        """Train a network on, through the one loop; a training that was killed goes on, a finished one is read.
+        """Continue to train a network; a training that was killed is resumed, a finished one is read.
 
         Args:
-            checkpoint: Where to begin.
+            checkpoint: The network to start from.
             folder: The training's run folder.
-            epochs, learning_rate: In place of the original's; everything else is the original's.
-            hooks: What the step adds.
-            config: In place of the checkpoint's, where the network has another form or is trained in another way.
+            epochs, learning_rate: Replace those of the original training; all other settings stay.
+            hooks: What the step adds to the training.
+            config: Replaces the checkpoint's, where the network has another form or is trained in another way.
         """
         config = (config or checkpoint.config).with_training(epochs=epochs, learning_rate=learning_rate)
         trainer = open_run(
@@ -171,23 +171,23 @@ class StepContext:
         return load_checkpoint(folder)
 
     def probe_images(self, count: int) -> list[NDArray[np.float32]]:
-        """`count` training slices with structures, evenly spread: each (1, C, S, S) float32."""
+        """Return `count` training slices with structures, evenly spread: each (1, C, S, S) float32."""
         context_slices = self.original.config.preprocessing.context_slices
         return [self.slices.batch(np.array([index]), context_slices)[0] for index in self.probe_indices(count)]
 
     def probe_indices(self, count: int) -> NDArray[np.int64]:
-        """`count` training slices with structures, evenly spread; all of them where there are fewer."""
+        """Return the indices of `count` training slices with structures, evenly spread; of all if there are fewer."""
         indices = self.slices.indices_of(self.original.record.split.train)
         indices = indices[self.slices.labels[indices].any(axis=(1, 2))]
         return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
 
     def clear(self) -> None:
-        """Take the prepared slices away."""
+        """Delete the prepared slices."""
         for cache in self.folder.glob("cache-*"):
             shutil.rmtree(cache, ignore_errors=True)
 
     def quick_dice(self, engine: Engine, *, every: int = 4) -> float:
-        """Mean Dice on every `every`-th slice of the gate's cases, on the network's grid: fast, for comparisons."""
+        """Return the mean Dice on every `every`-th slice of the gate's cases, on the network's grid; a quick score."""
         scores: list[float] = []
         preprocessing, classes = self.original.config.preprocessing, self.original.config.labels.classes
         for name in self.gate_cases:

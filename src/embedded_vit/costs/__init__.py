@@ -1,4 +1,4 @@
-"""What a network or a model file costs: parameters, MACs, latency, memory, energy."""
+"""The costs of a network or a model file: parameters, MACs, latency, memory, energy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Parameters and multiply-accumulates of a network, in the form that runs and in the published one.
+"""Parameters and multiply-accumulates of a network, in the form that runs and in the published form.
 
-The layers of this package declare their MACs themselves (`EmbeddedViT.macs`). A network of the user's own is counted by
-PyTorch.
+The layers of this package declare their MACs themselves (`EmbeddedViT.macs`). For a user's own network PyTorch counts
+them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from embedded_vit.models.registry import NETWORKS, NetworkConfig, build_network
 
 __all__ = ["Complexity", "complexity", "counted_macs", "published_parameters"]
 
-# Image size -> what published checkpoints of two-stage networks carry and never use: the width of a third encoder
-# stage, and the width that the decoder at the coarsest level would take from below.
+# The published checkpoints of two-stage networks hold layers that they never use. Image size -> the width of a third
+# encoder stage, and the width that the decoder at the coarsest level would take from below.
 DEAD_WIDTHS = {224: (512, 256), 128: (256, 160), 64: (128, 80)}
 
 
@@ -32,10 +32,10 @@ class Complexity:
     """Costs of one image, batch 1.
 
     Attributes:
-        parameters: Of the network in this package.
-        published_parameters: Of the authors' checkpoint, dead weights included; None for other networks.
+        parameters: Parameters of the network in this package.
+        published_parameters: Parameters of the authors' checkpoint, dead weights included; None for other networks.
         macs: Multiply-accumulates of the form that runs.
-        naive_macs: Of the published form; None for networks that have none.
+        naive_macs: Multiply-accumulates of the published form; None for networks without one.
     """
 
     parameters: int
@@ -49,12 +49,12 @@ def complexity(config: NetworkConfig, *, input_channels: int = 1) -> Complexity:
 
     Args:
         config: The network.
-        input_channels: Channels of the image; 1 is a grey image, which stands for copies of itself.
+        input_channels: Channels of the image; 1 is a grey image, which the network repeats to 3 channels.
     """
     if config.model is not None:
         parameters, macs = _counted(config, input_channels)
         return Complexity(parameters, None, macs, None)
-    with torch.device("meta"):  # shapes without numbers
+    with torch.device("meta"):
         network = build_network(config)
     assert isinstance(network, EmbeddedViT)
     return Complexity(
@@ -66,7 +66,7 @@ def complexity(config: NetworkConfig, *, input_channels: int = 1) -> Complexity:
 
 
 def counted_macs(config: NetworkConfig, *, input_channels: int = 1) -> int:
-    """Let PyTorch count the multiply-accumulates of one image while a network runs, on shapes without numbers.
+    """Count the multiply-accumulates of one image with PyTorch, while the network runs on shapes without numbers.
 
     Source: half of what torch's FlopCounterMode counts, which is convolutions and matrix products.
     """
@@ -74,7 +74,7 @@ def counted_macs(config: NetworkConfig, *, input_channels: int = 1) -> int:
 
 
 def _counted(config: NetworkConfig, input_channels: int) -> tuple[int, int]:
-    """Return the parameters and the multiply-accumulates of any network."""
+    """Return parameters and multiply-accumulates of any network."""
     with FakeTensorMode(), torch.no_grad():
         network = build_network(config).eval()
         image = torch.zeros(1, input_channels, config.image_size, config.image_size)
@@ -84,10 +84,10 @@ def _counted(config: NetworkConfig, input_channels: int) -> tuple[int, int]:
 
 
 def published_parameters(config: NetworkConfig) -> int | None:
-    """Count the parameters of the authors' checkpoint, those that its forward pass never uses included.
+    """Count the parameters of the authors' checkpoint, including those that its forward pass never uses.
 
     Returns:
-        None for a network that is not one of the published ones.
+        The number; None for a network that is not a published one.
     """
     preset = NETWORKS.get(config.name)
     if preset is None or config.kept_channels or any(getattr(config, key) != value for key, value in preset.items()):
@@ -103,6 +103,6 @@ def published_parameters(config: NetworkConfig) -> int | None:
             everything.extend(DualBlock(width, ratio * width, mixing) for _ in range(config.depth))
             everything.extend([PatchEmbedding(coarsest, width, kernel_size=3, stride=2), nn.LayerNorm(width)])
     total = sum(parameter.numel() for parameter in everything.parameters())
-    # Two norms of every feed-forward layer's three are dead: weight and bias each, as wide as the hidden layer.
+    # Two of the three norms of each feed-forward layer are dead: a weight and a bias each, as wide as the hidden layer.
     hidden = sum(module.fc1.out_features for module in everything.modules() if isinstance(module, MixFeedForward))
     return total + 4 * hidden

@@ -1,6 +1,6 @@
-"""Joules a query from RAPL, the energy counters of a processor's packages; None where they cannot be read.
+"""Joules per query from RAPL, the energy counters of a processor's packages, where they can be read.
 
-A package's counter knows no processes: what else runs and what the processor takes when idle is in the figure.
+A counter measures the whole package: other processes and the idle power of the processor are part of the figure.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class NoEnergyCounter(Exception):
 
 @dataclass(frozen=True)
 class EnergyCounters:
-    """The counters of all packages of this computer.
+    """The energy counters of all processor packages of this computer.
 
     Attributes:
         zones: The folder of each package.
-        ranges_uj: Where each counter begins again from 0, in microjoules.
+        ranges_uj: The value at which each counter restarts from 0, in microjoules.
     """
 
     zones: tuple[Path, ...]
@@ -33,13 +33,13 @@ class EnergyCounters:
 
     @classmethod
     def find(cls, root: Path = POWERCAP) -> EnergyCounters:
-        """Find them.
+        """Find the counters.
 
         Args:
             root: Where Linux lists them.
 
         Raises:
-            NoEnergyCounter: There are none, or they may not be read.
+            NoEnergyCounter: There are no counters, or this user may not read them.
         """
         zones = tuple(sorted(path for path in root.glob("intel-rapl:*") if path.name.count(":") == 1))
         if not zones:
@@ -53,7 +53,7 @@ class EnergyCounters:
         return counters
 
     def joules_per_query(self, query: Callable[[], object], *, seconds: float) -> float:
-        """Answer queries for a while, at least one, and divide what the packages took by their number."""
+        """Answer queries for some seconds, at least one, and return the energy of the packages per query."""
         before_uj, begin, queries = self._read_uj(), time.perf_counter(), 0
         while queries == 0 or time.perf_counter() - begin < seconds:
             query()

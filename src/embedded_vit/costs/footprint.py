@@ -1,4 +1,4 @@
-"""What an artifact takes: bytes on the disk, bytes when compressed, and memory while it segments one slice."""
+"""The footprint of an artifact: bytes on the disk, bytes when compressed, and memory while it segments one slice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embedded_vit.errors import FileFormatError
 
 __all__ = ["Footprint", "footprint", "peak_memory_mib"]
 
-DEFLATE_LEVEL = 6  # what zip and gzip use when nobody asks for another
+DEFLATE_LEVEL = 6  # the default of zip and gzip
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,10 @@ class Footprint:
     """Sizes of an artifact.
 
     Attributes:
-        file_bytes: On the disk.
-        deflated_bytes: When compressed as zip and gzip do: pruned weights count only here.
-        peak_memory_mib: Of a process that loads it and segments one slice, Python and the engine included.
+        file_bytes: Size on the disk.
+        deflated_bytes: Size after compression as in zip and gzip; zero weights make only this one smaller.
+        peak_memory_mib: Peak memory of a process that loads the artifact and segments one slice, in MiB; Python and
+            the engine are included.
     """
 
     file_bytes: int
@@ -31,15 +32,15 @@ class Footprint:
 
 
 def footprint(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxruntime") -> Footprint:
-    """Measure an artifact.
+    """Measure the footprint of an artifact.
 
     Args:
         path: The artifact.
-        threads: Cores that the segmentation computes on.
+        threads: Threads of the segmentation.
         engine: The engine that segments.
 
     Raises:
-        FileFormatError: The file cannot be read or is no artifact.
+        FileFormatError: The file cannot be read or is not an artifact.
     """
     try:
         content = path.read_bytes()
@@ -51,9 +52,9 @@ def footprint(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxrunti
 
 
 def peak_memory_mib(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxruntime") -> float:
-    """The most memory that a fresh process held while it loaded an artifact and segmented one slice, in MiB.
+    """Measure the peak memory, in MiB, of a fresh process that loads an artifact and segments one slice.
 
     Raises:
-        FileFormatError: The file is no artifact.
+        FileFormatError: The file is not an artifact.
     """
     return in_fresh_process(path, threads=threads, engine=engine).peak_memory_mib

@@ -1,4 +1,4 @@
-"""What a fresh process needs until its first slice is segmented: time by stage, and memory."""
+"""The cold start: time by stage, and memory, of a fresh process until its first slice is segmented."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["FreshProcess", "in_fresh_process"]
 
 SLICE_PIXELS = 512  # rows and columns of a CT slice
 
-# The clock starts before anything of ours is imported, which `python -m` would already have done.
+# A program and not `python -m`, which would import our package before the clock starts.
 PROGRAM = """
 import time
 began = time.perf_counter()
@@ -33,19 +33,19 @@ report_first_slice(began)
 
 
 class FreshProcess(Config):
-    """From the interpreter's first line to the first mask."""
+    """Time and memory from the interpreter's first line to the first mask."""
 
-    import_ms: float = Field(description="to import what prediction imports, Python's own start left out")
-    load_ms: float = Field(description="to read and verify the artifact and make the engine")
-    first_slice_ms: float = Field(description="to segment a slice of 512 x 512 pixels for the first time")
-    peak_memory_mib: float = Field(description="the most that the process held, Python and the engine included")
+    import_ms: float = Field(description="time to import what prediction imports, without the start of Python itself")
+    load_ms: float = Field(description="time to read and verify the artifact and open the engine")
+    first_slice_ms: float = Field(description="time to segment the first slice of 512 x 512 pixels")
+    peak_memory_mib: float = Field(description="peak memory of the process, Python and the engine included")
 
 
 def in_fresh_process(path: Path, *, threads: int = 1, engine: EngineChoice = "onnxruntime") -> FreshProcess:
-    """Load an artifact in a process of its own, and segment one slice there.
+    """Load an artifact in a process of its own, segment one slice there, and return time and memory.
 
     Raises:
-        FileFormatError: The file is no artifact, or the process failed.
+        FileFormatError: The file is not an artifact, or the process failed.
     """
     done = run_python(["-c", PROGRAM, str(path), str(threads), engine])
     if done.returncode != 0:
@@ -55,7 +55,7 @@ def in_fresh_process(path: Path, *, threads: int = 1, engine: EngineChoice = "on
 
 
 def report_first_slice(began: float) -> None:
-    """Be that process: print a `FreshProcess` as JSON.
+    """Run inside the fresh process: load, segment, and print a `FreshProcess` as JSON.
 
     Args:
         began: When the process began, by `time.perf_counter`.
@@ -78,14 +78,17 @@ def report_first_slice(began: float) -> None:
 
 
 def _one_slice(preprocessing: Preprocessing) -> Volume:
-    """One slice in training orientation, (channels, 1, 512, 512), noise over the range of a soft-tissue window."""
+    """Make one slice in training orientation, (channels, 1, 512, 512): noise over the soft-tissue window in HU."""
     shape = (len(preprocessing.channels), 1, SLICE_PIXELS, SLICE_PIXELS)
     intensities = np.random.default_rng(0).uniform(*CT_WINDOW_HU, shape).astype(np.float32)
     return Volume(intensities, UPRIGHT_AFFINE, spacing_known=False, source="one slice")
 
 
 def _own_peak_memory_mib() -> float:
-    """This process's peak. Linux's `ru_maxrss` would count the parent's memory too, as it was when it forked."""
+    """Return the peak memory of this process in MiB, read from /proc where that exists.
+
+    Linux's `ru_maxrss` would also count the memory of the parent at the time of the fork.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="utf-8").splitlines():

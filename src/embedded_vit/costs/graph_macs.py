@@ -1,7 +1,7 @@
 """MACs of a model file, counted from the shapes that ONNX Runtime meets while it runs the file's graph.
 
-The file itself is counted, pruned, quantized or a user's own, and PyTorch is not needed. The graph runs as it was
-written, before ONNX Runtime fuses anything. Convolutions and matrix products count, as everywhere in this package.
+The graph in the file is counted, be it pruned, quantized or a user's own; PyTorch is not needed. The graph runs as
+written, before ONNX Runtime fuses nodes. Convolutions and matrix products count, as everywhere in this package.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def count_macs(graph: bytes, *, source: str) -> int:
     """Count the multiply-accumulates of one image.
 
     Args:
-        graph: A serialized ONNX model with one input of known shape, the batch apart.
-        source: What it is called in messages.
+        graph: A serialized ONNX model with one input, whose shape is known except for the batch.
+        source: Its name in messages.
 
     Raises:
         FileFormatError: ONNX Runtime cannot run the graph.
@@ -30,11 +30,11 @@ def count_macs(graph: bytes, *, source: str) -> int:
 
 
 def node_macs(operator: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]]) -> int:
-    """Multiply-accumulates of one node; 0 for whatever is no convolution and no matrix product.
+    """Count the multiply-accumulates of one node; 0 unless it is a convolution or a matrix product.
 
     Args:
-        operator: Its name in ONNX's standard domain.
-        inputs, outputs: Shapes.
+        operator: The node's operator in ONNX's standard domain.
+        inputs, outputs: Shapes of the node's tensors.
     """
     if operator == "MatMul":  # (..., M, N) x (..., N, P) -> (..., M, P)
         return math.prod(outputs[0]) * inputs[0][-1]

@@ -1,4 +1,4 @@
-"""How long one image takes: engines measured in turns, so that a busy moment of the machine meets all of them alike."""
+"""Latency of one image. Engines are measured in turns, so that a busy moment of the machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Latency:
     """Wall time of one image.
 
     Attributes:
-        p50_ms, p90_ms: Median and ninth decile over the repeats.
-        repeats: How many were measured, warm-up left out.
+        p50_ms, p90_ms: Median and 90th percentile over the repeats, in milliseconds.
+        repeats: Number of measurements, warm-up not counted.
     """
 
     p50_ms: float
@@ -42,16 +42,16 @@ def paired_latency(
     """Measure artifacts in turns: A, B, A, B, ...
 
     Args:
-        paths: Artifacts of any input size.
+        paths: Artifacts, of any input size.
         engine: The engine; "auto" takes the fastest for each artifact.
-        threads: Cores to compute on.
+        threads: Threads to compute on.
         repeats, warmup, seconds_limit: As `paired_latency_of` takes them.
 
     Returns:
-        One result a path; their ratios are worth more than the numbers.
+        One result per path; their ratios are more reliable than the latencies.
 
     Raises:
-        FileFormatError: A file is no artifact.
+        FileFormatError: A file is not an artifact.
     """
     engines = [load(path, engine, threads=threads) for path in paths]
     images = [example_image(engine.manifest.preprocessing) for engine in engines]
@@ -69,14 +69,14 @@ def paired_latency_of(
     """Measure any engines in turns, one image each.
 
     Args:
-        engines: In whatever backend.
-        images: One an engine, (1, C, S, S) float32.
+        engines: Engines of any backend.
+        images: One image per engine, (1, C, S, S) float32.
         repeats: Rounds to measure.
-        warmup: Rounds before them that do not count.
-        seconds_limit: No new round begins after so many seconds of measuring, once three rounds are there.
+        warmup: Rounds before them that are not counted.
+        seconds_limit: No new round starts after this time in seconds, once three rounds are done.
 
     Returns:
-        One result an engine.
+        One result per engine.
     """
     queries = [partial(engine.run, image) for engine, image in zip(engines, images, strict=True)]
     stream = single_stream(queries, rounds=repeats, seconds_limit=seconds_limit, warmup=warmup)

@@ -1,4 +1,4 @@
-"""What else the machine does while we measure; read from Linux, None elsewhere."""
+"""Load of the machine by other processes during a measurement; read from Linux, None elsewhere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing_extensions import Self
 __all__ = ["CoreTimes", "load_average"]
 
 SYSTEM_ROOT = Path("/")
-BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, and stolen by other guests
+BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)  # of /proc/stat: user, nice, system, irq, softirq, steal
 
 
 def load_average() -> float | None:
-    """Return how many processes ran or waited to run, averaged over the last minute; None where not known."""
+    """Return the load average of the last minute; None where the system does not have one."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
@@ -25,11 +25,11 @@ def load_average() -> float | None:
 
 @dataclass(frozen=True)
 class CoreTimes:
-    """How long the cores of this process have been busy until now, and how long for this process alone.
+    """Busy time of the cores that this process may use: in all, and for this process alone.
 
     Attributes:
         wall: Time of the clock, in seconds.
-        busy: Busy time of all these cores together, in seconds, including time stolen by other guests of the computer.
+        busy: Busy time of all these cores together, in seconds, including time stolen by other virtual machines.
         own: Processor time of this process, in seconds.
     """
 
@@ -39,7 +39,7 @@ class CoreTimes:
 
     @classmethod
     def now(cls, root: Path = SYSTEM_ROOT) -> Self | None:
-        """Read the clocks; return None where the system does not tell."""
+        """Read the clocks; return None where the system has none of them."""
         try:
             lines = (root / "proc/stat").read_text(encoding="ascii").splitlines()
             names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -54,6 +54,6 @@ class CoreTimes:
             return None
 
     def other_cores_busy(self, later: CoreTimes) -> float:
-        """Return how many cores other processes kept busy from this moment to a later one, on average."""
+        """Return how many cores other processes kept busy between this moment and a later one, on average."""
         others = (later.busy - self.busy) - (later.own - self.own)
         return max(0.0, others / (later.wall - self.wall))

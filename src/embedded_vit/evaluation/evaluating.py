@@ -110,7 +110,7 @@ def _prepare(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{output}: cannot make this folder: {error.strerror or error}") from error
+        raise OutputError(f"{output}: cannot create this folder: {error.strerror or error}") from error
     for name in (CASES_FILE, METRICS_FILE, REPORT_FILE):
         refuse_existing(output / name)
 

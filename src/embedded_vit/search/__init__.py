@@ -1,4 +1,4 @@
-"""Searches the network that segments best within a budget."""
+"""Search for the network that segments best within a budget."""
 
 from __future__ import annotations
 

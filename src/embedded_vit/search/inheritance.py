@@ -1,7 +1,7 @@
-"""Weights that a candidate takes over from the network most like it that has been trained.
+"""Weights that a candidate inherits from the most similar network that has been trained.
 
-Tensors of the same name and rank have the same place in both networks. From each one the part that both shapes have in
-common is copied, the first channels of every axis; the rest keeps its fresh initial values.
+Tensors of the same name and rank correspond to each other. The part that both shapes have in common is copied, the
+first channels of every axis; the rest keeps its fresh initial values.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def tensor_shapes(run: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a run's weights, by name."""
+    """Read the shape of every tensor of a run's weights, by name."""
     with safe_open(run / MODEL, "pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def likeness(one: Shapes, other: Shapes) -> float:
-    """The numbers that two networks have in common, as a part of those that either has: 1 for networks of one shape."""
+    """Return the weights that two networks share, over the weights that either has: 1 for networks of equal shapes."""
     alike = [name for name, shape in one.items() if name in other and len(other[name]) == len(shape)]
     common = sum(math.prod(_common(one[name], other[name])) for name in alike)
     both = sum(math.prod(shape) for shapes in (one, other) for shape in shapes.values())
@@ -36,14 +36,14 @@ def likeness(one: Shapes, other: Shapes) -> float:
 
 
 def inherit(weights: Mapping[str, Tensor], run: Path) -> float:
-    """Copy what fits from a run's weights.
+    """Copy the weights that fit from a run.
 
     Args:
-        weights: The heir's, by name; changed in place.
+        weights: The heir's weights, by name; changed in place.
         run: The folder of a trained run.
 
     Returns:
-        The part of the heir's numbers that were copied.
+        The fraction of the heir's weights that was copied.
     """
     copied = 0
     for name, tensor in load_file(run / MODEL).items():
@@ -55,5 +55,5 @@ def inherit(weights: Mapping[str, Tensor], run: Path) -> float:
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
-    """The shape of what two tensors of one rank have in common."""
+    """Return the shape of the common part of two tensors of equal rank."""
     return tuple(map(min, one, other))

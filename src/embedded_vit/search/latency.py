@@ -1,8 +1,9 @@
-"""How long a candidate takes once exported, measured in turns with one and the same reference network.
+"""Latency of a candidate's exported graph, measured in turns with a fixed reference network.
 
-What slows the whole processor down, a neighbour on the same memory or heat, slows both alike, so the ratio stays; and
-the ratio carries over to another machine. A candidate's latency is its ratio times the reference's latency as it was
-when the search began. The reference is a short one, which is seldom interrupted where processes share a core.
+Whatever slows the whole processor, such as heat or a neighbour on the same memory, slows both networks alike. So the
+ratio of the two stays the same, and it carries over to another machine. A candidate's latency is its ratio times the
+reference's latency when the search began. The reference network is a fast one, because a short run is seldom
+interrupted where processes share a core.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ ROUNDS, SECONDS_LIMIT = 200, 15.0
 
 @dataclass(frozen=True)
 class MeasuredLatency:
-    """Medians of one image.
+    """Median latencies of one image.
 
     Attributes:
-        candidate_ms, reference_ms: As they were at this moment.
-        ratio: The median over the pairs.
+        candidate_ms, reference_ms: At the time of this measurement.
+        ratio: The median of candidate over reference, over all pairs.
     """
 
     candidate_ms: float
@@ -43,15 +44,15 @@ class MeasuredLatency:
 
 
 class LatencyMeter:
-    """Measures networks in one engine, on a number of threads.
+    """Measures the latency of networks in one engine, on a fixed number of threads.
 
     Args:
         reference: The reference network's configuration.
         engine: The engine; "auto" takes the one that is fastest for the reference network.
-        threads: Cores to compute on.
+        threads: Threads to compute on.
 
     Attributes:
-        engine: The engine.
+        engine: The engine that measures.
     """
 
     def __init__(self, reference: RunConfig, engine: EngineChoice, *, threads: int) -> None:
@@ -63,7 +64,7 @@ class LatencyMeter:
         self._reference = self._query(reference, graph)
 
     def reference_ms(self) -> float:
-        """The reference's own latency now."""
+        """Measure the reference's own latency."""
         stream = single_stream([self._reference], rounds=ROUNDS, seconds_limit=SECONDS_LIMIT)
         return float(np.median(stream.latencies_ms))
 
@@ -71,7 +72,7 @@ class LatencyMeter:
         """Export a network with random weights, and measure it in turns with the reference.
 
         Raises:
-            NetworkError: It uses what ONNX cannot express.
+            NetworkError: The network uses an operation that ONNX does not have.
             FileFormatError: The engine cannot run it.
         """
         queries = [self._query(config, _graph(config)), self._reference]
@@ -89,11 +90,11 @@ class LatencyMeter:
 
 
 def _graph(config: RunConfig) -> bytes:
-    """Translate a network with random weights, which cost the same as trained ones."""
+    """Export a network with random weights, which cost the same as trained ones."""
     torch.manual_seed(config.training.seed)
     return onnx_graph(build_network(config.network).eval(), config.preprocessing)
 
 
 def busy_now(threads: int) -> list[str]:
-    """What the machine does besides, so that latencies would be too long; a sentence each."""
+    """Return why latencies would be too long now because the machine is busy, one sentence each."""
     return busy_reasons(threads=threads, cores=available_cores(), load_before=load_average(), other_cores_busy=None)

@@ -1,4 +1,4 @@
-"""What is known of every trial: `search.json`, `search.csv` and `search.png`, written anew after each."""
+"""The record of all trials: `search.json`, `search.csv` and `search.png`, written again after each trial."""
 
 from __future__ import annotations
 
@@ -36,17 +36,19 @@ class TrialRecord(Config):
     candidate: Candidate
     macs: int
     parameters: int
-    latency_ms: float | None = Field(description="as when the search began; None where counting was enough to refuse")
-    measured_ms: float | None = Field(description="at the moment of measuring")
-    reference_ms: float | None = Field(description="of the reference network in turns with it")
-    validation_dice: float | None = Field(default=None, description="mean, strict protocol, on the scans' own grid")
-    front: bool = Field(default=False, description="no other trained network is as fast and segments better")
-    inherited_from: int | None = Field(default=None, description="trial whose weights it began with")
-    inherited_part: float = Field(default=0.0, description="of its weights, the rest was fresh")
-    trained_epochs: int = Field(default=0, description="its own and, all together, those behind what it inherited")
-    same_as: int | None = Field(
-        default=None, description="earlier trial of the same candidate, whose figures these are"
+    latency_ms: float | None = Field(
+        description="at the speed when the search began; None where the MACs or parameters were over budget"
     )
+    measured_ms: float | None = Field(description="latency at the time of the measurement")
+    reference_ms: float | None = Field(description="latency of the reference network, measured in turns")
+    validation_dice: float | None = Field(
+        default=None, description="mean Dice, strict protocol, on the scans' own grid"
+    )
+    front: bool = Field(default=False, description="no other trained network is as fast and segments better")
+    inherited_from: int | None = Field(default=None, description="trial whose weights it started from")
+    inherited_part: float = Field(default=0.0, description="fraction of its weights that was inherited")
+    trained_epochs: int = Field(default=0, description="its own epochs plus those of the trials that it inherited from")
+    same_as: int | None = Field(default=None, description="earlier trial of the same candidate, with the same figures")
     failure: str = ""
     seed: int
     machine: str
@@ -54,17 +56,19 @@ class TrialRecord(Config):
 
 
 class SearchRecord(Config):
-    """The whole file."""
+    """The content of `search.json`."""
 
     use: str = RESEARCH_USE_ONLY
     settings: SearchSettings
     data_folder: str
     validation: tuple[str, ...] = Field(description="the cases that select")
     reference_ms: float = Field(description="latency of the reference network when the search began")
-    engine: EngineName | None = Field(default=None, description="that measured latency; older files do not name it")
+    engine: EngineName | None = Field(
+        default=None, description="engine that measured latency; older files do not name it"
+    )
     trials: tuple[TrialRecord, ...]
     best: int | None = Field(description="trial with the best Dice within the budget")
-    command: str | None = Field(description="trains it in full")
+    command: str | None = Field(description="command that trains the best candidate in full")
     versions: dict[str, str]
 
     @property
@@ -88,7 +92,7 @@ class _Point(NamedTuple):
 
 
 def _points(trials: Sequence[TrialRecord]) -> list[_Point]:
-    """Return the latency and the Dice of what was trained and scored, each candidate once."""
+    """Return latency and Dice of the trained candidates, each candidate once."""
     return [
         _Point(trial.number, trial.latency_ms, trial.validation_dice)
         for trial in trials
@@ -101,7 +105,7 @@ def _front(points: Sequence[_Point]) -> list[_Point]:
 
 
 def train_command(candidate: Candidate, settings: SearchSettings, data_folder: Path, output: Path) -> str:
-    """The command that trains a candidate in full, on the same split."""
+    """Return the command that trains a candidate in full, on the same split."""
     options: dict[str, Any] = {
         "data": data_folder,
         "image-size": candidate.image_size,
@@ -123,7 +127,7 @@ def train_command(candidate: Candidate, settings: SearchSettings, data_folder: P
 
 
 def outcome_text(record: SearchRecord, output: Path) -> str:
-    """What the search found, for the terminal.
+    """Summarise the search for the terminal.
 
     Args:
         record: The search.
@@ -137,11 +141,11 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
     trained = sum(trial.state == "trained" and trial.same_as is None for trial in record.trials)
     return "\n".join(
         [
-            f"trials: {len(record.trials)}, trained within {budget}: {trained}; the front, * the best:",
+            f"trials: {len(record.trials)}, trained within {budget}: {trained}; the Pareto front, * marks the best:",
             "",
             _front_table(record),
             "",
-            "Dice is of the patients who chose, after a short training. This trains the best in full:",
+            "Dice is measured on the validation patients after a short training. To train the best in full:",
             record.command,
             "",
             f"{output / FILE}.json, .csv, .png; {RESEARCH_USE_ONLY}",
@@ -150,7 +154,7 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
 
 
 def _front_table(record: SearchRecord) -> str:
-    """The Pareto front by rising latency; a star marks the best."""
+    """Return the Pareto front as a table, by rising latency; a star marks the best."""
     costs = ("trial", "Dice", "epochs", "ms", "M MACs", "M weights")
     rows = [(*costs, "pixels", "slices", "widths", "depth", "ratio", "convolutions")]
     for trial in record.front:
@@ -200,7 +204,7 @@ def _csv(trials: Sequence[TrialRecord]) -> str:
 
 
 def _figure(record: SearchRecord) -> Figure:
-    """Validation Dice against latency: what was trained, the front, and below it what the budget kept out."""
+    """Draw validation Dice against latency: trained candidates, the front, and below it those over the budget."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     points = _points(record.trials)

@@ -1,7 +1,7 @@
-"""From a data set and a budget to the best network within it: measure, train briefly, choose the next; again.
+"""Search for the best network within a budget: choose a candidate, measure it, train it briefly, repeat.
 
 OUTPUT/search.journal       every trial; several processes or machines may work on one
-OUTPUT/trials/0003/         an ordinary run folder; its score in validation/, the weights it began with in start/
+OUTPUT/trials/0003/         an ordinary run folder; its score in validation/, its initial weights in start/
 OUTPUT/slices/64/           prepared once for all trials at 64 pixels
 OUTPUT/search.json, .csv, .png
 """
@@ -50,18 +50,18 @@ def search(
     device: str = "cpu",
     on_event: Callable[[str], None] = lambda event: None,
 ) -> SearchRecord:
-    """Search until there are so many trials, beginning with those that the folder holds already.
+    """Search until there are `trials` trials; those that the folder holds already count.
 
     Args:
         data_folder: A data set in any known layout.
-        output: The search's folder; one that is there is gone on with, also while other processes work on it.
-        settings: What is searched.
-        trials: Of all processes together, those included that were too costly to be trained.
+        output: The folder of the search; an existing search is continued, even while other processes work on it.
+        settings: The search space and the budget.
+        trials: Trials of all processes together, including those over the budget, which are not trained.
         device: Where to train; latency is always measured on the processor.
-        on_event: Told what happens, a line each.
+        on_event: Called with one line for each event.
 
     Raises:
-        ConfigError: The folder holds another search, or there is nobody to select on.
+        ConfigError: The folder holds another search, or there are no validation cases to select on.
         InputError: Data, settings or the folder are not usable.
     """
     if trials < 1:
@@ -84,7 +84,7 @@ def search(
 
 @dataclass
 class _Searcher:
-    """What stays the same from trial to trial."""
+    """The settings that stay the same from trial to trial."""
 
     data_set: DataSet
     split: Split
@@ -95,13 +95,13 @@ class _Searcher:
     on_event: Callable[[str], None]
 
     def folder(self, number: int) -> Path:
-        """A trial's run."""
+        """Return the run folder of a trial."""
         return self.output / "trials" / f"{number:04d}"
 
     def run_trial(self, trials: int) -> None:
-        """Ask for a candidate, find out what it is worth, and write it into the journal."""
+        """Ask for a candidate, measure and score it, and write the result into the journal."""
         before = self.records()
-        drawn = len(self.study.get_trials(deepcopy=False))  # a resumed search does not draw the same again
+        drawn = len(self.study.get_trials(deepcopy=False))  # a resumed search must not draw the same candidates again
         self.study.sampler = optuna.samplers.TPESampler(seed=self.settings.seed + drawn)
         trial = self.study.ask()
         with trial_lock(self.output, trial.number):
@@ -124,12 +124,12 @@ class _Searcher:
                 self.study.tell(trial, state=TrialState.PRUNED)
 
     def records(self) -> list[TrialRecord]:
-        """The trials that are done."""
+        """Return the finished trials."""
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return [TrialRecord.parse(trial.user_attrs[RECORD], source=f"trial {trial.number}") for trial in done]
 
     def write(self) -> SearchRecord:
-        """Write down how the search stands."""
+        """Write the record of the search so far, and return it."""
         trials = with_front(self.records())
         best = max(
             (trial for trial in trials if trial.front), key=lambda trial: trial.validation_dice or 0, default=None
@@ -151,10 +151,10 @@ class _Searcher:
 
     @cached_property
     def meter(self) -> LatencyMeter:
-        """Measures this machine's latencies."""
+        """The meter for latencies on this machine."""
         self.on_event("exporting the network that latencies are measured against")
         reference = plan(self.data_set, network=REFERENCE, architecture={}, training=self.settings.training())
-        engine = self.study.user_attrs.get(ENGINE, self.settings.engine)  # "auto" is decided once
+        engine = self.study.user_attrs.get(ENGINE, self.settings.engine)  # "auto" is decided once for the whole search
         meter = LatencyMeter(reference, engine, threads=self.settings.threads)
         if engine == "auto":
             self.study.set_user_attr(ENGINE, meter.engine)
@@ -166,7 +166,7 @@ class _Searcher:
         """The reference's latency when the search began."""
         if REFERENCE_MS not in self.study.user_attrs:
             for reason in busy_now(self.settings.threads):
-                self.on_event(f"{reason}: latencies may come out too long; better begin again when it is quiet")
+                self.on_event(f"{reason}: latencies may be too long; start the search again when the machine is idle")
             self.study.set_user_attr(REFERENCE_MS, self.meter.reference_ms())
         reference_ms: float = self.study.user_attrs[REFERENCE_MS]
         return reference_ms
@@ -210,14 +210,14 @@ class _Searcher:
         return record.model_copy(update={"seconds": time.perf_counter() - started})
 
     def _over_budget(self, record: TrialRecord) -> float:
-        """By which part of the budget a candidate is above it; 0 or less within it, or as long as it is unmeasured."""
+        """Return cost / budget - 1: at most 0 within the budget; 0 also while the cost is not measured."""
         cost = getattr(record, self.settings.budget.name)
         return 0.0 if cost is None else cost / self.settings.budget.limit - 1
 
     def _trained(
         self, number: int, candidate: Candidate, config: RunConfig, before: Sequence[TrialRecord]
     ) -> dict[str, object]:
-        """Train a candidate briefly and score it; gives the fields of its record."""
+        """Train a candidate briefly and score it; return the fields of its record."""
         folder = self.folder(number)
         facts: dict[str, object] = {"trained_epochs": self.settings.epochs}
         start = None
@@ -253,11 +253,13 @@ class _Searcher:
         )
         dice = Scores.of(evaluation).dice
         if dice is None:
-            raise DataSetError(f"{self.data_set.folder}: the validation cases hold no structure; select on others")
+            raise DataSetError(
+                f"{self.data_set.folder}: the validation cases hold no structure; choose others with --seed"
+            )
         return facts | {"state": "trained", "validation_dice": dice}
 
     def _parent(self, config: RunConfig, before: Sequence[TrialRecord]) -> TrialRecord | None:
-        """The trained trial that is most like a candidate; the better one of two that are equally so."""
+        """Return the trained trial that is most similar to a candidate; of equally similar ones the best."""
         trained = [record for record in before if record.state == "trained" and record.same_as is None]
         if not (self.settings.inherit and trained):
             return None
@@ -272,7 +274,7 @@ class _Searcher:
         )
 
     def _begin_with(self, config: RunConfig, parent: Path, start: Path) -> float:
-        """Write a run folder with fresh weights and those of a trained run; gives the inherited part."""
+        """Write a run folder with weights inherited from a trained run; return the fraction that was inherited."""
         torch.manual_seed(self.settings.seed)
         network = build_network(config.network)
         part = inherit(network.state_dict(), parent)
@@ -282,7 +284,7 @@ class _Searcher:
 
 
 def _line(record: TrialRecord, settings: SearchSettings) -> str:
-    """What came out of a trial."""
+    """Summarise a trial in one line."""
     latency = "" if record.latency_ms is None else f"{record.latency_ms:.2f} ms, "
     costs = f"{latency}{record.macs / 1e6:.1f} M MACs, {record.parameters / 1e6:.2f} M parameters"
     outcome = {

@@ -1,4 +1,4 @@
-"""What is searched: the networks to choose from, and the budget that the exported network must keep."""
+"""The search space: the networks to choose from, and the budget that the exported network must keep."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ DEPTHS, HIDDEN_RATIOS, CONTEXT_SLICES = (1, 2), (2, 3, 4), (1, 3)
 
 
 class Budget(Config):
-    """What a network may cost at most."""
+    """The most that a network may cost."""
 
     name: BudgetName
-    limit: float = Field(gt=0, description="milliseconds an image, or a number")
+    limit: float = Field(gt=0, description="milliseconds per image, or a number of MACs or parameters")
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Read a budget as the command line takes it: latency_ms=5, macs=2e8 or parameters=1e6.
 
         Raises:
-            ConfigError: The name is unknown, or the limit is no number above 0.
+            ConfigError: The name is unknown, or the limit is not a number above 0.
         """
         name, _, limit = text.partition("=")
         names = get_args(BudgetName)
@@ -54,17 +54,17 @@ class Budget(Config):
 
 
 class SearchSettings(Config):
-    """What makes a search the same search, on whatever machine and however often it is resumed."""
+    """The settings of a search; they must stay the same on every machine and whenever it is resumed."""
 
     budget: Budget
     image_sizes: tuple[int, ...] = Field(default=IMAGE_SIZES, min_length=1)
     context_slices: tuple[int, ...] = Field(default=CONTEXT_SLICES, min_length=1)
-    epochs: int = Field(default=20, ge=1, description="of each short training")
-    inherit: bool = Field(default=True, description="begin with the weights of the most similar network trained before")
+    epochs: int = Field(default=20, ge=1, description="epochs of each short training")
+    inherit: bool = Field(default=True, description="start from the weights of the most similar trained network")
     precision: Precision = "fp32"
     validation_cases: int | None = Field(default=None, description="patients that select; as `make_split` takes them")
     engine: EngineChoice = "onnxruntime"
-    threads: int = Field(ge=1, description="to train on, and to measure latency on")
+    threads: int = Field(ge=1, description="threads to train on and to measure latency on")
     seed: int = Field(default=0, ge=0)
 
     @field_validator("image_sizes")
@@ -75,10 +75,10 @@ class SearchSettings(Config):
         return tuple(sorted(set(image_sizes)))
 
     def training(self, init: str | None = None) -> TrainingConfig:
-        """The settings of one short training.
+        """Return the settings of one short training.
 
         Args:
-            init: Run folder with the weights to begin with.
+            init: Run folder with the initial weights.
         """
         return TrainingConfig.for_recipe(
             "modern", epochs=self.epochs, precision=self.precision, seed=self.seed, init=init
@@ -86,7 +86,7 @@ class SearchSettings(Config):
 
 
 class Candidate(Config):
-    """A network that may be chosen."""
+    """A network of the search space."""
 
     image_size: int
     widths: tuple[int, int]
@@ -96,7 +96,7 @@ class Candidate(Config):
     convolution_widths: tuple[int, ...] = ()
 
     def architecture(self) -> dict[str, Any]:
-        """As `embedded_vit.models.registry.network_config` takes them."""
+        """Return the hyperparameters as `embedded_vit.models.registry.network_config` takes them."""
         return self.model_dump(exclude={"context_slices"})
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ class Candidate(Config):
 
 
 def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
-    """The candidate that the sampler chooses for a trial."""
+    """Return the candidate that the sampler chooses for a trial."""
 
     def one_of(name: str, choices: Sequence[Choice]) -> Choice:
         return choices[
@@ -126,7 +126,7 @@ def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
 
 
 def first_candidates() -> list[dict[str, int]]:
-    """What the first trials try, at the smallest size: the paper's network of 64 pixels, and our family's."""
+    """Return the candidates of the first trials, at the smallest size: the paper's 64-pixel network, and our own."""
     published = {
         "image_size_place": 0,
         "fine_width_place": FINE_WIDTHS.index(32),

@@ -1,4 +1,4 @@
-"""The journal of a search: one file that several processes or machines write, and that outlives any of them.
+"""The journal of a search: one file that several processes or machines may write.
 
 OUTPUT/search.journal    Optuna's journal; a trial's figures are its user attribute "record"
 OUTPUT/locks/0003        held by the process that works on trial 3; the system frees it when that process dies
@@ -32,24 +32,24 @@ NAME = "embedded-vit search"
 
 
 def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Study:
-    """Begin a search in a folder, or join the one that is there.
+    """Start a search in a folder, or join the one that the folder holds.
 
     Args:
-        folder: The search's.
-        settings: Must be those of the search that is there.
-        data: Of `data_identity`; likewise.
+        folder: The folder of the search.
+        settings: The settings; those of the existing search, if there is one.
+        data: The result of `data_identity`; that of the existing search, if there is one.
 
     Raises:
         ConfigError: The folder holds a search with other settings or other data.
-        FileFormatError: Its journal is damaged.
-        OutputError: The folder cannot be made.
+        FileFormatError: The journal is damaged.
+        OutputError: The folder cannot be created.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot make this folder: {error.strerror or error}") from error
-    path = folder.resolve() / JOURNAL  # the lock finds no relative one
+        raise OutputError(f"{folder}: cannot create this folder: {error.strerror or error}") from error
+    path = folder.resolve() / JOURNAL  # the lock does not work on a relative path
     lock = _journal_lock(path)
     _drop_unfinished_line(path, lock)
     try:
@@ -58,7 +58,9 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
             storage=storage, study_name=NAME, directions=["maximize", "minimize"], load_if_exists=True
         )
     except (ValueError, KeyError) as error:
-        raise FileFormatError(f"{path}: no journal of a search, or damaged ({error}); choose another folder") from error
+        raise FileFormatError(
+            f"{path}: not the journal of a search, or damaged ({error}); choose another --output"
+        ) from error
     asked = {"data": data, **settings.model_dump(mode="json"), "budget": str(settings.budget)}
     if "asked" not in study.user_attrs:
         study.set_user_attr("asked", asked)
@@ -69,9 +71,9 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
 
 
 def _journal_lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
-    """Choose the lock of a journal: a symbolic link, or a file where the user may not make links, as on Windows.
+    """Choose the lock of a journal: a symbolic link, or a file where links are not allowed, as on Windows.
 
-    Each of the two is refused where the other is there, so processes need not choose alike.
+    Each kind of lock is refused while the other kind exists, so processes may choose differently.
     """
     trial = path.with_name(f".{secrets.token_hex(4)}")
     try:
@@ -83,7 +85,7 @@ def _journal_lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
 
 
 def _drop_unfinished_line(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
-    """Take away the end of a line that a full disk or a loss of power cut short, or nobody could read the next one."""
+    """Cut off a last line that a full disk or a loss of power left unfinished; else the next line is unreadable."""
     if not path.exists():
         return
     lock.acquire()
@@ -103,17 +105,17 @@ def _refuse_another(folder: Path, before: dict[str, object], asked: dict[str, ob
         option = "--" + name.replace("_", "-")
         raise ConfigError(
             f"{folder}: holds a search with {option} {_words(before.get(name))}, now {_words(value)}; "
-            "give the same options to go on with it, or choose another --output"
+            "give the same options to continue it, or choose another --output"
         )
 
 
 def _words(value: object) -> str:
-    """A setting as the command line takes it."""
+    """Return a setting as the command line takes it."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def data_identity(data_set: DataSet, split: Split) -> str:
-    """What tells one data set from another, wherever it lies: structures, split, and the content of one case."""
+    """Return a digest that identifies a data set in any folder: of its structures, split, and one case's content."""
     case = data_set.case(split.train[0])
     content = case_digest(data_set.read_volume(case), data_set.read_labels(case))
     described = [data_set.modality, data_set.channels, data_set.labels.names, split.model_dump(), content]
@@ -121,13 +123,13 @@ def data_identity(data_set: DataSet, split: Split) -> str:
 
 
 def taken_trials(study: optuna.Study) -> int:
-    """Trials that are done, or that a process works on."""
+    """Count the trials that are done or that a process works on."""
     return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)))
 
 
 @contextmanager
 def trial_lock(folder: Path, number: int) -> Iterator[bool]:
-    """Hold a trial's lock; gives False where another process holds it, or the file system has no locks."""
+    """Hold a trial's lock; yield False where another process holds it, or the file system has no locks."""
     path = folder / LOCKS / f"{number:04d}"
     path.parent.mkdir(exist_ok=True)
     with file_lock(path) as locked:
@@ -135,14 +137,14 @@ def trial_lock(folder: Path, number: int) -> Iterator[bool]:
 
 
 def try_again_what_died(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
-    """Give up the trials whose process is dead, and put their candidates first in the queue.
+    """Close the trials whose process has died, and put their candidates first in the queue.
 
     Returns:
-        Those trials.
+        The closed trials.
     """
     dead = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not (folder / LOCKS / f"{trial.number:04d}").exists():  # it begins just now
+        if not (folder / LOCKS / f"{trial.number:04d}").exists():  # the trial is just starting
             continue
         with trial_lock(folder, trial.number) as locked:
             still_running = study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING

@@ -192,7 +192,7 @@ def test_widths_of_another_network_are_refused(result, pruned_folder, whole, con
 
 def test_a_target_below_the_smallest_network_is_refused(whole, context):
     importance = channel_importance(whole.network, STEP._batches(context))
-    with pytest.raises(ConfigError, match=r"1,000 multiply-accumulates cannot be reached: [\d,]+ are left"):
+    with pytest.raises(ConfigError, match=r"1,000 MACs cannot be reached: [\d,]+ are left"):
         choose_channels(whole.config.network, importance, 1000, input_channels=1)
 
 
@@ -264,19 +264,19 @@ def test_a_unit_without_a_smaller_width_is_none_of_the_units(whole):
 
 
 def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypatch):
-    measured, operations = [], {}
+    measured, macs_of = [], {}
 
     def write_down(checkpoint, output, data_set):
         """In place of an export; that such networks can be exported is tested above."""
-        operations[output] = macs(checkpoint)
+        macs_of[output] = macs(checkpoint)
 
-    def latency_by_operations(paths, *, engine, threads):
-        """In place of a clock: as long as the exported networks have operations."""
+    def latency_by_macs(paths, *, engine, threads):
+        """Replace the clock: a latency that equals the MACs of the exported network."""
         measured.append(paths)
-        return [Latency(float(operations[path]), 0.0, 1) for path in paths]
+        return [Latency(float(macs_of[path]), 0.0, 1) for path in paths]
 
     monkeypatch.setattr(prune_channels, "export_checkpoint", write_down)
-    monkeypatch.setattr(prune_channels, "paired_latency", latency_by_operations)
+    monkeypatch.setattr(prune_channels, "paired_latency", latency_by_macs)
     monkeypatch.setattr(prune_channels, "BISECTIONS", 2)
     step = PruneChannels(target_latency=0.6, rounds=1, epochs=1, importance_slices=4)
     result = step.apply(whole, context, tmp_path, NOTHING)
@@ -291,7 +291,7 @@ def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypa
     [
         ({"epochs": 3}, "one of target_macs, target_latency and widths_of"),
         ({"epochs": 3, "target_macs": 0.5, "target_latency": 0.5}, "one of target_macs, target_latency and widths_of"),
-        ({"epochs": 2, "target_macs": 0.5}, "2 epochs are less than one a round"),
+        ({"epochs": 2, "target_macs": 0.5}, "2 epochs for 3 rounds; give at least one epoch a round"),
         ({"epochs": 3, "target_macs": 1.5}, "target_macs"),
         ({"epochs": 3, "target_mac": 0.5}, "did you mean 'target_macs'"),
     ],

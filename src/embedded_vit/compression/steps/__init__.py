@@ -1,1 +1,1 @@
-"""The steps of a compression, one file each, with what they work with beside them."""
+"""The steps of a compression, one file each, and what they share."""

@@ -1,4 +1,4 @@
-"""What the installed engines make of a graph: whether they agree, and which of them is fastest on this computer."""
+"""A graph in every installed engine: whether the labels agree, and which engine is fastest on this computer."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ REPEATS, SECONDS_LIMIT = 15, 30.0
 
 @dataclass(frozen=True)
 class EngineReport:
-    """Whether an engine gives the labels of ONNX Runtime.
+    """How well an engine agrees with ONNX Runtime on a graph's labels.
 
     Attributes:
-        how: "as it is", "without low-precision transforms", "not at all", or "not installed".
+        how: How the engine runs the graph: "as it is", "without low-precision transforms", "not at all", or
+            "not installed".
         disagreement: Fraction of the pixels whose label differs, at best; None where nothing was compared.
     """
 
@@ -53,11 +54,11 @@ class EngineReport:
 
 @dataclass(frozen=True)
 class BackendReport:
-    """What `check_backends` found.
+    """The result of `check_backends`.
 
     Attributes:
-        latency_ms: Median of one image by engine and precision, for example "openvino int8".
-        fastest: The key of the lowest.
+        latency_ms: Median latency of one image by engine and precision, for example "openvino int8".
+        fastest: The key of the lowest latency.
         engines: A report on every engine but ONNX Runtime.
     """
 
@@ -66,7 +67,7 @@ class BackendReport:
     engines: dict[str, EngineReport]
 
     def facts(self) -> dict[str, Any]:
-        """Return what `compression.json` holds: "openvino" and "openvino_disagreement", and likewise for others."""
+        """Return values for `compression.json`: "openvino", "openvino_disagreement", and the same for other engines."""
         facts: dict[str, Any] = {"latency_ms": self.latency_ms, "fastest": self.fastest}
         for name, report in self.engines.items():
             facts |= {name: report.how, f"{name}_disagreement": report.disagreement}
@@ -76,17 +77,17 @@ class BackendReport:
 def check_backends(
     graph: bytes, float_graph: bytes, images: Sequence[NDArray[np.float32]], *, precision: str, threads: int = 1
 ) -> BackendReport:
-    """Run a graph in every installed engine, compare their labels, and measure them and the float graph in turns.
+    """Run a graph in every installed engine, compare the labels, and time it in turns with the float graph.
 
     Args:
         graph: A serialized ONNX model.
         float_graph: The same network in float32.
         images: Real slices, each (1, C, S, S) float32.
-        precision: Of `graph`, as a manifest would have it.
-        threads: Cores to compute on.
+        precision: The precision of `graph`, as a manifest names it.
+        threads: Threads to compute on.
 
     Raises:
-        ContractError: ONNX Runtime does not give the same labels twice.
+        ContractError: ONNX Runtime gives other labels at a second call.
     """
     reference = open_graph(graph, threads=threads)
     expected = logits_of(reference, images)
@@ -102,7 +103,7 @@ def check_backends(
         if name not in installed_engines():
             reports[name] = EngineReport("not installed", None)
             continue
-        with suppress(FileFormatError):  # not every engine has every operator of a user's own network
+        with suppress(FileFormatError):  # an engine may lack an operator of a user's own network
             engines[f"{name} fp32"] = open_graph(float_graph, name, threads=threads)
         if is_int8 and not engine_entry(name).int8:
             reports[name] = EngineReport("not at all", None)

@@ -1,4 +1,4 @@
-"""Chooses the channels to remove: those that matter least for the multiply-accumulates that they cost."""
+"""The choice of channels to remove: those that matter least for the MACs that they cost."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def next_width(width: int, *, unit: int, multiple: int) -> int | None:
     """Return the width of a group without its next bundle; None where nothing more can go.
 
     Args:
-        width: The present one.
-        unit: As `ChannelGroup.unit`; where it is more than one channel, a bundle is one of them.
-        multiple: Of single channels: a bundle leaves a multiple of it, and at least one of them.
+        width: The present width.
+        unit: As `ChannelGroup.unit`; where a unit has more than one channel, a bundle is one unit.
+        multiple: For units of one channel: the width that a bundle leaves is a multiple of it, and not 0.
     """
     smaller = width - 1 if unit > 1 else (width - 1) // multiple * multiple
     return smaller if smaller > 0 else None
@@ -39,19 +39,19 @@ def choose_channels(
     protected: frozenset[str] = frozenset(),
     least: Mapping[str, int] | None = None,
 ) -> dict[str, list[int]]:
-    """Remove bundles of channels, always the one that costs the least loss per MAC saved, until enough MACs are saved.
+    """Choose bundles of channels to remove, each time the one with the least loss per MAC saved, down to `target_macs`.
 
-    What a bundle saves is counted anew as the network shrinks. It only gets less, so a bundle that is still the best
-    with its new count is the best of all.
+    What a bundle saves is counted again as the network shrinks. The saving can only fall, so a bundle that is still the
+    best with its new count is the best of all.
 
     Args:
         config: The network.
         importance: Group name -> (width,), see `channel_importance`.
         target_macs: Multiply-accumulates of one image to reach.
-        input_channels: Of the image.
-        multiple: Of the widths that are left.
-        protected: Groups that stay as they are.
-        least: Group name -> the width below which it does not go, of the groups that have such a limit.
+        input_channels: Channels of the image.
+        multiple: The widths that are left are multiples of this number.
+        protected: Groups that lose no channels.
+        least: Group name -> the smallest width that it may get, for the groups that have such a limit.
 
     Returns:
         Group name -> the channels that stay, in ascending order, for the groups that lose any.
@@ -65,7 +65,7 @@ def choose_channels(
     while network.macs > target_macs:
         if not costs or costs[0][0] == np.inf:
             raise ConfigError(
-                f"prune_channels: {target_macs:,} multiply-accumulates cannot be reached: {network.macs:,} are left "
+                f"prune_channels: a target of {target_macs:,} MACs cannot be reached: {network.macs:,} are left "
                 f"at the smallest widths with {len(protected)} groups protected; raise the target"
             )
         name = costs[0][1]
@@ -77,7 +77,7 @@ def choose_channels(
 
 
 class _Shrinking:
-    """A network without numbers that loses bundle after bundle."""
+    """A network with shapes only, no numbers, that loses bundle after bundle."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Shrinking:
         self.macs = self._count()
 
     def kept(self) -> dict[str, list[int]]:
-        """Return the channels that are left of every group that has lost any."""
+        """Return the remaining channels of every group that has lost any."""
         return {
             name: sorted(self.weakest_first[name][group.width - self.widths[name] :].tolist())
             for name, group in self.groups.items()

@@ -1,4 +1,4 @@
-"""How much the loss would change without a channel, to first order, on real slices."""
+"""The importance of a channel: how much the loss would change without it, to first order, on real slices."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["channel_importance"]
 
 
 def channel_importance(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, NDArray[np.float64]]:
-    """Measure every channel of every group.
+    """Measure the importance of every channel of every group.
 
     Putting zeros in place of the weights w that read a channel removes it; to first order the loss L then changes by
     -sum(w dL/dw). A key and its query have no such weights: a factor 1 before exp(query) in the softmax becomes 0, and
-    the derivative by that factor is the one by the query's bias. Changes are squared a batch and averaged over batches,
-    so that a channel that helps on one slice and harms on another counts.
+    the derivative by that factor is the one by the query's bias. Changes are squared for each batch and averaged over
+    batches, so that a channel counts that helps on one slice and harms on another.
 
     Args:
-        network: Not changed.
-        batches: Images (B, C, S, S) and labels (B, S, S) int64; small batches tell more.
+        network: The network; not changed.
+        batches: Images (B, C, S, S) and labels (B, S, S) int64; in small batches fewer effects cancel.
 
     Returns:
         Group name -> (width,) squared changes of the loss, comparable between groups.
@@ -48,7 +48,7 @@ def channel_importance(network: nn.Module, batches: Iterable[tuple[Tensor, Tenso
 
 
 def _loss_change(group: ChannelGroup, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
-    """(width,) how the loss grows with a factor before each channel."""
+    """Return the derivative of the loss by a factor before each channel: (width,)."""
     change = torch.zeros(group.width, device=next(iter(gradients.values())).device)
     for axis in group.axes:
         if axis.role == "read":

@@ -1,4 +1,4 @@
-"""The step `distill`: the network is trained on with one teacher or several."""
+"""The step `distill`: further training with one teacher or several."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ __all__ = ["Distill"]
 
 
 class Distill(Step):
-    """Trains the network on with one teacher or several: runs of any size, width or context."""
+    """Continues to train the network with one teacher or several: runs of any size, width or context."""
 
     name: ClassVar[str] = "distill"
 
-    teacher: tuple[Path, ...] = Field(min_length=1, description="run folders; one may be given without a list")
+    teacher: tuple[Path, ...] = Field(min_length=1, description="run folders; a single one needs no list")
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    weight: float = Field(default=0.5, gt=0, le=1, description="of the teachers in the loss")
+    weight: float = Field(default=0.5, gt=0, le=1, description="weight of the teachers in the loss")
     cutmix: CutMix = None
-    unlabelled: Path | None = Field(default=None, description="a folder of volumes without labels to learn from too")
+    unlabelled: Path | None = Field(
+        default=None, description="a folder of volumes without labels, from which the network learns too"
+    )
 
     @field_validator("teacher", mode="before")
     @classmethod
@@ -33,7 +35,7 @@ class Distill(Step):
         return (value,) if isinstance(value, (str, Path)) else value
 
     def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
-        """Train on; see `Step.apply`.
+        """Continue to train with the teachers; see `Step.apply`.
 
         Raises:
             ConfigError: A teacher segments other structures, or sees other channels.

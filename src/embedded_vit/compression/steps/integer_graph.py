@@ -1,14 +1,14 @@
-"""A float graph becomes one that multiplies integers: which of its layers, and how.
+"""Quantization of a float graph to int8: which layers become int8, and how.
 
-Quantised are convolutions and products with a constant matrix; everything else is computed in float: LayerNorm,
-softmax, GELU, Gram matrices, temperatures, transposed convolutions and the last layer. ONNX Runtime's default of
-quantising every operator gives softmax the fixed range [0, 1], in which the weights of a softmax over a thousand tokens
-round to zero. The matrices of channel attentions, which multiply no token, are only stored in 8 bits.
+Convolutions and products with a constant matrix are quantized. Everything else is computed in float: LayerNorm,
+softmax, GELU, Gram matrices, temperatures, transposed convolutions and the last layer. By default ONNX Runtime
+quantizes every operator and gives softmax the fixed range [0, 1], in which the weights of a softmax over a thousand
+tokens round to zero. The matrices of channel attentions, which multiply no token, are only stored in 8 bits.
 
-Activations have 8 bits, unsigned, one scale a tensor; weights 7 bits, signed, one scale a channel. With 8 bits the sum
-of two products of an unsigned and a signed byte can exceed 16 bits, and processors without VNNI saturate it silently:
-on `embedded-vit-64` 2.6 times as many pixels changed their label (0.233 % against 0.089 %). With 7 bits it cannot, so
-that a file means the same on every machine.
+Activations have 8 bits, unsigned, with one scale per tensor; weights 7 bits, signed, with one scale per channel. With
+weights of 8 bits, the sum of two products of an unsigned and a signed byte can exceed 16 bits, and processors without
+VNNI saturate it silently: on `embedded-vit-64`, 0.233 % of the pixels changed their label instead of 0.089 %. With 7
+bits this cannot happen, so a file gives the same result on every machine.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ MULTIPLYING = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """A graph prepared for quantisation, its constants sorted by the network's layers.
+    """A graph prepared for quantization, with its constants sorted by the network's layers.
 
     Attributes:
-        content: A serialized ONNX model, products and sums joined where the standard has an operator for both.
-        nodes: Layer -> names of its nodes that can multiply integers.
+        content: A serialized ONNX model; products and sums are joined where the standard has an operator for both.
+        nodes: Layer -> names of its nodes that can run in int8.
         constants: Layer -> names of its constant matrices and kernels.
         last: The layer that makes the logits.
     """
@@ -57,7 +57,7 @@ class FloatGraph:
     @classmethod
     def of(cls, graph: LayeredGraph) -> FloatGraph:
         """Prepare a graph in float32."""
-        # ONNX Runtime gives its advice on the root logger.
+        # ONNX Runtime writes its advice to the root logger.
         with without_warnings(), tempfile.TemporaryDirectory() as folder:
             source, prepared = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
             source.write_bytes(graph.content)
@@ -65,13 +65,13 @@ class FloatGraph:
             content = prepared.read_bytes()
         model = onnx.load_from_string(content)
         matrices = [name for name, weight in float_weights(model).items() if _is_matrix(weight)]
-        layer_of = {name: graph.layer_of.get(name, name) for name in matrices}  # its own name where it is of no layer
+        layer_of = {name: graph.layer_of.get(name, name) for name in matrices}  # its own name if it is in no layer
         dimensions = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
         nodes: dict[str, list[str]] = {}
         constants: dict[str, list[str]] = {}
         last = ""
         for node in model.graph.node:
-            if node.op_type == "ConvTranspose":  # no engine multiplies integers there
+            if node.op_type == "ConvTranspose":  # no engine runs it in int8
                 continue
             weights = [name for name in node.input if name in layer_of]
             for name in weights:
@@ -85,11 +85,11 @@ class FloatGraph:
         return cls(content, nodes, constants, last)
 
     def quantised(self, layers: Collection[str], images: Sequence[NDArray[np.float32]]) -> bytes:
-        """The graph with the given layers in integers.
+        """Return the graph with the given layers in int8.
 
         Args:
-            layers: Of `layers`; all others stay in float.
-            images: What activations are calibrated on, each (1, C, S, S) float32.
+            layers: Some of `self.layers`; all others stay in float.
+            images: Images that calibrate the ranges of activations, each (1, C, S, S) float32.
 
         Returns:
             A serialized ONNX model: float32 in and out, standard operators, QuantizeLinear and DequantizeLinear
@@ -131,5 +131,5 @@ class _Images(CalibrationDataReader):
 
 
 def _is_matrix(weight: NDArray[np.float32]) -> bool:
-    """Return whether a constant has rows and columns; temperatures of a channel attention, (heads, 1, 1), have not."""
+    """Return whether a constant has rows and columns; a channel attention's temperatures, (heads, 1, 1), do not."""
     return sum(size > 1 for size in weight.shape) > 1

@@ -1,4 +1,4 @@
-"""Channels physically removed: the step that makes a network faster on every engine."""
+"""The step `prune_channels`: it removes whole channels, so the network is faster on every engine."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from embedded_vit.training.distillation import Distillation, Teacher
 __all__ = ["PruneChannels"]
 
 IMPORTANCE_BATCH = 4  # slices whose effects on the loss may cancel
-MEASUREMENTS = 4  # of the importance in a round: once channels are gone, others matter more
-BISECTIONS = 6  # of the operations, for a target in latency: to 1.6 % of the network's
+MEASUREMENTS = 4  # of the importance in a round: once some channels are gone, others matter more
+BISECTIONS = 6  # of the MACs, for a target in latency: exact to 1.6 % of the network's MACs
 TARGET = "target.json"
 
 Importance = Mapping[str, NDArray[np.float64]]
@@ -43,34 +43,38 @@ _known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary(
 
 
 class Target(NamedTuple):
-    """What a network is pruned to: multiply-accumulates, and widths (by group) below which nothing goes."""
+    """The target of the pruning: MACs to reach, and the smallest width that each group may get."""
 
     macs: int
     least: Mapping[str, int]
 
 
 class PruneChannels(Step):
-    """Removes the channels that matter least for what they cost, by rounds, each trained on with the whole network as
-    teacher.
+    """Removes the channels that matter least for what they cost, in rounds of pruning and training.
 
-    The folder gets a run folder `round-N` for each round, whose `start` is the network as pruned, before training.
+    The whole network is the teacher of each training. Each round writes a run folder `round-N`, whose `start` is the
+    pruned network before training.
     """
 
     name: ClassVar[str] = "prune_channels"
 
-    target_macs: float | None = Field(default=None, gt=0, lt=1, description="fraction of the operations left")
-    target_latency: float | None = Field(default=None, gt=0, lt=1, description="fraction of the median latency left")
+    target_macs: float | None = Field(default=None, gt=0, lt=1, description="fraction of the MACs that is left")
+    target_latency: float | None = Field(
+        default=None, gt=0, lt=1, description="fraction of the median latency that is left"
+    )
     widths_of: Path | None = Field(
         default=None,
-        description="a run folder, pruned from a network like this one, whose widths are the target: so the folds of a "
-        "cross-validation become one network",
+        description="a run folder, pruned from a network like this one, whose widths are the target; so the folds of "
+        "a cross-validation become the same network",
     )
     rounds: int = Field(default=3, ge=1)
-    epochs: int = Field(ge=1, description="of training, over all rounds together")
+    epochs: int = Field(ge=1, description="epochs of training, over all rounds together")
     learning_rate: float = Field(default=1e-3, gt=0)
-    multiple: int = Field(default=8, ge=1, description="of which the widths that are left are multiples")
+    multiple: int = Field(default=8, ge=1, description="the widths that are left are multiples of this number")
     importance_slices: int = Field(default=64, ge=1)
-    teacher_weight: float = Field(default=0.5, ge=0, le=1, description="of the whole network in the loss")
+    teacher_weight: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the whole network's answers in the loss"
+    )
     cutmix: CutMix = None
 
     @model_validator(mode="after")
@@ -78,7 +82,9 @@ class PruneChannels(Step):
         if [self.target_macs, self.target_latency, self.widths_of].count(None) != 2:
             raise ValueError("prune_channels: give one of target_macs, target_latency and widths_of")
         if self.epochs < self.rounds:
-            raise ValueError(f"prune_channels: {self.epochs} epochs are less than one a round ({self.rounds} rounds)")
+            raise ValueError(
+                f"prune_channels: {self.epochs} epochs for {self.rounds} rounds; give at least one epoch a round"
+            )
         return self
 
     def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
@@ -86,7 +92,7 @@ class PruneChannels(Step):
 
         Raises:
             ConfigError: The target cannot be reached.
-            NetworkError: It is a user's own network.
+            NetworkError: The network is a user's own.
         """
         whole, target = _macs(before), self._target(before, context, folder, protected)
         teacher = Teacher(copy.deepcopy(before.network))
@@ -119,20 +125,20 @@ class PruneChannels(Step):
         return StepResult(current, facts=facts)
 
     def at_once(self, before: Checkpoint, context: StepContext, folder: Path) -> Checkpoint:
-        """The network at the target without rounds and untrained, to be trained in another way; errors as `apply`."""
+        """Prune to the target in one go, without training; raises the errors of `apply`."""
         nothing = frozenset[str]()
         return self._pruned(before, self._target(before, context, folder, nothing), context, nothing)
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
-        """The groups that can lose channels, none where another run's widths are asked for; see `Step.units`."""
+        """Return the groups that can lose channels; none if another run's widths are the target; see `Step.units`."""
         if self.widths_of is not None:
             return ()
         groups = channel_groups(before.network)
         return tuple(name for name, group in groups.items() if self._next(group) is not None)
 
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
-        """The network with half of one group; see `Step.damaged`."""
-        if before.network not in _known_importance:  # the same for every unit
+        """Return the network with half of one group's channels; see `Step.damaged`."""
+        if before.network not in _known_importance:  # one measurement serves all units
             _known_importance[before.network] = channel_importance(before.network, self._batches(context))
         strongest_first = np.argsort(_known_importance[before.network][unit], kind="stable")[::-1]
         width = self._half(channel_groups(before.network)[unit])
@@ -144,7 +150,7 @@ class PruneChannels(Step):
         return next_width(group.width, unit=group.unit, multiple=self.multiple)
 
     def _half(self, group: ChannelGroup) -> int:
-        """About half of a group's width, one that `apply` could leave."""
+        """Return about half of a group's width, a width that `apply` could leave."""
         if group.unit > 1:
             return max(1, group.width // 2)
         half = -(-group.width // 2 // self.multiple) * self.multiple
@@ -153,7 +159,7 @@ class PruneChannels(Step):
     def _pruned(
         self, before: Checkpoint, target: Target, context: StepContext, protected: frozenset[str]
     ) -> Checkpoint:
-        """A copy without the least important channels, untrained."""
+        """Return a copy without the least important channels, not trained."""
         macs, current = _macs(before), before
         for measurement in range(1, MEASUREMENTS + 1):
             kept = choose_channels(
@@ -169,7 +175,7 @@ class PruneChannels(Step):
         return current
 
     def _target(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> Target:
-        """What to leave; for a target in latency its operations are measured once and written down."""
+        """Return the target in MACs; for a target in latency they are found once and written into the folder."""
         if self.widths_of is not None:
             return _widths_of(self.widths_of, before)
         if self.target_macs is not None:
@@ -182,7 +188,7 @@ class PruneChannels(Step):
         return _fraction_of(before, fraction)
 
     def _bisect(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> float:
-        """Export networks of more or fewer operations, untrained, until one is as fast as it should be."""
+        """Find the fraction of the MACs that reaches the target latency: export and time untrained networks."""
         assert self.target_latency is not None
         fast_enough, too_slow, ratio = 0.0, 1.0, 1.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,12 +212,12 @@ class PruneChannels(Step):
         if not fast_enough:
             raise ConfigError(
                 f"prune_channels: target_latency {self.target_latency:g} cannot be reached: with {too_slow:.1%} of the "
-                f"operations {ratio:.0%} of the latency are left; raise the target"
+                f"MACs {ratio:.0%} of the latency is left; raise the target"
             )
         return fast_enough
 
     def _batches(self, context: StepContext) -> Iterator[tuple[Tensor, Tensor]]:
-        """Training slices with structures, evenly spread, in small batches."""
+        """Yield training slices with structures, evenly spread, in small batches."""
         chosen = context.probe_indices(self.importance_slices)
         context_slices = context.original.config.preprocessing.context_slices
         for first in range(0, len(chosen), IMPORTANCE_BATCH):
@@ -229,12 +235,12 @@ def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Che
 
 
 def _fraction_of(before: Checkpoint, fraction: float) -> Target:
-    """So much of the operations, at any widths."""
+    """Return a fraction of the network's MACs as the target, with no limit on widths."""
     return Target(int(fraction * _macs(before)), {})
 
 
 def _widths_of(folder: Path, before: Checkpoint) -> Target:
-    """The operations and widths of a run that was pruned from a network like the one before."""
+    """Return the MACs and widths of a run that was pruned from the same network as the target."""
     pruned = load_checkpoint(folder)
     ours, theirs = (
         each.config.network.model_copy(update={"name": "", "kept_channels": {}}) for each in (before, pruned)
@@ -245,7 +251,7 @@ def _widths_of(folder: Path, before: Checkpoint) -> Target:
 
 
 def _macs(checkpoint: Checkpoint) -> int:
-    """Multiply-accumulates of one image."""
+    """Return the multiply-accumulates of one image."""
     channel_groups(checkpoint.network)  # refuses a user's own network
     assert isinstance(checkpoint.network, EmbeddedViT)
     preprocessing = checkpoint.config.preprocessing

@@ -1,6 +1,6 @@
-"""Gradual magnitude pruning: the smallest weights become zero, more of them with every update, and stay zero.
+"""The step `prune_weights`: gradual magnitude pruning. The smallest weights become zero and stay zero.
 
-It makes the file smaller once it is compressed. It makes nothing faster: every engine multiplies by the zeros too.
+The file becomes smaller once it is compressed. Nothing becomes faster: every engine multiplies by the zeros too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["MagnitudePruning", "PruneWeights", "magnitude_masks", "prunable_weig
 
 
 class PruneWeights(Step):
-    """Sets the smallest weights to zero, gradually and wherever they are, and trains the others on.
+    """Sets the smallest weights of the whole network to zero, step by step, and continues to train the others.
 
     Three phases: stabilise (no pruning yet), prune (one threshold for the whole network, rising), fine-tune. The
     learning rate is constant in the first and falls from `learning_rate` to `final_learning_rate` in both others.
@@ -38,21 +38,23 @@ class PruneWeights(Step):
 
     name: ClassVar[str] = "prune_weights"
 
-    sparsity: float = Field(gt=0, lt=1, description="part of the prunable weights that is zero in the end")
-    initial_sparsity: float = Field(default=0.05, ge=0, lt=1, description="at the first update")
+    sparsity: float = Field(gt=0, lt=1, description="fraction of the prunable weights that is zero at the end")
+    initial_sparsity: float = Field(default=0.05, ge=0, lt=1, description="sparsity after the first update")
     stabilise_epochs: float = Field(default=1, ge=0)
     prune_epochs: float = Field(default=10, ge=0)
     finetune_epochs: float = Field(default=6, ge=0)
     update_epochs: float = Field(default=0.5, ge=0, description="between two updates of the masks; 0: every step")
     learning_rate: float = Field(default=1e-3, gt=0)
     final_learning_rate: float = Field(default=5e-5, gt=0)
-    decay: Literal["cosine", "linear"] = Field(default="cosine", description="of the learning rate")
+    decay: Literal["cosine", "linear"] = Field(default="cosine", description="how the learning rate falls")
     weights: tuple[str, ...] = Field(default=("*",), min_length=1, description="names or patterns of parameters")
-    teacher_weight: float = Field(default=0.5, ge=0, le=1, description="of the uncompressed network in the loss")
+    teacher_weight: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the uncompressed network's answers in the loss"
+    )
 
     @property
     def epochs(self) -> int:
-        """Whole epochs of all three phases; the last is made longer where they do not add up to that."""
+        """All three phases in whole epochs; the last phase is made longer where they do not add up."""
         return max(1, math.ceil(self.stabilise_epochs + self.prune_epochs + self.finetune_epochs))
 
     def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
@@ -78,10 +80,10 @@ class PruneWeights(Step):
         return StepResult(after, facts=facts)
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
-        """The parameters that are pruned.
+        """Return the parameters that are pruned.
 
         Raises:
-            ConfigError: A pattern fits none.
+            ConfigError: A pattern matches no parameter.
         """
         known = list(prunable_weights(before.network))
         for pattern in self.weights:
@@ -90,7 +92,7 @@ class PruneWeights(Step):
         return tuple(name for name in known if any(fnmatchcase(name, pattern) for pattern in self.weights))
 
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
-        """The network with one parameter pruned to the final sparsity; see `Step.damaged`."""
+        """Return the network with one parameter pruned to the final sparsity; see `Step.damaged`."""
         network = copy.deepcopy(before.network)
         weights = {unit: network.get_parameter(unit).detach()}
         weights[unit].masked_fill_(~magnitude_masks(weights, self.sparsity)[unit], 0.0)
@@ -100,7 +102,7 @@ class PruneWeights(Step):
 class MagnitudePruning(TrainingHook):
     """Prunes a network and its average while they train.
 
-    A weight that is zero is masked: after a kill the masks are found again in the network.
+    A weight that is zero is masked, so a resumed training finds the masks in the network itself.
 
     Args:
         settings: Phases, sparsities and learning rates.
@@ -111,7 +113,7 @@ class MagnitudePruning(TrainingHook):
         self.settings, self.names = settings, names
 
     def begin(self, network: nn.Module, average: nn.Module, *, steps: int, first_step: int) -> None:
-        """Take hold of the weights; see `TrainingHook.begin`."""
+        """Set up phases and masks; see `TrainingHook.begin`."""
         steps_per_epoch = steps // self.settings.epochs
         self.steps = steps
         self.first = round(self.settings.stabilise_epochs * steps_per_epoch)  # steps done at the first update
@@ -124,7 +126,7 @@ class MagnitudePruning(TrainingHook):
             self._update(done=0)
 
     def learning_rate(self, rate: float, step: int) -> float:
-        """The phase's own rate instead of the recipe's."""
+        """Return the learning rate of the step's phase, in place of the recipe's."""
         start, stop = (self.first, self.last) if step < self.last else (self.last, self.steps)
         if step < start:
             return self.settings.learning_rate
@@ -139,7 +141,7 @@ class MagnitudePruning(TrainingHook):
         self._update(done=step + 1)
 
     def complete(self, step: int) -> bool:
-        """Whether the final sparsity is reached; checks that masks hold.
+        """Return whether the final sparsity is reached, and check that masked weights are zero.
 
         Raises:
             TrainingError: A masked weight is not zero.
@@ -151,7 +153,7 @@ class MagnitudePruning(TrainingHook):
         return step + 1 >= self.last
 
     def sparsity_after(self, done: int) -> float | None:
-        """The sparsity that an update after `done` steps sets; None where none is due.
+        """Return the sparsity that an update after `done` steps sets; None where no update is due.
 
         Source: 1710.01878, equation 1: s_f + (s_i - s_f) (1 - t)^3.
         """
@@ -172,14 +174,14 @@ class MagnitudePruning(TrainingHook):
 
 
 def prunable_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of every linear and convolution layer by name; biases, norms and temperatures are never pruned."""
+    """Return the weights of all linear layers and convolutions by name; nothing else is ever pruned."""
     layers = [name for name, module in network.named_modules() if isinstance(module, (nn.Linear, _ConvNd))]
     names = {f"{layer}.weight" for layer in layers}
     return {name: parameter.detach() for name, parameter in network.named_parameters() if name in names}
 
 
 def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    """Mark the weights to keep: those above one threshold, which `sparsity` of all of them do not pass.
+    """Mark the weights to keep: those above the threshold that leaves a fraction `sparsity` of them out.
 
     Args:
         weights: Tensors of any shapes by name, on one device.
@@ -195,7 +197,7 @@ def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str,
 
 
 def sparsity_facts(network: nn.Module, names: Sequence[str]) -> dict[str, Any]:
-    """How many of the named weights are zero, in all and by parameter, as JSON values."""
+    """Count how many of the named weights are zero, in all and by parameter, as JSON values."""
     weights = {name: network.get_parameter(name).detach() for name in names}
     zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     prunable = sum(weight.numel() for weight in weights.values())

@@ -1,4 +1,4 @@
-"""Lower precision: half the bytes (fp16), half the bits where the processor can (bf16), or integers (int8)."""
+"""The step `quantize`: fp16 (half the bytes), bf16 (half the bits in products, if the processor can) or int8."""
 
 from __future__ import annotations
 
@@ -36,25 +36,29 @@ DAMAGE_SLICES = 8  # one layer alone needs fewer slices to calibrate than all of
 class Quantize(Step):
     """Makes a graph of lower precision; the checkpoint stays in float32.
 
-    fp16 halves the file; on a CPU everything is still computed in float32. bf16 changes nothing in the file: its
-    manifest asks engines on processors that have it for bfloat16 products. int8: see `integer_graph`; int8-bf16 is the
-    same graph, whose manifest asks for bfloat16 in what stays in float.
+    fp16 halves the file; a CPU still computes in float32. bf16 changes nothing in the graph: the manifest asks engines
+    for bfloat16 products where the processor has them. int8: see `integer_graph`. int8-bf16 is the same graph, and its
+    manifest asks for bfloat16 in what stays in float.
     """
 
     name: ClassVar[str] = "quantize"
 
     precision: Literal["fp16", "bf16", "int8", "int8-bf16"]
-    calibration_slices: int = Field(default=64, ge=1, description="int8: training slices that set activations' ranges")
+    calibration_slices: int = Field(
+        default=64, ge=1, description="int8: training slices that calibrate the ranges of activations"
+    )
     keep: tuple[str, ...] = Field(default=(), description="int8: layers to leave in float, for example 'encoder.0.*'")
-    qat_epochs: int = Field(default=0, ge=0, description="int8: epochs of fine-tuning with roundings, before")
+    qat_epochs: int = Field(
+        default=0, ge=0, description="int8: epochs of fine-tuning with rounding before the graph is made"
+    )
     qat_learning_rate: float = Field(default=2e-4, gt=0)
 
     def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
-        """Make the graph and compare it with the float one; see `Step.apply`.
+        """Make the graph and compare it with the float graph; see `Step.apply`.
 
         Raises:
-            ConfigError: `keep` names no layer.
-            ContractError: The graph does not give the same labels twice.
+            ConfigError: A pattern of `keep` matches no layer.
+            ContractError: The graph gives other labels at a second call.
         """
         images = context.probe_images(COMPARED_SLICES)
         if self.precision == "bf16":
@@ -81,10 +85,10 @@ class Quantize(Step):
         return StepResult(after, graph, self.precision, {"layers": len(layers), **facts})
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
-        """int8: the layers with weights, but for the last one and those to keep.
+        """Return, for int8, the layers with weights except the last one and those to keep in float.
 
         Raises:
-            ConfigError: `keep` names no layer.
+            ConfigError: A pattern of `keep` matches no layer.
         """
         if not self.precision.startswith("int8"):
             return ()
@@ -92,17 +96,17 @@ class Quantize(Step):
         known = (*prepared.layers, prepared.last)
         for pattern in self.keep:
             if not any(fnmatch(layer, pattern) for layer in known):
-                raise ConfigError(f"quantize: keep '{pattern}' is no layer{nearest_name(pattern, known)[:200]}")
+                raise ConfigError(f"quantize: keep '{pattern}' is not a layer{nearest_name(pattern, known)[:200]}")
         return tuple(layer for layer in prepared.layers if not any(fnmatch(layer, pattern) for pattern in self.keep))
 
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
-        """The network with one layer in integers."""
+        """Return the network with one layer in int8; see `Step.damaged`."""
         prepared = _prepared(before.network, before.config.preprocessing)
         images = context.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
         return open_graph(prepared.quantised([unit], images), threads=context.threads)
 
 
-@lru_cache(maxsize=2)  # before and after fine-tuning; a sensitivity sweep asks for them layer by layer
+@lru_cache(maxsize=2)  # before and after fine-tuning; ranking the layers asks for both again and again
 def _float_graph(network: nn.Module, preprocessing: Preprocessing) -> LayeredGraph:
     return layered_graph(network.float().eval(), preprocessing)
 
@@ -115,7 +119,7 @@ def _prepared(network: nn.Module, preprocessing: Preprocessing) -> FloatGraph:
 def _facts(
     graph: bytes, checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]], precision: str, threads: int
 ) -> dict[str, Any]:
-    """How far a graph is from PyTorch, and what the backends make of it."""
+    """Compare a graph with PyTorch and in every backend; return JSON values by name."""
     float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing).content
     agreement = compare(open_graph(graph, threads=threads), open_network(checkpoint.network), images)
     report = check_backends(graph, float_graph, images, precision=precision, threads=threads)
@@ -128,7 +132,7 @@ def _facts(
 
 
 def _bf16_facts(checkpoint: Checkpoint, images: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-    """What bfloat16 products do to the labels, and whether this processor has them or only emulates them."""
+    """Measure how bfloat16 products change the labels, and tell whether this processor has or emulates them."""
     agreement = compare(open_network(checkpoint.network, precision="bf16"), open_network(checkpoint.network), images)
     return {
         "label_disagreement": agreement.label_disagreement,

@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning: linear layers and convolutions learn with the roundings that integers will bring."""
+"""Quantization-aware fine-tuning: linear layers and convolutions learn with the rounding of int8."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from embedded_vit.training.hooks import TrainingHook
 
 __all__ = ["RoundedTraining", "rounded_input", "rounded_weight"]
 
-Multiply = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of values and weights, and a bias
+Multiply = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (values, weights, bias) -> product
 
 
 class RoundedTraining(TrainingHook):
-    """Rounds inputs and weights of layers as the integer graph does; gradients pass as if it did not.
+    """Rounds inputs and weights of layers as the int8 graph does; gradients ignore the rounding.
 
-    Batch norms are folded into convolutions before the graph's weights are rounded; as each channel has a scale of its
-    own there, that rounds the same.
+    Before the graph's weights are rounded, batch norms are folded into convolutions. Each channel has a scale of its
+    own, so the rounding is the same.
 
     Args:
-        layers: Names of the network's linear layers and convolutions; names of other modules are left alone.
+        layers: Names of the network's linear layers and convolutions; names of other modules have no effect.
 
     Source: straight-through estimator, Bengio et al., 1308.3432; Jacob et al., 1712.05877, section 3.
     """
@@ -37,19 +37,19 @@ class RoundedTraining(TrainingHook):
                     continue
                 if isinstance(layer, nn.Linear):
                     layer.forward = partial(_rounded_linear, layer)  # type: ignore[method-assign]
-                elif isinstance(layer, nn.Conv2d):  # below `forward`, as mix feed-forward layers give it their kernel
+                elif isinstance(layer, nn.Conv2d):  # not `forward`: mix feed-forward layers pass their own kernel
                     layer._conv_forward = partial(_rounded, layer._conv_forward)  # type: ignore[method-assign]
 
 
 def rounded_weight(weight: Tensor) -> Tensor:
-    """(out, ...) weights on 129 levels around zero, one scale an output channel."""
+    """Round weights (out, ...) to 129 levels around zero, with one scale per output channel."""
     largest = weight.detach().flatten(1).abs().amax(dim=1).clamp(min=1e-12)  # (out,)
     scale = largest.reshape(-1, *[1] * (weight.ndim - 1)) / 64
     return _straight_through(weight, (weight / scale).round() * scale)
 
 
 def rounded_input(values: Tensor) -> Tensor:
-    """Activations on 256 levels from the lowest to the highest, zero being one of them."""
+    """Round activations to 256 levels from the lowest to the highest value; zero is one of the levels."""
     lowest, highest = values.detach().min().clamp(max=0), values.detach().max().clamp(min=0)
     scale = (highest - lowest).clamp(min=1e-12) / 255
     zero = (-lowest / scale).round()

@@ -1,4 +1,4 @@
-"""Weights stored in fewer bytes than they are computed in: the graph itself widens them again when it is loaded."""
+"""Weights stored in fewer bytes than they are computed in; the graph widens them when it is loaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 __all__ = ["float_weights", "store_as_half", "store_as_int8", "without_annotations"]
 
-HALF_WORTHWHILE = 128  # elements; below, the node that widens them takes as many bytes as are saved
+HALF_WORTHWHILE = 128  # elements; in smaller tensors the node that widens them takes the bytes that are saved
 INT8_WORTHWHILE = 512
 
 Packed = tuple[list[TensorProto], list[onnx.NodeProto]]
 
 
 def float_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
-    """The float32 constants of a graph by name."""
+    """Return the float32 constants of a graph by name."""
     return {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer
@@ -27,9 +27,9 @@ def float_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
 
 
 def store_as_half(model: onnx.ModelProto) -> None:
-    """Keep float32 constants as float16, with a Cast before their use; those that float16 cannot hold stay.
+    """Store float32 constants as float16, with a Cast before their use; those that float16 cannot hold stay.
 
-    Everything is still computed in float32, which is all that most CPU kernels know; engines on a GPU or NPU choose
+    Everything is still computed in float32, because most CPU kernels know nothing else; engines on a GPU or NPU choose
     their own precision.
     """
     weights = {
@@ -41,7 +41,7 @@ def store_as_half(model: onnx.ModelProto) -> None:
 
 
 def store_as_int8(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Keep the named float32 constants of two and more dimensions as int8, one scale for each row of the last."""
+    """Store the named float32 constants of two or more dimensions as int8, with one scale per row of the last axis."""
     weights = {
         name: weight
         for name, weight in float_weights(model).items()
@@ -51,7 +51,7 @@ def store_as_int8(model: onnx.ModelProto, names: Collection[str]) -> None:
 
 
 def without_annotations(model: onnx.ModelProto) -> bytes:
-    """Serialize a graph without inferred shapes, metadata, long names and operator sets that none of its nodes uses."""
+    """Serialize a graph without inferred shapes, metadata, long names and unused operator sets."""
     del model.graph.value_info[:]
     del model.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
@@ -65,7 +65,7 @@ def without_annotations(model: onnx.ModelProto) -> bytes:
 
 
 def _shorten_names(graph: onnx.GraphProto) -> None:
-    """Number all values but inputs and outputs: in a small network names take as many bytes as scales."""
+    """Give numbers to all values except inputs and outputs: in a small network names take as many bytes as scales."""
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
         return  # inner graphs refer to names of the outer one
     kept = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
@@ -84,7 +84,7 @@ def _store(
     weights: dict[str, NDArray[np.float32]],
     pack: Callable[[str, str, NDArray[np.float32]], Packed],
 ) -> None:
-    """Replace initializers by packed ones, and by nodes before all others that give out the old names."""
+    """Replace initializers by packed ones, with nodes in front that restore the values under their old names."""
     packed = [pack(name, f"w{place}", weight) for place, (name, weight) in enumerate(weights.items())]
     tensors = [tensor for new, _ in packed for tensor in new]
     tensors += [tensor for tensor in model.graph.initializer if tensor.name not in weights]
