@@ -60,7 +60,7 @@ def test_a_reference_that_is_not_float32_is_no_reference(
 ) -> None:
     models = [organ_artifact("a.onnx", precision="int8"), organ_artifact("b.onnx")]
     accuracy = measure_accuracy(models, synapse_folder, threads=1)
-    assert accuracy.no_gate_because == "the first model is int8, and a gate compares with float32"
+    assert accuracy.no_gate_because == "the first model is int8; a gate needs a float32 model first"
     assert accuracy.keeps_99_percent is None
 
 

@@ -60,7 +60,7 @@ def test_the_axes_of_the_plot_begin_at_zero_and_the_noisy_panel_says_so() -> Non
         assert (panel.get_xlim()[0], panel.get_ylim()[0]) == (0, 0)
         assert len(panel.get_legend().get_texts()) == 2
     assert trusted_panel.get_title() == "1 thread"
-    assert noisy_panel.get_title("left").startswith("2 threads: NOT TO BE TRUSTED\n- the load average was 3")
+    assert noisy_panel.get_title("left").startswith("2 threads: NOT TRUSTED\n- the load average was 3")
 
 
 def test_queries_beyond_the_axis_are_counted_in_words() -> None:
@@ -69,4 +69,4 @@ def test_queries_beyond_the_axis_are_counted_in_words() -> None:
     timing = example.measurement(models=1).timings[0].model_copy(update={"latency": outlier})
     [panel] = latency_figure(example.result(example.measurement(models=1, timings=(timing,)), count=1)).axes
     assert panel.get_xlim()[1] < 100
-    assert "1 slower than the axis, the last 900 ms" in panel.get_legend().get_texts()[0].get_text()
+    assert "1 beyond the axis, the slowest 900 ms" in panel.get_legend().get_texts()[0].get_text()

@@ -9,7 +9,7 @@ NOISY = {"trusted": False, "distrust_reasons": ("other processes kept 1.36 cores
 
 
 def row(text: str, first: str) -> list[str]:
-    """The cells of the last line that begins with a model's letter."""
+    """Return the cells of the last line that begins with a model's letter."""
     return [line for line in text.splitlines() if line.startswith(f"{first}  ")][-1].split()
 
 
@@ -17,7 +17,7 @@ def test_every_figure_of_a_model_stands_in_its_row() -> None:
     text = result_text(example.result())
     assert float(row(text, "B")[1]) == pytest.approx(10, abs=0.1)
     assert row(text, "B")[-5:] == ["300", "50", "40", "106", "0.0125"]
-    assert "B is 2.0" in text
+    assert "speed-up of B over A: 2.0" in text
     assert "faster in 200 of 200" in text
     for fact in ("A processor", "avx2 fma", "governor performance", "682.8", "5.31", "onnxruntime 1.2.3", "int8"):
         assert fact in text
@@ -29,8 +29,8 @@ def test_untrusted_figures_stand_in_brackets_with_the_reason() -> None:
     cells = row(text, "A")
     assert all(cell.startswith("[") for cell in [*cells[1:9], cells[10]])
     assert cells[9] == "106"  # memory does not depend on the noise
-    assert "B is [2.0" in text
-    assert "NOT TO BE TRUSTED" in text
+    assert "speed-up of B over A: [2.0" in text
+    assert "NOT TRUSTED" in text
     assert f"- {NOISY['distrust_reasons'][0]}" in text
 
 

@@ -31,7 +31,7 @@ def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No load, nobody else, no process to start, 400 queries a model of 20 and 10 ms."""
+    """A machine without load, where no process is started: 400 queries per model, of 20 and 10 ms."""
 
     def stream(queries: Sequence[Query], **_: object) -> Stream:
         for query in queries:

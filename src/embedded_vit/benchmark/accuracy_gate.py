@@ -1,4 +1,4 @@
-"""Does the second model keep 99 % and 99.9 % of the float32 model's Dice? These are MLPerf's two accuracy gates."""
+"""The two accuracy gates of MLPerf: whether a model keeps 99 % and 99.9 % of the float32 model's Dice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ __all__ = ["Accuracy", "Dice", "measure_accuracy", "need_evaluation"]
 
 
 class Dice(Config):
-    """How well one model segments."""
+    """The Dice of one model."""
 
-    mean: float | None = Field(description="over structures of each structure's mean over cases, strict protocol")
-    interval: tuple[float, float] | None = Field(description="95 % bootstrap over cases; None of a single case")
+    mean: float | None = Field(description="mean over structures of each structure's mean over cases, strict protocol")
+    interval: tuple[float, float] | None = Field(
+        description="95 % bootstrap interval over cases; None for a single case"
+    )
 
 
 class Accuracy(Config):
@@ -27,16 +29,16 @@ class Accuracy(Config):
 
     data: str = Field(description="the data set's name")
     cases: int
-    engine: str = Field(description="what computed, which need not be the engine that was timed")
-    dice: tuple[Dice, ...] = Field(description="of each model")
+    engine: str = Field(description="engine that computed the masks; it may differ from the engine that was timed")
+    dice: tuple[Dice, ...] = Field(description="Dice of each model")
     keeps_99_percent: bool | None = Field(description="whether the second model keeps 99 % of the first's Dice")
     keeps_99_9_percent: bool | None
     no_gate_because: str | None = Field(description="why both of these are None")
-    notes: tuple[str, ...] = Field(description="what a reader must know of the choice of cases")
+    notes: tuple[str, ...] = Field(description="notes on the choice of cases, one sentence each")
 
     @property
     def kept(self) -> float | None:
-        """The second model's Dice over the first's."""
+        """The second model's Dice divided by the first's."""
         if len(self.dice) < 2 or not self.dice[0].mean or self.dice[1].mean is None:
             return None
         return self.dice[1].mean / self.dice[0].mean
@@ -53,7 +55,7 @@ def measure_accuracy(models: Sequence[Path], folder: Path, *, threads: int) -> A
     Args:
         models: Artifacts; the first is the reference.
         folder: A data set with their structures.
-        threads: Cores to compute on.
+        threads: Threads to compute on.
 
     Raises:
         DataSetError: The data set does not fit a model, or the models test on different cases.
@@ -96,14 +98,14 @@ def measure_accuracy(models: Sequence[Path], folder: Path, *, threads: int) -> A
 
 
 def _objection(models: Sequence[Path], dice: Sequence[Dice]) -> str | None:
-    """Why there is no gate; None where there is one."""
+    """Return why there is no gate; None where there is one."""
     if len(models) == 1:
         return "a gate needs two models"
     _, manifest = read_artifact(models[0])
     if manifest.precision != "fp32":
-        return f"the first model is {manifest.precision}, and a gate compares with float32"
+        return f"the first model is {manifest.precision}; a gate needs a float32 model first"
     if dice[0].mean is None or dice[1].mean is None:
-        return "no structure is in these cases"
+        return "these cases hold no structure"
     if dice[0].mean == 0:
         return "the first model finds nothing"
     return None

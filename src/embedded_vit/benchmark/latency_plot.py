@@ -1,4 +1,4 @@
-"""The picture beside a benchmark: which part of the queries is answered within which time."""
+"""The plot beside a benchmark: the share of queries that was answered within a time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["latency_figure", "save_latency_plot"]
 COLOURS = ("#1b6ca8", "#d1495b")
 PERCENTILES = (50, 90, 99)
 PANEL_WIDTH, PANEL_HEIGHT = 5.6, 4.2  # inches
-BEYOND_P99 = 1.25  # where the time axis ends; later queries are counted in words
+BEYOND_P99 = 1.25  # where the time axis ends; the legend counts later queries
 DOTS_PER_INCH = 120
-REASON_CHARACTERS, LINE_HEIGHT = 85, 0.14  # a line of the reasons for distrust; inches
+REASON_CHARACTERS, LINE_HEIGHT = 85, 0.14  # length of a line of reasons; its height in inches
 ALARM = "#b00020"
 
 
 def save_latency_plot(result: BenchmarkResult, path: Path, *, overwrite: bool = False) -> None:
-    """Write the picture as PNG.
+    """Write the plot as a PNG file.
 
     Raises:
         OutputError: The file exists, or cannot be written.
@@ -35,7 +35,7 @@ def save_latency_plot(result: BenchmarkResult, path: Path, *, overwrite: bool = 
 
 
 def latency_figure(result: BenchmarkResult) -> Figure:
-    """Draw one panel a number of threads, with one axis of time for all, from 0."""
+    """Draw one panel for each number of threads; all share one time axis that starts at 0."""
     panels = len(result.measurements)
     reason_lines = max(len(_wrapped(measurement)) for measurement in result.measurements)
     height = PANEL_HEIGHT + LINE_HEIGHT * reason_lines
@@ -64,7 +64,7 @@ def _draw(panel: Axes, result: BenchmarkResult, measurement: Measurement, longes
             f"{letter}  {model.name}, {model.precision}, {timing.engine}: p50 {milliseconds(timing.latency.p50_ms)} ms"
         )
         if hidden:
-            label += f"\n    {hidden} slower than the axis, the last {milliseconds(latencies_ms[-1])} ms"
+            label += f"\n    {hidden} beyond the axis, the slowest {milliseconds(latencies_ms[-1])} ms"
         panel.step(
             [0, *latencies_ms, longest_ms], [0, *answered, answered[-1]], where="post", color=colour, label=label
         )
@@ -76,14 +76,14 @@ def _draw(panel: Axes, result: BenchmarkResult, measurement: Measurement, longes
     if measurement.trusted:
         panel.set_title(threads, fontsize=10)
     else:
-        lines = [f"{threads}: NOT TO BE TRUSTED", *_wrapped(measurement)]
+        lines = [f"{threads}: NOT TRUSTED", *_wrapped(measurement)]
         panel.set_title("\n".join(lines), fontsize=8, color=ALARM, loc="left")
     panel.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8, frameon=False)
     panel.spines[["top", "right"]].set_visible(False)
 
 
 def _wrapped(measurement: Measurement) -> list[str]:
-    """The reasons for distrust, in lines that fit a panel."""
+    """Return the reasons for distrust, in lines that fit a panel."""
     return [
         line
         for reason in measurement.distrust_reasons

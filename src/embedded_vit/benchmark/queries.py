@@ -1,4 +1,4 @@
-"""What one query of a benchmark is: the network alone, a whole slice, or a whole scan."""
+"""The queries of a benchmark: the network alone, a whole slice, or a whole scan."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ Scope = Literal["network", "slice", "volume"]
 
 SLICE_PIXELS = 512  # rows and columns of a generated scan
 SLICES = 64  # of a generated scan
-STREAMED_SLICES = 16  # that the scope "slice" goes through, again and again
+STREAMED_SLICES = 16  # slices that the scope "slice" repeats
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A model at work.
+    """The queries of one model.
 
     Attributes:
-        query: Answers one query a call.
-        samples: How many different inputs it goes through, one after another and again from the first.
-        warmup: Queries that do not count.
+        query: A function that answers one query per call.
+        samples: Number of different inputs, which the queries take in turns.
+        warmup: Number of first queries that are not measured.
     """
 
     query: Query
@@ -56,7 +56,7 @@ def make_workload(scope: Scope, engine: ArtifactEngine, scan: Volume | None) -> 
         scope: "network" is `engine.run` alone; "slice" goes from stored intensities to labels on the scan's grid;
             "volume" segments the scan.
         engine: The model.
-        scan: With the model's channels; "network" needs none.
+        scan: A scan with the model's channels; None for "network".
     """
     if scan is None or scope == "network":
         return Workload(partial(engine.run, example_image(engine.manifest.preprocessing)), samples=1, warmup=10)
@@ -69,15 +69,15 @@ def make_workload(scope: Scope, engine: ArtifactEngine, scan: Volume | None) -> 
 
 
 def _middle_slices(upright: Volume) -> Volume:
-    """The slices around the middle of a scan in training orientation, as far as there are `STREAMED_SLICES`."""
+    """Return up to `STREAMED_SLICES` slices from the middle of a scan in training orientation."""
     first = max(0, upright.shape[0] - STREAMED_SLICES) // 2
     return replace(upright, array=np.ascontiguousarray(upright.array[:, first : first + STREAMED_SLICES]))
 
 
 def _labelled_slices(upright: Volume, engine: ArtifactEngine) -> Iterator[NDArray[np.uint8]]:
-    """Segment slice after slice as `segment` does, from the first again after the last, without end.
+    """Segment slice after slice as `segment` does, and start again after the last one, without end.
 
-    What prediction does once a scan is done before: the resizing matrices, and the percentiles of an MR scan.
+    The work that prediction does once per scan is done before: resizing matrices, and the percentiles of an MR scan.
     """
     preprocessing = engine.manifest.preprocessing
     grid, intensities = Grid.of(upright, preprocessing), Intensities.of(upright, preprocessing)
@@ -86,7 +86,7 @@ def _labelled_slices(upright: Volume, engine: ArtifactEngine) -> Iterator[NDArra
 
 
 def generated_scan(manifest: Manifest) -> tuple[Volume, str]:
-    """A patient who does not exist, with the model's number of channels, and what to call it."""
+    """Generate a phantom scan with the model's number of channels; return it with a description."""
     from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 
     scan, _ = make_phantom(0, settings=PhantomSettings(size=SLICE_PIXELS, slices=SLICES))
@@ -96,7 +96,7 @@ def generated_scan(manifest: Manifest) -> tuple[Volume, str]:
 
 
 def scan_of_data_set(model: Path, folder: Path) -> tuple[Volume, str]:
-    """The first scan of a data set that the model may be tested on, and what to call it.
+    """Read the first test scan of a data set for a model; return it with a description.
 
     Raises:
         DataSetError: The data set does not fit the model, or has no case to test on.

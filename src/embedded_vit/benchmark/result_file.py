@@ -12,15 +12,15 @@ __all__ = ["check_output", "plot_path", "read_result", "save_result"]
 
 
 def plot_path(output: Path) -> Path:
-    """The picture beside a result: `bench.json` -> `bench.png`."""
+    """Return the path of the plot beside a result: `bench.json` -> `bench.png`."""
     return output.with_suffix(".png")
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse a name before anything is measured.
+    """Refuse an output file before anything is measured.
 
     Raises:
-        OutputError: It does not end in .json, or it or the plot's exists and may not be overwritten.
+        OutputError: Its name does not end in .json, or it or the plot exists and may not be overwritten.
     """
     if output.suffix.lower() != ".json":
         raise OutputError(f"{output}: results are written as JSON; choose a name that ends in .json")
@@ -30,7 +30,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def save_result(result: BenchmarkResult, output: Path, *, overwrite: bool = False) -> Path | None:
-    """Write the result as JSON, and where matplotlib is installed the plot beside it.
+    """Write the result as JSON, and the plot beside it where matplotlib is installed.
 
     Returns:
         The plot's path; None without matplotlib.
@@ -54,7 +54,7 @@ def read_result(path: Path) -> BenchmarkResult:
     """Read what `save_result` wrote.
 
     Raises:
-        FileFormatError: The file cannot be read, or is no result of this version.
+        FileFormatError: The file cannot be read, or is not a result of this version.
     """
     try:
         return BenchmarkResult.model_validate_json(path.read_bytes())

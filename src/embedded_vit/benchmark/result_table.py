@@ -1,4 +1,4 @@
-"""The table that ends a benchmark on the terminal: plain text, at most 100 columns, for people and for logs."""
+"""The table that a benchmark prints: plain text of at most 100 columns."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SCOPES = {
     "slice": "a slice, from stored intensities to labels on the scan's grid",
     "volume": "a whole scan",
 }
-TIMING_HEADER = ["", "p50", "p90", "p99", "mean", "min", "import", "load", "first slice", "peak MiB", "J a query"]
+TIMING_HEADER = ["", "p50", "p90", "p99", "mean", "min", "import", "load", "first slice", "peak MiB", "J / query"]
 
 
 def result_text(result: BenchmarkResult) -> str:
-    """Write a result for people; figures that are not to be trusted stand in brackets, with the reason."""
+    """Return a result as text; figures that cannot be trusted stand in brackets, with the reasons below."""
     blocks = [_head(result), _models(result.models)]
     blocks += [_measurement(measurement) for measurement in result.measurements]
     if result.accuracy is not None:
@@ -52,22 +52,22 @@ def _head(result: BenchmarkResult) -> list[str]:
 
 
 def _models(models: Sequence[Model]) -> list[str]:
-    rows = [["", "file", "network", "precision", "MB", "operations"]]
+    rows = [["", "file", "network", "precision", "MB", "MACs"]]
     for letter, model in zip(MODEL_LETTERS, models, strict=False):
         macs = "-" if model.macs is None else f"{model.macs / 1e6:,.1f} M"
         rows.append(
             [letter, _short(model.path), _short(model.name, 24), model.precision, f"{model.file_bytes / 1e6:.2f}", macs]
         )
     counters = dict.fromkeys(model.macs_counter for model in models)
-    return [*in_columns(rows, left=4), *(f"operations are multiply-accumulates an image: {each}" for each in counters)]
+    return [*in_columns(rows, left=4), *(f"MACs per image: {each}" for each in counters)]
 
 
 def _measurement(measurement: Measurement) -> list[str]:
-    ended = "all queries" if measurement.ended_by == "queries" else "the time was over"
+    ended = "all queries" if measurement.ended_by == "queries" else "time limit"
     queries = measurement.timings[0].latency.queries
     title = (
         f"{measurement.threads} thread{'s' if measurement.threads > 1 else ''}, {_engines(measurement.timings)}: "
-        f"{queries} queries a model in {measurement.seconds:.1f} s ({ended})"
+        f"{queries} queries per model in {measurement.seconds:.1f} s ({ended})"
     )
     load = (
         f"load average {_number(measurement.load_average_before, 2)} before, "
@@ -81,13 +81,13 @@ def _measurement(measurement: Measurement) -> list[str]:
     if measurement.comparison is not None:
         lines.append(_comparison(measurement.comparison, trusted=measurement.trusted))
     if not measurement.trusted:
-        lines.append("NOT TO BE TRUSTED, hence the brackets:")
+        lines.append("NOT TRUSTED: the figures in brackets are not reliable, because")
         lines += [f"- {reason}" for reason in measurement.distrust_reasons]
     return lines
 
 
 def _engines(timings: Sequence[Timing]) -> str:
-    """The engine and its short version, or where they differ, each model's."""
+    """Return the engine and its short version, or those of each model where they differ."""
     engines = [f"{timing.engine} {timing.engine_version.partition('-')[0]}" for timing in timings]
     if len(set(engines)) == 1:
         return engines[0]
@@ -107,10 +107,10 @@ def _figures(timing: Timing, *, trusted: bool) -> list[str]:
 
 
 def _comparison(comparison: PairedRatio, *, trusted: bool) -> str:
-    ratio = f"{comparison.median:.3f} (95 %: {comparison.low:.3f} to {comparison.high:.3f})"
+    ratio = f"{comparison.median:.3f}x (95 %: {comparison.low:.3f} to {comparison.high:.3f})"
     return (
-        f"B is {_bracketed(ratio, trusted=trusted)} times as fast as A pair by pair, "
-        f"faster in {comparison.wins} of {comparison.pairs}"
+        f"speed-up of B over A: {_bracketed(ratio, trusted=trusted)}; "
+        f"B is faster in {comparison.wins} of {comparison.pairs} pairs"
     )
 
 
@@ -133,7 +133,7 @@ def _bracketed(figure: str, *, trusted: bool) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time in ms with three or four digits; a dash for None."""
+    """Write a time in ms with three or four digits; a dash for None."""
     if value is None:
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

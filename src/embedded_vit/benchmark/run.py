@@ -1,4 +1,4 @@
-"""The benchmark: one model or two, on each number of threads, with all that a sceptic asks about the machine."""
+"""The benchmark: one model or two, on each number of threads, with the state of the machine."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ def benchmark(
     seconds: float = 60.0,
     on_stage: OnStage = lambda stage: None,
 ) -> BenchmarkResult:
-    """Measure latency, cold start, memory, size, operations and energy, and with a data set accuracy.
+    """Measure latency, cold start, memory, size, MACs and energy, and with a data set also accuracy.
 
     Args:
         models: One artifact or two; two are measured in turns, and the first is the reference.
-        threads: Numbers of cores to compute on, measured one after another; by default all, as a single number.
+        threads: Numbers of threads, measured one after another; by default one for each core.
         engine: The engine; "auto" takes the fastest for each model and number of threads.
         data: A labelled data set: its test cases give the accuracy, and the first of them the scan to measure on.
-        scope: What one query is.
-        seconds: After which a measurement ends, if it has not its 1024 queries a model before.
-        on_stage: Told what is being measured.
+        scope: The work of one query; see `make_workload`.
+        seconds: Time limit of a measurement, which ends earlier after 1024 queries per model.
+        on_stage: Called with the name of each stage.
 
     Raises:
         ConfigError: `seconds` is not above 0, a number of threads is below 1, or the engine is not installed.
-        FileFormatError: A model is no artifact, or the engine cannot run it.
+        FileFormatError: A model is not an artifact, or the engine cannot run it.
         DataSetError: The data set does not fit a model.
-        ModuleNotFoundError: Accuracy is asked for where only the runtime is installed.
+        ModuleNotFoundError: `data` is given, but the libraries that score masks are not installed.
     """
     threads, paths = tuple(threads or [available_cores()]), [Path(model) for model in models]
     if not seconds > 0:
@@ -94,7 +94,7 @@ def benchmark(
 
 @dataclass(frozen=True)
 class _Bench:
-    """What is the same on every number of threads; fields as the arguments of `benchmark`."""
+    """The settings that stay the same for every number of threads; fields as the arguments of `benchmark`."""
 
     paths: Sequence[Path]
     scans: Sequence[Volume | None]
@@ -108,7 +108,9 @@ class _Bench:
     def measure(self, threads: int) -> Measurement:
         """Measure cold starts and memory in fresh processes, then latency and energy in this one."""
         self.on_stage(f"cold start and memory, threads: {threads}")
-        streams = threads if self.scope == "volume" else 1  # as prediction does, and the soonest for one image
+        streams = (
+            threads if self.scope == "volume" else 1
+        )  # as in prediction; one stream answers a single image soonest
         engines = [load(path, self.engine, threads=threads, streams=streams) for path in self.paths]
         processes = [_fresh_process(path, each.name, threads) for path, each in zip(self.paths, engines, strict=True)]
         self.on_stage(f"latency, threads: {threads}, at most {self.seconds:g} s")
@@ -124,9 +126,9 @@ class _Bench:
 
 
 def _energy_counters() -> tuple[EnergyCounters | None, str]:
-    """Find the processor's energy counters; return them, and where energy comes from or why there is none."""
+    """Find the processor's energy counters; return them with a description, or None with the reason."""
     try:
-        return EnergyCounters.find(), "RAPL, all that the processor's packages took"
+        return EnergyCounters.find(), "RAPL, all energy that the processor's packages took"
     except NoEnergyCounter as error:
         return None, str(error)
 
@@ -149,7 +151,7 @@ def _describe(path: Path) -> Model:
 
 
 def _scans(scope: Scope, models: Sequence[Path], data: Path | None) -> tuple[list[Volume | None], str]:
-    """A scan for each model, with its channels, and what to call them."""
+    """Return a scan for each model, with the model's channels, and a description of the scans."""
     if scope == "network":
         return [None] * len(models), "noise of the network's input shape"
     scans: list[Volume | None] = []
@@ -161,7 +163,7 @@ def _scans(scope: Scope, models: Sequence[Path], data: Path | None) -> tuple[lis
 
 
 def _fresh_process(path: Path, engine: EngineName, threads: int) -> FreshProcess:
-    """The medians of several starts."""
+    """Measure several fresh processes and return the medians."""
     starts = [in_fresh_process(path, threads=threads, engine=engine).model_dump() for _ in range(PROCESS_STARTS)]
     return FreshProcess(**{name: statistics.median(start[name] for start in starts) for name in starts[0]})
 
@@ -176,7 +178,7 @@ def _measure(
     load_before: float | None,
     counters: EnergyCounters | None,
 ) -> Measurement:
-    """Measure all models in turns on one number of threads, then the energy of each by itself."""
+    """Measure all models in turns on one number of threads, then the energy of each model alone."""
     queries = [workload.query for workload in workloads]
     for workload in workloads:
         for _ in range(workload.warmup):
