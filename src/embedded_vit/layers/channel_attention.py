@@ -1,4 +1,4 @@
-"""Channel attention: channels attend to channels through their covariance."""
+"""Channel attention: channels attend to each other through their covariance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embedded_vit.layers.inner_products import gram_matrix
 
 __all__ = ["ChannelAttention"]
 
-# N / C above which the Gram matrix is the cheaper way. With eight heads it takes 2 N C² + (3 + 2 / 8) C³ MACs, and the
+# N / C above which the Gram matrix is cheaper. With eight heads it takes 2 N C² + (3 + 2 / 8) C³ MACs, and the
 # plain form (4 + 2 / 8) N C²; they are equal at N = 1.44 C.
 GRAM_PAYS_ABOVE = 1.45
 
@@ -37,11 +37,11 @@ class ChannelAttention(nn.Module):
 
     @property
     def heads(self) -> int:
-        """Heads that are left; each has a temperature."""
+        """The number of heads that are left; each has a temperature."""
         return self.temperature.shape[0]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Attend: (B, N, C) -> (B, N, C)."""
+        """Apply the attention: (B, N, C) -> (B, N, C)."""
         if _gram_pays(tokens.shape[1], tokens.shape[2]):
             return self._by_covariance(tokens)
         return self._by_tokens(tokens)
@@ -63,7 +63,7 @@ class ChannelAttention(nn.Module):
         return written("projection")
 
     def inner_axes(self) -> dict[str, list[ChannelAxis]]:
-        """Whole heads, as the softmax runs over the channels of a head; see `channel_axes`."""
+        """Declare whole heads, because the softmax runs over the channels of a head; see `channel_axes`."""
         each = self.projection.weight.shape[1] // self.heads
         return {
             "": [
@@ -104,5 +104,5 @@ def _gram_pays(tokens: int, channels: int) -> bool:
 
 
 def _length(square: Tensor) -> Tensor:
-    """The root of a squared length, clamped before the root: a constant image would give a gradient of 0 / 0."""
+    """Return the root of a squared length, clamped before: else a constant image has a gradient of 0 / 0."""
     return square.clamp(min=1e-24).sqrt()

@@ -1,4 +1,4 @@
-"""Where the channels of a layer lie in its tensors: what every layer declares so that channels can be removed.
+"""The place of a layer's channels in its tensors, which every layer declares so that channels can be removed.
 
 A channel seldom lies in one tensor. A hidden channel of a feed-forward layer, for example, is a row of fc1, a kernel of
 the convolution, an entry of the norm and a column of fc2. A layer declares, relative to itself:
@@ -30,10 +30,10 @@ class ChannelAxis:
     """A dimension of one parameter along which channels lie, read as (repeat, width, each).
 
     Attributes:
-        parameter: Its name; the statistics of a batch norm count as parameters.
-        dimension: Of the parameter.
+        parameter: The name of the parameter; the statistics of a batch norm count as parameters.
+        dimension: The dimension of the parameter.
         repeat: How many times the channels follow each other: 2 in the joined features of a cross attention.
-        each: Entries a channel: those of a whole head.
+        each: Entries per channel; for a head, the entries of the whole head.
         role: "read" where zeros in place of a channel's weights remove the channel, "gate" where the parameter's
             gradient is that of a factor before the channel in a softmax, "written" everywhere else.
     """
@@ -61,7 +61,7 @@ class HasInnerAxes(Protocol):
     """A layer with channels that no other layer sees."""
 
     def inner_axes(self) -> dict[str, list[ChannelAxis]]:
-        """Declare its own channels; see the module."""
+        """Declare the layer's own channels; see the module."""
         ...
 
 
@@ -82,5 +82,5 @@ def inside(name: str, axes: Iterable[ChannelAxis]) -> list[ChannelAxis]:
 
 
 def repeated(axes: Iterable[ChannelAxis], times: int) -> list[ChannelAxis]:
-    """Return the axes of a layer whose channels are the same ones several times in a row."""
+    """Return the axes of a layer that holds the same channels several times in a row."""
     return [replace(axis, repeat=times * axis.repeat) for axis in axes]

@@ -1,4 +1,4 @@
-"""Convolutions at resolutions that are too fine for tokens: what keeps the outlines of small organs.
+"""Convolutions at resolutions that are too fine for tokens; they keep the outlines of small organs.
 
 Shape legend: B batch, C channels, H x W pixels.
 """
@@ -33,7 +33,7 @@ def convolution_macs(convolution: nn.Conv2d, pixels: int, *, grey: bool = False)
 
     Args:
         convolution: The convolution.
-        pixels: Of its output.
+        pixels: Pixels of its output.
         grey: Whether a single channel stands for all that the convolution reads.
     """
     weights = convolution.weight.numel()
@@ -46,7 +46,7 @@ class ConvolutionStage(nn.Module):
     Args:
         in_channels: Channels of the image or of the stage before.
         channels: C of the output.
-        stride: Of the first convolution.
+        stride: Stride of the first convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
@@ -62,7 +62,7 @@ class ConvolutionStage(nn.Module):
         return functional.relu(self.norm2(self.convolution2(image)))
 
     def macs(self, pixels: int, *, grey: bool = False) -> int:
-        """Count the multiply-accumulates of an output of so many pixels; `grey` as in `convolution_macs`."""
+        """Count the multiply-accumulates of an output of `pixels` pixels; `grey` as in `convolution_macs`."""
         first = convolution_macs(self.convolution1, pixels, grey=grey)
         return first + convolution_macs(self.convolution2, pixels)
 
@@ -75,7 +75,7 @@ class ConvolutionStage(nn.Module):
         return _normed(2)
 
     def inner_axes(self) -> dict[str, list[ChannelAxis]]:
-        """The channels between its two convolutions; see `channel_axes`."""
+        """Declare the channels between the two convolutions; see `channel_axes`."""
         return {"convolution1": [*_normed(1), *read("convolution2")]}
 
 
@@ -95,19 +95,19 @@ class UpsamplingStage(nn.Module):
         self.convolutions = ConvolutionStage(2 * channels, channels)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """Join: (B, below, H / 2, W / 2) and (B, C, H, W) -> (B, C, H, W)."""
+        """Join coarse features and skip: (B, below, H / 2, W / 2) and (B, C, H, W) -> (B, C, H, W)."""
         return self.convolutions(torch.cat([self.upsampling(coarse), skip], dim=1))
 
     def macs(self, pixels: int) -> int:
-        """Count the multiply-accumulates of an output of so many pixels."""
+        """Count the multiply-accumulates of an output of `pixels` pixels."""
         return pixels // 4 * self.upsampling.weight.numel() + self.convolutions.macs(pixels)
 
     def input_axes(self) -> list[ChannelAxis]:
-        """The channels of the coarser features: rows, as transposed convolutions hold (in, out, 2, 2)."""
+        """Declare the channels of the coarser features: rows, as a transposed convolution is (in, out, 2, 2)."""
         return [ChannelAxis("upsampling.weight", 0, role="read")]
 
     def skip_axes(self) -> list[ChannelAxis]:
-        """The channels of the skip and of what is upsampled, which stand side by side; see `channel_axes`."""
+        """Declare the channels of the skip and of the upsampled features, which are joined; see `channel_axes`."""
         joined = repeated(self.convolutions.input_axes(), 2)
         upsampled = [ChannelAxis("upsampling.weight", 1), ChannelAxis("upsampling.bias", 0)]
         return [*upsampled, *inside("convolutions", joined)]
@@ -118,17 +118,17 @@ class UpsamplingStage(nn.Module):
 
 
 def _normed(number: int) -> list[ChannelAxis]:
-    """The rows of a convolution stage's first or second convolution, and its batch norm."""
+    """Return the rows of a convolution stage's first or second convolution, and its batch norm."""
     norm = f"norm{number}"
     statistics = [ChannelAxis(f"{norm}.{kept}", 0) for kept in ("running_mean", "running_var")]
     return [*written(f"convolution{number}", bias=False), *written(norm), *statistics]
 
 
 def without_batch_norms(network: nn.Module) -> nn.Module:
-    """Return a network for inference, the batch norms of its convolution stages folded into the kernels.
+    """Return a network for inference, with the batch norms of its convolution stages folded into the kernels.
 
     Args:
-        network: Not changed.
+        network: The network; not changed.
 
     Returns:
         A copy in evaluation mode that computes the same function; its convolutions have a bias.

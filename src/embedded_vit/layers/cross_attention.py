@@ -1,4 +1,4 @@
-"""Cross attention in the decoder: skip features ask, upsampled features answer."""
+"""Cross attention in the decoder: skip features are the queries, upsampled features the values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class CrossAttention(nn.Module):
         return mixing + 4 * tokens * channels**2
 
     def joined_axes(self) -> list[ChannelAxis]:
-        """The channels of both inputs, which are added and stand side by side in the output; see `channel_axes`."""
+        """Declare the channels of both inputs, which are added, and joined in the output; see `channel_axes`."""
         side_by_side = [
             *written("reprojection"),
             *written("norm_attended"),
@@ -74,7 +74,7 @@ class CrossAttention(nn.Module):
             *inside("feed_forward", self.feed_forward.output_axes()),
         ]
         return [
-            ChannelAxis("norm_inputs.weight", 0, role="read"),  # products read its output, no weights do
+            ChannelAxis("norm_inputs.weight", 0, role="read"),  # only products read its output, no weights
             ChannelAxis("norm_inputs.bias", 0, role="read"),
             *read("reprojection"),
             *repeated(side_by_side, 2),

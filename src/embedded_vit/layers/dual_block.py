@@ -47,7 +47,7 @@ class DualBlock(nn.Module):
         return sum(layer.macs(tokens, published=published) for layer in layers)
 
     def stream_axes(self) -> list[ChannelAxis]:
-        """The channels to which all four residuals are added; see `channel_axes`."""
+        """Declare the channels to which all four residuals are added; see `channel_axes`."""
         axes = [axis for number in (1, 2, 3, 4) for axis in written(f"norm{number}")]
         for name in ("attention", "channel_attention", "feed_forward1", "feed_forward2"):
             layer = getattr(self, name)

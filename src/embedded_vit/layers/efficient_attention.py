@@ -14,12 +14,12 @@ __all__ = ["EfficientAttention", "context_pays", "gather"]
 class EfficientAttention(nn.Module):
     """Attention through a C x C context instead of an N x N map, one head.
 
-    Keys are normalised over tokens and queries over channels, so either sums to one; a linear layer may therefore be
-    applied to the small context instead of to every token, its bias included. With more tokens than channels that is
-    cheaper, and the layer does so: 4 N C² multiplications in place of 6.
+    Keys are normalised over tokens and queries over channels, so both sum to one. A linear layer with its bias may
+    therefore be applied to the small context instead of to every token. The layer does so where it is cheaper, with
+    more tokens than channels: 4 N C² multiplications in place of 6.
 
     Args:
-        channels: C, of keys, queries, values and output.
+        channels: C of keys, queries, values and output.
 
     Source: Shen et al., "Efficient Attention", 1812.01243, equation 4; DAE-Former, 2212.13504.
     """
@@ -32,7 +32,7 @@ class EfficientAttention(nn.Module):
         self.reprojection = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Attend: (B, N, C) -> (B, N, C)."""
+        """Apply the attention: (B, N, C) -> (B, N, C)."""
         keys = self.keys(tokens).softmax(dim=1)  # (B, N, C), each channel sums to one over the tokens
         queries = self.queries(tokens).softmax(dim=2)  # (B, N, C), each token sums to one over the channels
         if context_pays(tokens.shape[1], tokens.shape[2]):
@@ -59,7 +59,7 @@ class EfficientAttention(nn.Module):
         return written("reprojection")
 
     def inner_axes(self) -> dict[str, list[ChannelAxis]]:
-        """Keys with their queries, and values; see `channel_axes`."""
+        """Declare keys with their queries, and values; see `channel_axes`."""
         gate = ChannelAxis("queries.bias", 0, role="gate")
         return {
             "keys": [*written("keys"), *written("queries", bias=False), gate],
@@ -73,10 +73,10 @@ def context_pays(tokens: int, channels: int) -> bool:
 
 
 def gather(queries: Tensor, context: Tensor) -> Tensor:
-    """`queries @ context`; in a graph to export as the transpose of a product, which OpenVINO 2026.4 compiles.
+    """Compute `queries @ context`; in a graph to export, as the transpose of a product.
 
-    The plain form crashes its compiler. The other leaves its result and its gradient channels-first in memory, which
-    makes everything after them slower in training.
+    The plain form crashes the compiler of OpenVINO 2026.4. The transposed form leaves its result and its gradient
+    channels-first in memory, which slows down everything after them in training.
 
     Args:
         queries: (B, N, C).

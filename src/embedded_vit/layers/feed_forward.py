@@ -1,4 +1,4 @@
-"""The mix feed-forward layer: a perceptron whose hidden features look at their neighbours."""
+"""The mix feed-forward layer: a perceptron with a convolution over its hidden features."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Mixing = Literal["depthwise", "dense"]
 class MixFeedForward(nn.Module):
     """fc1, LayerNorm(conv3x3 + skip), GELU, fc2.
 
-    fc1 is computed once and its skip is one more weight at the centre of the convolution's kernel; the published form
-    computes it twice.
+    fc1 is computed once, and its skip is one more weight at the centre of the convolution's kernel; the published form
+    computes fc1 twice.
 
     Args:
         channels: C of input and output.
@@ -51,11 +51,11 @@ class MixFeedForward(nn.Module):
         """
         hidden = tokens_to_image(self.fc1(tokens), size)  # (B, hidden, H, W)
         convolution = self.convolution
-        if convolution.groups == 1:  # one weight in a dense kernel would cost a copy of it: the sum is cheaper
+        if convolution.groups == 1:  # a sum is cheaper than a copy of the dense kernel
             mixed = convolution(hidden) + hidden
         else:
             kernel = convolution.weight + self.centre
-            mixed = convolution._conv_forward(hidden, kernel, convolution.bias)  # its own, which may round
+            mixed = convolution._conv_forward(hidden, kernel, convolution.bias)  # fine-tuning for int8 replaces it
         return self.fc2(nn.functional.gelu(self.norm(image_to_tokens(mixed))))
 
     def macs(self, tokens: int, *, published: bool = False) -> int:
@@ -72,7 +72,7 @@ class MixFeedForward(nn.Module):
         return written("fc2")
 
     def inner_axes(self) -> dict[str, list[ChannelAxis]]:
-        """Its hidden channels; see `channel_axes`."""
+        """Declare the hidden channels; see `channel_axes`."""
         dense = self.convolution.groups == 1
         convolution = [*written("convolution"), *(read("convolution") if dense else [])]
         return {"": [*written("fc1"), *convolution, *written("norm"), *read("fc2")]}

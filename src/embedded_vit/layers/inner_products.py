@@ -1,6 +1,6 @@
-"""Inner products of channels over all tokens, with gradients that lie in memory as tokens do.
+"""Inner products of channels over all tokens, with gradients in the memory order of tokens.
 
-Autograd would leave the gradient of `xᵀ` channels-first, and whoever takes it then copies it into order.
+Autograd would leave the gradient of `xᵀ` channels-first, and the next layer would have to copy it into order.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ __all__ = ["gram_matrix", "inner_products"]
 
 
 def inner_products(left: Tensor, right: Tensor) -> Tensor:
-    """Tokens (B, N, C) and (B, N, D) -> leftᵀ right, (B, C, D)."""
+    """Multiply tokens (B, N, C) and (B, N, D): leftᵀ right, (B, C, D)."""
     return left.mT @ right if torch.onnx.is_in_onnx_export() else _InnerProducts.apply(left, right)
 
 
 def gram_matrix(tokens: Tensor) -> Tensor:
-    """Tokens (B, N, C) -> their inner products with each other (B, C, C)."""
+    """Multiply tokens (B, N, C) with themselves: xᵀx, (B, C, C)."""
     return tokens.mT @ tokens if torch.onnx.is_in_onnx_export() else _Gram.apply(tokens)
 
 
 class _InnerProducts(torch.autograd.Function):
-    """The gradients of leftᵀ right are right gᵀ and left g."""
+    """leftᵀ right; its gradients are right gᵀ and left g."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class _InnerProducts(torch.autograd.Function):
 
 
 class _Gram(torch.autograd.Function):
-    """The gradient of xᵀx is x (g + gᵀ): one product over the tokens, where that of a product of two takes two."""
+    """xᵀx; its gradient is x (g + gᵀ), one product over the tokens where autograd would compute two."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Patch embedding and patch expanding: the ways down and up in resolution.
+"""Patch embedding and patch expanding: the changes of resolution.
 
 Shape legend of every layer: B batch, N = H x W tokens, C channels, S input size, K classes.
 """
@@ -14,12 +14,12 @@ __all__ = ["PatchEmbedding", "PatchExpanding", "image_to_tokens", "tokens_to_ima
 
 
 def image_to_tokens(image: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, N, C); a view when the image is channels-last in memory."""
+    """Turn an image into tokens: (B, C, H, W) -> (B, N, C); a view when the image is channels-last in memory."""
     return image.flatten(2).mT
 
 
 def tokens_to_image(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, N, C) -> (B, C, H, W), channels-last in memory: a view."""
+    """Turn tokens into an image: (B, N, C) -> (B, C, H, W), a view that is channels-last in memory."""
     return tokens.mT.unflatten(2, size)
 
 
@@ -89,7 +89,7 @@ class PatchExpanding(nn.Module):
             tokens: (B, N, C).
             size: (H, W) with H x W = N.
             head: A layer for every expanded token, out_channels -> D. It is applied before the tokens change places,
-                as its D channels are fewer to move.
+                because its D channels are fewer to move.
 
         Returns:
             Tokens (B, scale² N, out_channels or D) and their size (scale H, scale W).
@@ -100,14 +100,14 @@ class PatchExpanding(nn.Module):
         tokens = self.norm(expanded.unflatten(2, (scale * scale, -1)))  # (B, N, row * column, channel)
         if head is not None:
             tokens = head(tokens)
-        # Rows of a patch change places with the patches of a row; four dimensions are all that some engines take.
+        # Rows of a patch change places with the patches of a row. Some engines take at most four dimensions.
         rows = tokens.reshape(batch * height, width, scale, -1)  # (B H, W, row, column * channel)
         rows = rows.transpose(1, 2)  # (B H, row, W, column * channel)
         tokens = rows.reshape(batch, scale * height * scale * width, tokens.shape[3])  # (B, scale² N, channel)
         return tokens, (scale * height, scale * width)
 
     def macs(self, tokens: int) -> int:
-        """Count the multiply-accumulates of N tokens that are expanded, the head left out."""
+        """Count the multiply-accumulates of expanding N tokens, without the head."""
         return tokens * self.expand.weight.numel()
 
     def input_axes(self) -> list[ChannelAxis]:
@@ -115,5 +115,5 @@ class PatchExpanding(nn.Module):
         return read("expand")
 
     def output_axes(self) -> list[ChannelAxis]:
-        """The rows of `expand` are read as (row, column, channel); see `channel_axes`."""
+        """Declare the rows of `expand`, which are read as (row, column, channel); see `channel_axes`."""
         return [*written("norm"), *repeated(written("expand", bias=False), self.scale**2)]

@@ -1,8 +1,8 @@
-"""The channels of a network that can only be removed together, and how to remove them for good.
+"""Groups of channels that can only be removed together, and their removal.
 
 The layers declare along which axes of their tensors channels lie (`embedded_vit.layers.channel_axes`), and the network
-joins what they declare. A group is all axes of the same channels. Its name is that of the module whose channels they
-are:
+joins these declarations. A group is all axes of the same channels. It is named after the module that the channels
+belong to:
 
     encoder.1, decoder.0                           the residual stream of an encoder or a decoder stage
     encoder.0.blocks.0.feed_forward1               the hidden channels of a feed-forward layer
@@ -35,10 +35,10 @@ class ChannelGroup:
     """Channels that can only be removed together from all these axes.
 
     Attributes:
-        name: Of the module whose channels they are.
-        width: How many there are; heads in a channel attention.
-        unit: Channels that one of them stands for: those of a head, 1 everywhere else.
-        axes: Where they lie.
+        name: Name of the module that the channels belong to.
+        width: Number of channels; in a channel attention, of heads.
+        unit: Channels per unit of width: those of a head in a channel attention, 1 everywhere else.
+        axes: The axes along which the channels lie.
     """
 
     name: str
@@ -48,10 +48,10 @@ class ChannelGroup:
 
 
 def channel_groups(network: nn.Module) -> dict[str, ChannelGroup]:
-    """Return all groups of a network by name, with the widths that it has now.
+    """Return all groups of a network by name, with their present widths.
 
     Raises:
-        NetworkError: It is a user's own network, whose layers do not declare their channels.
+        NetworkError: The network is a user's own, whose layers do not declare their channels.
     """
     if not isinstance(network, EmbeddedViT):
         raise NetworkError(f"{type(network).__name__}: channels can be removed from this package's networks only")
@@ -59,12 +59,12 @@ def channel_groups(network: nn.Module) -> dict[str, ChannelGroup]:
 
 
 def keep_channels(network: nn.Module, group_name: str, indices: Sequence[int]) -> None:
-    """Remove all other channels of a group, in place: every tensor of the group gets smaller.
+    """Keep some channels of a group and remove the others in place: every tensor of the group becomes smaller.
 
     Args:
-        network: One of this package's.
+        network: A network of this package.
         group_name: A key of `channel_groups`.
-        indices: The channels that stay, in [0, width), each once; they will lie in this order.
+        indices: The channels to keep, in [0, width), each once, in their new order.
 
     Raises:
         NetworkError: There is no such group, or the indices do not fit it.
@@ -91,7 +91,7 @@ def keep_channels(network: nn.Module, group_name: str, indices: Sequence[int]) -
 
 
 def _mend(module: nn.Module) -> None:
-    """Let the widths that a PyTorch module records follow its weights."""
+    """Set the widths that a PyTorch module records to those of its weights."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.LayerNorm):

@@ -1,6 +1,7 @@
 """Embedded-ViT and DAE-Former: one U-shaped transformer with two stages or three.
 
-Ours may stand between convolutions: a patch of 4 x 4 pixels is too coarse for what is small or thin.
+Our own networks have convolutions around the transformer, because a patch of 4 x 4 pixels is too coarse for small or
+thin structures.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ __all__ = ["EmbeddedViT", "check_image_size", "check_widths"]
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
-HEADS = 8  # of every channel attention, so that every width is a multiple of it
+HEADS = 8  # of every channel attention; every width is a multiple of it
 
 
 class EmbeddedViT(nn.Module):
     """A small U-shaped dual-attention transformer: images B x C x S x S in, logits B x K x S x S out.
 
-    The network needs no fixed S; it must only be a multiple of 8 with two stages, 16 with three.
+    S may be any multiple of 8 with two stages, and of 16 with three.
 
     Args:
         widths: Channels of every stage, finest first: two for Embedded-ViT, three for DAE-Former.
@@ -38,7 +39,7 @@ class EmbeddedViT(nn.Module):
         mixing: "depthwise" (the paper's grouping) or "dense" convolutions in the feed-forward layers.
         convolution_widths: Channels of convolution stages before and after the transformer, at full and at half
             resolution; none in the published networks. Tokens are then patches of the half resolution's features.
-        in_channels: Channels of the image; a single channel is always taken too, and stands for as many copies.
+        in_channels: Channels of the image. A single channel is always accepted too, and stands for as many copies.
         classes: K, background included.
 
     Raises:
@@ -90,8 +91,8 @@ class EmbeddedViT(nn.Module):
 
         Args:
             image: (B, in_channels or 1, S, S), intensities in [-1, 1].
-            coarse: Gets the features on the way up that lie below the image's resolution, coarsest first: (B, C, S / 8,
-                S / 8), and so on. Training may supervise them too.
+            coarse: A list that receives the decoder's features below the image's resolution, coarsest first: (B, C,
+                S / 8, S / 8), and so on. Training may supervise them too.
 
         Returns:
             Logits (B, K, S, S).
@@ -103,9 +104,9 @@ class EmbeddedViT(nn.Module):
         check_image_size(height, width, stages=self.stages)
         if channels not in (1, self.in_channels):
             raise NetworkError(f"image has {channels} channels; this network takes 1 or {self.in_channels}")
-        if self.down:  # convolutions of so few channels train faster in the order that tokens have anyway
+        if self.down:  # with few channels, convolutions train faster channels-last, as tokens lie anyway
             image = image.contiguous(memory_format=torch.channels_last)
-        else:  # a copy, because a single channel passes for either order and its features would come out as planes
+        else:  # a copy: one channel counts as either order, and its features would come out as planes
             image = image.clone(memory_format=torch.channels_last)
         details = []
         for stage in self.down:
@@ -119,9 +120,9 @@ class EmbeddedViT(nn.Module):
         return self.head(image) if self.up else image
 
     def _transformed(self, image: Tensor, coarse: list[Tensor]) -> Tensor:
-        """The stages of tokens: logits (B, K, S, S), or features of the finest tokens where convolutions follow.
+        """Run the transformer: return logits (B, K, S, S), or the finest tokens' features where convolutions follow.
 
-        All features before that are added to `coarse`.
+        All coarser features are added to `coarse`.
         """
         skips = []
         for stage in self.encoder:
@@ -144,7 +145,7 @@ class EmbeddedViT(nn.Module):
         Args:
             image_size: S.
             input_channels: Channels of the image; 1 is a grey image, which stands for copies of itself.
-            published: Count the published form in place of the folded one that runs. It copies a grey image to all
+            published: Count the published form in place of the folded form that runs. It copies a grey image to all
                 channels, evaluates fc1 of every feed-forward layer twice, and applies every linear layer to each token.
         """
         pixels, grey = image_size**2, input_channels == 1 and not published
@@ -162,10 +163,10 @@ class EmbeddedViT(nn.Module):
         return total
 
     def channel_axes(self) -> dict[str, list[ChannelAxis]]:
-        """Join what the layers declare: for every kind of channels the axes that can only be removed together.
+        """Join the declarations of the layers: for every group of channels the axes that must be pruned together.
 
         Returns:
-            Name of the module whose channels they are -> axes; `embedded_vit.models.channels` lists the names.
+            Name of the module that the channels belong to -> axes; `embedded_vit.models.channels` lists the names.
         """
         inner = {
             f"{name}.{channels}".removesuffix("."): inside(name, axes)
@@ -176,7 +177,7 @@ class EmbeddedViT(nn.Module):
         return {**self._stream_axes(), **inner, **self._expanded_axes(), **self._convolution_axes()}
 
     def _stream_axes(self) -> dict[str, list[ChannelAxis]]:
-        """The residual stream of every stage; an encoder's is also the skip of a decoder stage."""
+        """Return the residual stream of every stage; an encoder's is also the skip of a decoder stage."""
         axes = {}
         encoder, decoder = _all(self.encoder, EncoderStage), _all(self.decoder, DecoderStage)
         for index, stage in enumerate(encoder):
@@ -196,7 +197,7 @@ class EmbeddedViT(nn.Module):
         return axes
 
     def _expanded_axes(self) -> dict[str, list[ChannelAxis]]:
-        """What each patch expanding hands on, to the next decoder stage or to the head."""
+        """Return the output channels of each patch expanding, which the next decoder stage or the head reads."""
         decoder = _all(self.decoder, DecoderStage)
         expanding = [
             ("expand", self.expand),
@@ -210,7 +211,7 @@ class EmbeddedViT(nn.Module):
         }
 
     def _convolution_axes(self) -> dict[str, list[ChannelAxis]]:
-        """What each convolution stage hands on; on the way down also to the stage of its resolution on the way up."""
+        """Return the output channels of each convolution stage; on the way down they are also a skip."""
         down, up = _all(self.down, ConvolutionStage), _all(self.up, UpsamplingStage)
         stem = inside("encoder.0", _all(self.encoder, EncoderStage)[0].input_axes())
         axes = {}
@@ -234,7 +235,7 @@ class EncoderStage(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, stride * H, stride * W) -> tokens (B, N, width) and (H, W)."""
+        """Compute tokens: (B, C, stride * H, stride * W) -> (B, N, width) and (H, W)."""
         tokens, size = self.embedding(image)
         for block in self.blocks:
             tokens = block(tokens, size)
@@ -243,7 +244,7 @@ class EncoderStage(nn.Module):
     def macs(self, tokens: int, *, published: bool = False, grey: bool = False) -> int:
         """Count the multiply-accumulates of N tokens, in the form that runs or in the published one.
 
-        `grey` says that a single channel comes in place of all that the embedding reads.
+        `grey`: a single channel stands for all that the embedding reads.
         """
         blocks = sum(block.macs(tokens, published=published) for block in _all(self.blocks, DualBlock))
         return self.embedding.macs(tokens, grey=grey) + blocks
@@ -253,14 +254,15 @@ class EncoderStage(nn.Module):
         return inside("embedding", self.embedding.input_axes())
 
     def stream_axes(self) -> list[ChannelAxis]:
-        """The channels of its tokens, from the embedding to the last norm; see `channel_axes`."""
+        """Declare the channels of the tokens, from the embedding to the last norm; see `channel_axes`."""
         return [*inside("embedding", self.embedding.output_axes()), *_blocks_axes(self.blocks), *written("norm")]
 
 
 class DecoderStage(nn.Module):
     """Cross attention with the skip, two dual blocks, patch expanding.
 
-    It expands by 4 to the image at the finest stage, by 2 at others, and not at all (a scale of 1) before convolutions.
+    The scale of the expanding is 4 at the finest stage, up to the image, 2 at other stages, and 1 (none) before
+    convolutions.
     """
 
     def __init__(self, below: int, width: int, hidden: int, mixing: Mixing, *, scale: int) -> None:
@@ -274,7 +276,7 @@ class DecoderStage(nn.Module):
     def forward(
         self, below: Tensor, skip: Tensor, size: tuple[int, int], head: nn.Linear | None = None
     ) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens from below (B, N, below), the skip (B, N, width), (H, W) -> expanded tokens and their size.
+        """Join tokens from below (B, N, below) and skip (B, N, width), of size (H, W); return expanded tokens and size.
 
         `head` is applied to every expanded token, as in `PatchExpanding`.
         """
@@ -292,25 +294,25 @@ class DecoderStage(nn.Module):
         return total if self.expand is None else total + self.expand.macs(tokens)
 
     def input_axes(self) -> list[ChannelAxis]:
-        """The channels of the features from below; see `channel_axes`."""
+        """Declare the channels of the features from below; see `channel_axes`."""
         return read("linear_below")
 
     def skip_axes(self) -> list[ChannelAxis]:
-        """The channels of the skip, which are those of the features from below after `linear_below`."""
+        """Declare the channels of the skip, to which `linear_below` brings the features from below."""
         joined = inside("cross_attention", self.cross_attention.joined_axes())
         return [*written("linear_below"), *joined, *repeated(read("linear_joined"), 2)]
 
     def stream_axes(self) -> list[ChannelAxis]:
-        """The channels of its tokens after joining; see `channel_axes`."""
+        """Declare the channels of the tokens after joining; see `channel_axes`."""
         expanding = [] if self.expand is None else inside("expand", self.expand.input_axes())
         return [*written("linear_joined"), *_blocks_axes(self.blocks), *expanding]
 
 
 def check_widths(widths: Sequence[int], convolution_widths: Sequence[int]) -> None:
-    """Refuse channels that the stages cannot have.
+    """Refuse widths that the stages cannot have.
 
     Raises:
-        NetworkError: It names what they can.
+        NetworkError: The message says which widths are possible.
     """
     if len(widths) < 2 or any(width < HEADS or width % HEADS for width in widths):
         raise NetworkError(f"widths {tuple(widths)}: expected two or more positive multiples of {HEADS}")
@@ -322,7 +324,7 @@ def check_image_size(height: int, width: int, *, stages: int) -> None:
     """Refuse an image that the stages cannot halve.
 
     Raises:
-        NetworkError: It names the next sizes that fit.
+        NetworkError: The message names the next sizes that fit.
     """
     multiple = 2 ** (stages + 1)
     if height != width or height % multiple or height < multiple:
@@ -334,7 +336,7 @@ def check_image_size(height: int, width: int, *, stages: int) -> None:
 
 
 def _all(modules: nn.ModuleList, kind: type[Kind]) -> list[Kind]:
-    """Return the modules of a list as what they are."""
+    """Return the modules of a list with their type."""
     return [module for module in modules if isinstance(module, kind)]
 
 

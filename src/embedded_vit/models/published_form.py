@@ -1,6 +1,6 @@
-"""The published form of the networks, straight from the paper's description, every product written out a token.
+"""The published form of the networks, as the paper describes it: every product is computed for each token.
 
-The oracle of the folded form that runs; slow on purpose.
+Tests compare the folded form that runs with this one. It is slow on purpose.
 Shape legend: B batch, N = H x W tokens, C channels, K classes.
 """
 
@@ -19,9 +19,9 @@ __all__ = ["PublishedForm", "why_unpublished"]
 
 
 def why_unpublished(config: NetworkConfig) -> str:
-    """Say why a network has no published form; empty where it has one."""
+    """Return why a network has no published form; an empty text if it has one."""
     if config.model is not None:
-        return "it is a class of the user's own"
+        return "it is a user's own class"
     if config.kept_channels:
         return "channels were removed from it"
     if config.convolution_widths:
@@ -59,7 +59,7 @@ class PublishedForm:
         return self._convolution(f"{name}.last_layer", _to_image(tokens, 4 * height, 4 * width))
 
     def _encode(self, image: Tensor) -> list[tuple[Tensor, int, int]]:
-        """Tokens (B, N, C), H and W of every stage, finest first."""
+        """Return tokens (B, N, C), H and W of every stage, finest first."""
         if image.shape[1] == 1:
             image = image.repeat(1, self.tensors["backbone.patch_embed1.proj.weight"].shape[1], 1, 1)
         skips = []
@@ -128,16 +128,16 @@ class PublishedForm:
 
 
 def _efficient_attention(keys: Tensor, queries: Tensor, values: Tensor) -> Tensor:
-    """Each (B, C, N) -> (B, C, N)."""
+    """Attend with keys, queries and values (B, C, N) each: -> (B, C, N)."""
     context = keys.softmax(dim=2) @ values.transpose(1, 2)  # (B, C, C)
     return context.transpose(1, 2) @ queries.softmax(dim=1)
 
 
 def _to_tokens(image: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, N, C)."""
+    """Turn an image into tokens: (B, C, H, W) -> (B, N, C)."""
     return image.flatten(2).transpose(1, 2)
 
 
 def _to_image(tokens: Tensor, height: int, width: int) -> Tensor:
-    """(B, N, C) -> (B, C, H, W)."""
+    """Turn tokens into an image: (B, N, C) -> (B, C, H, W)."""
     return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)

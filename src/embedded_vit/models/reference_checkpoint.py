@@ -1,4 +1,4 @@
-"""Reads the authors' `.pth` files: their tensor names become ours, their dead weights are dropped.
+"""The authors' `.pth` files: their tensor names become ours, and their dead weights are dropped.
 
 About three quarters of a published Embedded-ViT checkpoint never take part in its forward pass: a third encoder stage,
 the whole decoder around the coarsest patch expanding, and two of the three norms of every feed-forward layer.
@@ -44,10 +44,10 @@ _DEAD_IN_TWO_STAGES = re.compile(r"^backbone\.(patch_embed3|block3|norm3)\.")
 
 
 def reference_name(name: str, *, stages: int) -> str:
-    """The authors' name of one of our parameters.
+    """Return the authors' name of one of our parameters.
 
     Args:
-        name: As in our state dict, for example "encoder.0.blocks.1.attention.keys.weight".
+        name: The name in our state dict, for example "encoder.0.blocks.1.attention.keys.weight".
         stages: 2 for Embedded-ViT, 3 for DAE-Former, which counts its decoders differently.
     """
     for ours, theirs in _INNER_NAMES:
@@ -72,11 +72,11 @@ def load_reference(network_name: str, state_dict: Mapping[str, Any], *, classes:
 
     Args:
         network_name: A key of `NETWORKS`.
-        state_dict: The authors' tensors by name, with a `module.` prefix or under a `state_dict` key or not.
+        state_dict: The authors' tensors by name, with or without a `module.` prefix, possibly under a `state_dict` key.
         classes: K; by default as many as the checkpoint has.
 
     Returns:
-        Our network, live parameters only.
+        Our network, with the live parameters only.
 
     Raises:
         CheckpointError: Tensors are missing, have another shape, or are neither live nor known to be dead; named.
@@ -115,7 +115,7 @@ def load_into(network: nn.Module, config: NetworkConfig, state_dict: Mapping[str
 
 
 def to_reference(network: nn.Module, *, stages: int) -> dict[str, Tensor]:
-    """Our live parameters under the authors' names, in our shapes but for their 1 x 1 convolutions'."""
+    """Return our live parameters under the authors' names, with the shapes of their 1 x 1 convolutions."""
     convolutions = re.compile(r"\.(keys|queries|values|reprojection|last_layer)\.weight$")
     tensors = {}
     for name, tensor in network.state_dict().items():
@@ -148,7 +148,7 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def is_dead(name: str, *, stages: int) -> bool:
-    """Whether the authors' forward pass never uses their tensor of this name; `stages` as in `reference_name`."""
+    """Return whether the authors' forward pass never uses this tensor of theirs; `stages` as in `reference_name`."""
     return bool(_DEAD.search(name) or (stages == 2 and _DEAD_IN_TWO_STAGES.search(name)))
 
 

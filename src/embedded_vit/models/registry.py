@@ -29,8 +29,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "embedded-vit-64-dense": {"image_size": 64, "widths": (32, 80), "depth": 1, "mixing": "dense"},
     "dae-former-224": {"image_size": 224, "widths": (128, 320, 512), "depth": 2},
 }
-# Ours: with few patients more pixels gain more than more channels do, and convolutions around the transformer more than
-# either (docs/log/architecture.md).
+# Ours. With few patients, more pixels gain more than more channels, and convolutions around the transformer gain more
+# than either (docs/log/architecture.md).
 OURS: dict[str, Any] = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 FAMILY: dict[str, dict[str, Any]] = {
     "embedded-vit-s": {"image_size": 64, **OURS},
@@ -41,21 +41,26 @@ PRESETS = NETWORKS | FAMILY
 
 
 class NetworkConfig(Config):
-    """Everything needed to build a network again."""
+    """The description from which a network can be built again."""
 
-    name: str = Field(default="custom", description="the preset it began as, or a name of the user's")
+    name: str = Field(default="custom", description="the preset that it started from, or a name of the user's")
     image_size: int = Field(description="S, the side of the square input")
     widths: tuple[int, ...] = Field(default=(), description="channels of every stage, finest first")
     depth: int = Field(default=1, ge=1, description="dual blocks in every encoder stage")
-    hidden_ratio: int = Field(default=4, ge=1, description="hidden width of the feed-forward layers over the stage's")
+    hidden_ratio: int = Field(
+        default=4, ge=1, description="hidden width of the feed-forward layers over the width of the stage"
+    )
     mixing: Mixing = "depthwise"
     convolution_widths: tuple[int, ...] = Field(
         default=(), description="channels of convolution stages around the transformer, at full and half resolution"
     )
-    in_channels: int = Field(default=3, ge=1, description="channels of the stem; one grey channel is always taken too")
+    in_channels: int = Field(
+        default=3, ge=1, description="channels of the stem; a single grey channel is always accepted too"
+    )
     classes: int = Field(ge=2, description="K, background included")
     kept_channels: dict[str, int] = Field(
-        default_factory=dict, description="channels left of those that were removed, by group: see models/channels.py"
+        default_factory=dict,
+        description="number of channels left in each group that was pruned; see models/channels.py",
     )
     model: str | None = Field(default=None, description="package.module:Class of a user's own network")
 
@@ -75,10 +80,11 @@ def network_config(
     """Describe a network by a preset's name, by its architecture, or by both; the architecture overrides the preset.
 
     Args:
-        name: A key of `PRESETS`, or None when `architecture` says it all.
+        name: A key of `PRESETS`; None if `architecture` describes the whole network.
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
-        **architecture: image_size, widths, depth, hidden_ratio, mixing, convolution_widths, model; None is not given.
+        **architecture: image_size, widths, depth, hidden_ratio, mixing, convolution_widths, model; None counts as not
+            given.
 
     Raises:
         ConfigError: The name or a hyperparameter is unknown, or the image size is missing.
@@ -96,11 +102,12 @@ def network_config(
 def build_network(config: NetworkConfig) -> nn.Module:
     """Build a network with fresh initial values.
 
-    A user's own class is imported and called with `in_channels`, `classes` and `image_size`. A network from which
-    channels were removed is built with its first widths and then loses as many.
+    A user's own class is imported and called with `in_channels`, `classes` and `image_size`. A pruned network is built
+    with its first widths, and then as many channels are removed.
 
     Raises:
-        NetworkError: The class cannot be imported or is no nn.Module; the architecture or the kept channels do not fit.
+        NetworkError: The class cannot be imported or is not an nn.Module; the architecture or the kept channels do not
+            fit.
     """
     if config.model is not None:
         network: nn.Module = _import_class(config.model)(
@@ -124,7 +131,7 @@ def build_network(config: NetworkConfig) -> nn.Module:
 def _import_class(path: str) -> type[nn.Module]:
     module_name, _, class_name = path.partition(":")
     if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # as `python -m` would, which our command is not
+        sys.path.append(str(Path.cwd()))  # `python -m` would do it; our command is a script
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
