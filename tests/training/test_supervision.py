@@ -64,7 +64,7 @@ def test_every_coarser_scale_on_the_way_up_has_a_head(
 
 
 def test_coarser_features_of_a_users_own_network_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--deep-supervision: coarser features are known of this package"):
+    with pytest.raises(ConfigError, match="--deep-supervision: works with this package"):
         make_supervision(nn.Conv2d(3, CLASSES, 1), run_of(widths=(8, 16)))
 
 

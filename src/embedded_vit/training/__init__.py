@@ -1,4 +1,4 @@
-"""Trains a network on a labelled data set; a run folder holds the result."""
+"""Training of a network on a labelled data set; a run folder holds the result."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Augmentation: the distortions of a batch, applied to its images and labels together.
 
-The functions of tensors below say what each number of a distortion does. `distort` computes them only for the slices
-that need them; `tensor_augmentation.py` computes them for every slice, as a CUDA graph must.
+The functions of tensors below define what each number of a distortion does. `distort` calls them only for the slices
+that need them; `tensor_augmentation.py` calls them for every slice, as a CUDA graph must.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def augment(read: Reader, indices: NDArray[np.int64], distortions: Sequence[Dist
     """Read a batch, distort it, and put patches over it.
 
     Args:
-        read: Slices' indices (B,) -> images (B, C, S, S) and labels (B, S, S), as `distort` takes them.
+        read: A function of slice indices (B,) -> images (B, C, S, S) and labels (B, S, S), as `distort` takes them.
         indices: (B,) slices.
         distortions: B of them.
 
@@ -71,7 +71,7 @@ def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -
         distortions: B of them.
 
     Returns:
-        Images and labels of the same shape, dtype and range; what comes from outside is -1 and background.
+        Images and labels of the same shape, dtype and range; pixels from outside the image are -1 and background.
     """
     device, size = images.device, images.shape[-1]
     matrices, displacements = (torch.from_numpy(_stack(distortions, name)) for name in ("matrix", "displacement"))
@@ -90,7 +90,7 @@ def sampled(images: Tensor, labels: Tensor, grid: Tensor) -> tuple[Tensor, Tenso
         grid: (B, S, S, 2) as `sampling_grid` gives it.
 
     Returns:
-        Images in [0, 1], air being 0, and labels as int64.
+        Images in [0, 1], where air is 0, and labels as int64.
     """
     images = functional.grid_sample(images / 2 + 0.5, grid, mode="bilinear", align_corners=False)
     labels_float = labels[:, None].to(torch.float32)
@@ -105,7 +105,7 @@ def sampling_grid(matrices: Tensor, displacements: Tensor, functions: Tensor) ->
 
     Args:
         matrices: (B, 2, 3), output (column, row, 1) -> input (column, row).
-        displacements: (B, 2, 4, 4) of the control points.
+        displacements: (B, 2, 4, 4), those of the control points.
         functions: (S, 6) as `functions_of_place` gives them.
     """
     weights = torch.zeros(len(matrices), 2, 2 + CONTROL_POINTS, 2 + CONTROL_POINTS, device=matrices.device)
@@ -118,7 +118,7 @@ def sampling_grid(matrices: Tensor, displacements: Tensor, functions: Tensor) ->
 
 
 def functions_of_place(size: int, device: torch.device) -> Tensor:
-    """(S, 6): for every pixel of a side 1, its centre in [-1, 1], and the bicubic weights of the control points."""
+    """Return (S, 6) for the pixels of a side: 1, the centre in [-1, 1], and the bicubic weights of control points."""
     centres = (torch.arange(size) + 0.5) * 2 / size - 1
     points = torch.eye(CONTROL_POINTS)[None]  # (1, point, place)
     bicubic = functional.interpolate(points[:, None], (CONTROL_POINTS, size), mode="bicubic", align_corners=True)
@@ -187,14 +187,14 @@ def _stack(distortions: Sequence[Distortion], name: str) -> NDArray[np.float32]:
 def _stack_changed(
     distortions: Sequence[Distortion], name: str, device: torch.device, *, neutral: float = 0.0
 ) -> tuple[list[int], Tensor]:
-    """The distortions whose value is not neutral, found before a GPU would have to be waited for, and their values."""
+    """Return the distortions whose value is not neutral, and the values; found on the CPU, without wait for a GPU."""
     values = _stack(distortions, name)
     changed = np.flatnonzero((values != neutral).reshape(len(values), -1).any(axis=1))
     return changed.tolist(), torch.from_numpy(values[changed]).to(device)
 
 
 def _change_intensities(images: Tensor, distortions: Sequence[Distortion]) -> Tensor:
-    """(B, C, S, S) in [0, 1] -> the same shape."""
+    """Change the intensities of images (B, C, S, S) in [0, 1]."""
     device = images.device
     images = _add_noise(images, distortions, "noise_before_blur")
     changed, sigma = _stack_changed(distortions, "blur_pixels", device)

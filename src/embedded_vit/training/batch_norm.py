@@ -1,4 +1,4 @@
-"""Batch norms that see the joined batch of several processes, as they would in one process."""
+"""Batch norms over the joined batch of several processes, as in a single process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def share_batch_norms(network: nn.Module) -> None:
 
 
 def _normed(norm: nn.BatchNorm2d, images: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, H, W), normalised over B, H and W of every process."""
+    """Normalise images (B, C, H, W) over B, H and W of all processes."""
     if not norm.training:
         return nn.BatchNorm2d.forward(norm, images)
     values = images.float()

@@ -1,9 +1,9 @@
-"""Run folders: what a training writes, and how it is read again. Nothing is ever unpickled.
+"""Run folders: writing and reading them. Nothing is ever unpickled.
 
 config.json          RunConfig: network, preprocessing, labels, training settings
 model.safetensors    the selected weights (averaged ones where the recipe averages)
 training.json        TrainingRecord: data, split, metrics by epoch, versions
-state.safetensors    everything that `--resume` needs, in one file, so that it is complete or missing
+state.safetensors    everything that `--resume` needs, in one file, so that it is never incomplete
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MODEL, CONFIG, RECORD, STATE = "model.safetensors", "config.json", "training.jso
 
 
 class EpochMetrics(Config):
-    """The figures of one epoch, a row of the log."""
+    """The figures of one epoch, which are one row of the log."""
 
     epoch: int
     loss: float
@@ -132,7 +132,7 @@ def read_record(folder: Path) -> TrainingRecord:
     """Read a run's `training.json`.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        CheckpointError: The file is missing or damaged.
     """
     return TrainingRecord.parse(read_json_object(folder / RECORD, CheckpointError), source=str(folder / RECORD))
 
@@ -152,7 +152,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_state` wrote.
 
     Raises:
-        CheckpointError: There is nothing to resume from, or it is damaged.
+        CheckpointError: There is nothing to resume from, or the state is damaged.
     """
     path = folder / STATE
     if not path.is_file():
@@ -167,7 +167,7 @@ def initialise(network: nn.Module, config: RunConfig, source: str | Path) -> Non
     """Load initial weights from the authors' `.pth` file or from a run folder of the same network.
 
     Raises:
-        CheckpointError: The weights do not fit; the tensor is named.
+        CheckpointError: The weights do not fit; the message names the tensor.
     """
     source = Path(source)
     if source.is_dir():
@@ -191,7 +191,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     with atomic_path(path, overwrite=True) as temporary:
         try:
             save_file(plain, temporary, metadata)
-        except SafetensorError as error:  # which stands for the operating system's errors too
+        except SafetensorError as error:  # the library raises it for errors of the operating system too
             raise OutputError(f"{path}: cannot write: {error}") from error
 
 

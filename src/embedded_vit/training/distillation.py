@@ -1,4 +1,4 @@
-"""Distillation: a network learns from the answers of other networks besides the labels."""
+"""Distillation: a network learns from the labels and from the answers of other networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Teacher:
         """Return the softened probabilities of a batch: (B, K, S, S) on the student's grid.
 
         Args:
-            images: (B, C, S, S), the student's.
+            images: (B, C, S, S), the images of the student.
             own: The same slices on the teacher's grid, to be distorted in the same way; None to take `images`.
             batch: The slices' indices and distortions.
         """
@@ -62,8 +62,8 @@ class Distillation(TrainingHook):
 
     Args:
         teachers: One or more; their softened probabilities are averaged.
-        weight: Weight of the teachers in the loss, in [0, 1]; the labels have the rest.
-        unlabelled: Slices without labels; every step takes as many of them as it takes labelled ones.
+        weight: Weight of the teachers in the loss, in [0, 1]; the rest is the weight of the labels.
+        unlabelled: Slices without labels; every step takes as many of them as labelled ones.
         config: The student's configuration; only needed with unlabelled slices.
     """
 
@@ -130,7 +130,7 @@ def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
         taught: (B, K, S, S), the teachers' probabilities at the same temperature.
 
     Returns:
-        A scalar, times the squared temperature, so that the size of its gradients does not depend on it.
+        A scalar, times the squared temperature, so that the size of the gradients does not depend on the temperature.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 1503.02531.
     """
@@ -141,7 +141,7 @@ def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
 
 
 def _edges(labels: Tensor) -> Tensor:
-    """(B, S, S) labels -> 1 where the 3 x 3 neighbourhood holds more than one label, else 0."""
+    """Mark the edges of labels (B, S, S): 1 where the 3 x 3 neighbourhood holds more than one label, else 0."""
     values = labels[:, None].float()
     highest = functional.max_pool2d(values, 3, stride=1, padding=1)
     lowest = -functional.max_pool2d(-values, 3, stride=1, padding=1)

@@ -1,7 +1,7 @@
-"""Distortions: what may happen to a training slice, and how it is drawn.
+"""Distortions of training slices, and how they are drawn.
 
-A distortion is a handful of numbers from the slice's own random generator. So a batch that is divided over several
-processes, or drawn again after a resume, shows the very same images. Intensities are in [0, 1], geometry in fractions
+A distortion is a few numbers from the slice's own random generator. So a batch that is divided over several processes,
+or drawn again after a resume, has the same images. Intensities are in [0, 1], geometry in fractions
 of the field of view.
 """
 
@@ -29,11 +29,11 @@ def _zeros(*shape: int) -> NDArray[np.float64]:
 
 @dataclass
 class Distortion:
-    """What happens to one slice; by default nothing.
+    """The distortion of one slice; by default nothing is changed.
 
     Attributes:
         matrix: (2, 3), output (column, row, 1) in [-1, 1] -> input (column, row).
-        displacement: (2, 4, 4) in the same unit, of control points, smooth between them.
+        displacement: (2, 4, 4) in the same unit, for the control points; smooth between them.
         curve: (3,) amplitudes of a monotone intensity curve; their absolute values sum to less than one.
         gamma, gain, offset: x ** gamma, then (x - 1/2) * gain + 1/2 + offset.
         bias: (5,) coefficients of x, y, xy, x² and y² in the logarithm of a smooth field that multiplies the image.
@@ -59,11 +59,11 @@ class Distortion:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A rectangle of another slice, put over the same place of this one, image and labels alike.
+    """A rectangle of another slice that covers the same place of this one, in image and labels.
 
     Attributes:
         index: The other slice.
-        distortion: What happens to that slice before.
+        distortion: The distortion of that slice, applied before.
         rows, columns: First and last, as fractions of the side.
 
     Source: CutMix, 1905.04899.
@@ -99,7 +99,7 @@ def draw(
 
 
 def _draw_rectangle(random: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Draw a rectangle of a tenth to half of the slice, at most twice as high as wide or the other way round."""
+    """Draw a rectangle of a tenth to half of the slice, with sides in a ratio of at most 2."""
     area, aspect = random.uniform(0.1, 0.5), math.exp(random.uniform(-0.7, 0.7))
     sides = [min(1.0, math.sqrt(area * aspect)), min(1.0, math.sqrt(area / aspect))]
     row, column = (random.uniform(0, 1 - side) for side in sides)
@@ -107,7 +107,7 @@ def _draw_rectangle(random: np.random.Generator) -> tuple[tuple[float, float], t
 
 
 def _draw_paper(random: np.random.Generator) -> Distortion:
-    """Draw none to four of ten distortions. Source: Embedded-ViT; DAE-Former's published augmentation."""
+    """Draw zero to four of ten distortions. Source: Embedded-ViT; DAE-Former's published augmentation."""
     distortion = Distortion(noise_seed=int(random.integers(2**62)))
     linear, shift, blurred = np.eye(2), np.zeros(2), False
     for choice in random.permutation(10)[: random.integers(0, 5)]:

@@ -21,7 +21,7 @@ __all__ = ["EagerStepper"]
 class EagerStepper(Stepper):
     """A stepper that computes every step operation by operation.
 
-    Of several processes each takes its own part of every batch, and gradients are averaged.
+    Each of several processes takes its own part of every batch, and gradients are averaged.
     """
 
     def begin(self, *, steps: int, first_step: int) -> None:
@@ -50,7 +50,7 @@ class EagerStepper(Stepper):
         return Batch(images, labels, drawn.indices, drawn.distortions, drawn.step, self.learner.autocast)
 
     def _read(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Slices (B,) -> images (B, C, S, S) and labels (B, S, S)."""
+        """Read slices (B,): return images (B, C, S, S) and labels (B, S, S)."""
         started = time.perf_counter()
         context_slices = self.config.preprocessing.context_slices
         batch = self.slices.tensors(indices, context_slices=context_slices, device=self.learner.device)
@@ -58,7 +58,7 @@ class EagerStepper(Stepper):
         return batch
 
     def _begin_step(self, batch: Batch) -> tuple[Tensor, Callable[[], object]]:
-        """Return the loss, and what to call before its gradients are used."""
+        """Start a step: return the loss, and a function to call before the gradients are used."""
         learner = self.learner
         logits, loss = learner.supervision(learner.network, batch)
         for hook in self.hooks:

@@ -12,10 +12,10 @@ __all__ = ["FlatParameters"]
 class FlatParameters:
     """A vector that holds a module's parameters, matrices before vectors.
 
-    The parameters become views of the vector: a change of either changes both.
+    The parameters become views of the vector, so a change of one is a change of the other.
 
     Args:
-        module: On its device already. Frozen parameters are left out.
+        module: The module, already on its device. Frozen parameters are left out.
 
     Attributes:
         vector: (P,) all parameters.

@@ -44,25 +44,25 @@ class TrainingHook:
     """
 
     def begin(self, network: nn.Module, average: nn.Module, *, steps: int, first_step: int) -> None:
-        """Prepare; called once before the first epoch that is left.
+        """Prepare the hook; called once before the first epoch that is left.
 
         Args:
-            network: What the optimizer changes; it holds the resumed weights already.
+            network: The network that the optimizer changes; it holds the resumed weights already.
             average: Its averaged weights, which are validated and kept if the recipe averages.
             steps: Optimizer steps in the whole training.
             first_step: The first of them that is left.
         """
 
     def loss(self, loss: Tensor, logits: Tensor, batch: Batch, network: nn.Module) -> Tensor:
-        """Return a step's loss, changed; `logits` are (B, K, S, S)."""
+        """Return the loss of a step in place of `loss`; `logits` are (B, K, S, S)."""
         return loss
 
     def learning_rate(self, rate: float, step: int) -> float:
-        """Return a step's learning rate, changed."""
+        """Return the learning rate of a step in place of `rate`."""
         return rate
 
     def after_step(self, step: int) -> None:
-        """React to a step; the network and its average are changed already."""
+        """Act after a step, when the network and its average have been changed."""
 
     def complete(self, step: int) -> bool:
         """Return whether the network has its final form after an epoch's last step; else no weights are kept."""

@@ -1,4 +1,4 @@
-"""The journal of a training for its reader: a CSV log, TensorBoard, curves and previews."""
+"""The journal of a training for people: a CSV log, TensorBoard, curves and previews."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Journal:
         """Draw image, truth and prediction of a few slices side by side.
 
         Args:
-            epoch: Names the file.
+            epoch: The epoch, which names the file.
             images: (B, S, S) in [-1, 1].
             truth, predicted: (B, S, S) labels.
             labels: For the colours.

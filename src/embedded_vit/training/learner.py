@@ -24,14 +24,14 @@ class Learner:
     """A network in training, and everything that an optimizer step changes with it.
 
     Args:
-        network: Fresh, or with the weights that training begins with.
+        network: A fresh network, or one with the weights to start from.
         config: The run's configuration.
         device: "cpu", "cuda", "cuda:1", ...
 
     Attributes:
-        network: What the optimizer changes.
+        network: The network that the optimizer changes.
         average: The averaged weights, in a network of the same form.
-        supervision: What turns a batch into logits and a loss; heads on coarser features are trained in it.
+        supervision: Turns a batch into logits and a loss; it holds the heads on coarser features.
         parameters, averaged_parameters: The parameters of network and supervision, and those of their averages.
     """
 
@@ -66,7 +66,7 @@ class Learner:
 
         Args:
             rate: The learning rate; a tensor where the optimizer's own is one.
-            kept: What averaged weights keep of themselves.
+            kept: The share of themselves that averaged weights keep.
         """
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
@@ -93,11 +93,11 @@ class Learner:
         return found
 
     def load(self, tensors: dict[str, Tensor], *, source: Path) -> None:
-        """Take up what `tensors` gave.
+        """Load the state that `tensors` returned.
 
         Args:
             tensors: Every tensor by name.
-            source: Where they come from, for messages.
+            source: The file of the tensors, for messages.
 
         Raises:
             CheckpointError: Another version wrote the optimizer's state.
@@ -111,7 +111,7 @@ class Learner:
             state.setdefault(int(index), {})[key] = tensor
         if state.keys() != {0, 1}:  # matrices and vectors
             raise CheckpointError(
-                f"{source}: the optimizer's state is not of this version; train anew, from its weights with --init"
+                f"{source}: the optimizer's state is not of this version; train again, from its weights with --init"
             )
         groups: Any = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,7 +1,8 @@
 """The training loop: epochs, validation, saving, resuming.
 
-All random numbers come from (seed, epoch, position), and all that changes is in `state.safetensors`, which is written
-whole after each epoch. So a training that was killed resumes after its last epoch, on a CPU with bit-identical results.
+All random numbers come from (seed, epoch, position), and everything that changes is in `state.safetensors`, which is
+written whole after each epoch. So a training that was killed resumes after its last epoch; on a CPU the results are
+bit-identical.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Trainer:
 
     Args:
         stepper: Computes the optimizer steps; it holds the network, the slices and the run's configuration.
-        record: Data and split; its epochs grow.
+        record: The record of data and split; epochs are added to it.
         folder: The run folder.
         steps_per_epoch: Optimizer steps in an epoch; by default as many as show every drawn slice once.
     """
@@ -64,7 +65,7 @@ class Trainer:
             The record as it stands in `training.json`.
 
         Raises:
-            TrainingError: The loss is not finite; epoch and cases are named.
+            TrainingError: The loss is not finite; the message names epoch and cases.
         """
         done, leads = len(self.history), self.processes.leads
         journal = Journal(self.folder, first_epoch=done + 1) if leads else None
@@ -85,7 +86,7 @@ class Trainer:
         return self._current_record()
 
     def resume(self) -> None:
-        """Take up the state of the last whole epoch.
+        """Load the state of the last whole epoch.
 
         Raises:
             CheckpointError: The state is damaged, or another version wrote it.
@@ -105,7 +106,7 @@ class Trainer:
         self.learner.network.train()
         for loss in self.stepper.train(self._drawn(epoch, order)):
             losses.append(loss)
-            if loss.device.type == "cpu":  # on a GPU, looking at it would wait for it
+            if loss.device.type == "cpu":  # on a GPU, reading it would wait for it
                 self._check_finite([float(loss)], epoch, order, first_step=len(losses) - 1)
             progress.batch_done(1 / steps)
         values = torch.stack(losses).tolist()
@@ -156,7 +157,7 @@ class Trainer:
                 )
 
     def _predict(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(slices,) -> (slices, S, S) labels on the network's grid."""
+        """Predict labels on the network's grid: slices (N,) -> (N, S, S)."""
         network = self.learner.evaluated.eval()
         predicted = []
         with torch.inference_mode(), self.learner.autocast():
@@ -188,7 +189,7 @@ class Trainer:
         journal.preview(epoch, images[:, 0], truth.astype(np.uint8), self._predict(chosen), self.config.labels)
 
     def _save(self, epoch: int) -> None:
-        """Write the state, then the weights and the record; if it is killed in between, `resume` writes them."""
+        """Write the state, then weights and record; after a kill in between, `resume` writes these."""
         if all(hook.complete(epoch * self.order.steps - 1) for hook in self.stepper.hooks):
             dice = self.history[-1].validation_dice
             best = -1.0 if self.selected_epoch is None else self.history[self.selected_epoch - 1].validation_dice or 0.0

@@ -24,7 +24,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Source: TransUNet, 2102.04306; weights from Embedded-ViT.
     """
-    logits = logits.to(torch.float32, memory_format=torch.contiguous_format)  # classes apart: their sums are faster
+    logits = logits.to(torch.float32, memory_format=torch.contiguous_format)  # one plane per class: sums are faster
     logarithms = logits.log_softmax(dim=1)
     chosen = logarithms.gather(1, labels[:, None])  # (B, 1, S, S): of the true class
     dice = soft_dice_loss(logarithms, chosen, labels)
@@ -35,12 +35,12 @@ def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor
     """Return 1 - soft Dice with squared sums over the whole batch, averaged over all classes with the background.
 
     Args:
-        logarithms: (B, K, S, S) float32, of probabilities.
-        chosen: (B, 1, S, S), those of the true classes.
+        logarithms: (B, K, S, S) float32, logarithms of probabilities.
+        chosen: (B, 1, S, S), the logarithms of the true classes.
         labels: (B, S, S) int64.
 
     Returns:
-        A scalar in [0, 1]. Dice is not a mean over samples: several processes add up its sums.
+        A scalar in [0, 1]. Dice is not a mean over samples, so several processes add up its sums.
     """
     sums_by_class = _masked_sums if logarithms.is_cuda else _indexed_sums
     overlap, count = sums_by_class(chosen.exp(), labels, logarithms.shape[1])
@@ -58,6 +58,6 @@ def _indexed_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor,
 
 
 def _masked_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return the same from one mask a class: a CUDA graph cannot hold `bincount`, and indexed sums collide on a GPU."""
+    """Return the same sums by one mask per class: a CUDA graph cannot hold `bincount`, and indexed sums collide."""
     masks = labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]  # (B, K, S, S)
     return (values * masks).sum(dim=(0, 2, 3)), masks.sum(dim=(0, 2, 3)).to(values.dtype)

@@ -32,7 +32,7 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process calls this."""
         if self.count > 1:
             distributed.barrier()
 
@@ -54,7 +54,7 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, by gloo and for GPUs NCCL; without torchrun there is one process."""
+    """Join the processes that torchrun started, by gloo, or NCCL for GPUs; without torchrun there is one process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes()
@@ -71,7 +71,7 @@ def sum_over_processes(tensor: torch.Tensor, *, used_alike: bool = False) -> tor
     """Return the sum of a tensor over all processes, through which gradients flow; one process gets its own tensor.
 
     Args:
-        tensor: Of the same shape in all processes.
+        tensor: A tensor of the same shape in all processes.
         used_alike: Whether every process computes the same from the sum. Gradients then need no exchange.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
@@ -102,7 +102,7 @@ class _SumOverProcesses(torch.autograd.Function):
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory, because a training step asks for it again at once.
 
-    Without glibc it does nothing. Figures in docs/log/training-throughput.md.
+    Without glibc nothing happens. docs/log/training-throughput.md has figures.
     """
     trim_threshold, mmap_threshold, kept = -1, -3, 1 << 30
     try:

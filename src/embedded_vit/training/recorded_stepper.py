@@ -1,6 +1,6 @@
 """Optimizer steps as one CUDA graph each: augmentation, teachers, gradients, weights and their average.
 
-They are for networks so small that a GPU waits for the launches of their operations.
+Such steps are for networks so small that the GPU would wait for kernel launches.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOTHING_OVER_IT = (0.0, 0.0, 0.0, 0.0)
 class RecordedStepper(Stepper):
     """A stepper that records one step as a CUDA graph and replays it with new numbers.
 
-    All slices lie on the device. Distortions are drawn as for every stepper; noise is drawn on the device.
+    All slices are on the device. Distortions are drawn as for every stepper; noise is drawn on the device.
 
     Args:
         learner, slices, processes: As `Stepper` takes them.
@@ -45,10 +45,10 @@ class RecordedStepper(Stepper):
         on_ready: Called when the graph is recorded.
 
     Raises:
-        ConfigError: The training asks for what a recorded step does not do.
+        ConfigError: The training needs something that a recorded step does not support.
     """
 
-    draws_previews: ClassVar[bool] = False  # they would take as long as the epoch
+    draws_previews: ClassVar[bool] = False  # drawing takes as long as an epoch
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class RecordedStepper(Stepper):
         return self.slices.neighbours(np.array([index]), 3)[:, 0]
 
     def _step_as_written(self) -> None:
-        """Take one step from what lies in `numbers` and `rates`; nothing here waits for the GPU."""
+        """Take one step with the values in `numbers` and `rates`; nothing here waits for the GPU."""
         learner = self.learner
         with torch.no_grad():
             images, labels = self._augmented(self.images)
@@ -168,7 +168,7 @@ class _ImagesOnDevice:
     Args:
         slices: The slices.
         context_slices: 1 or 3, the slices that the network sees at a time.
-        learner: For its device.
+        learner: Gives the device.
         batch_size: B.
         augment: `augmented`, compiled or not.
     """
@@ -191,7 +191,7 @@ class _ImagesOnDevice:
                 image.copy_(noise_of(distortion, image.shape, image.device))
 
     def augmented(self, own: Tensor, others: Tensor | None, *, seeded: bool) -> tuple[Tensor, Tensor]:
-        """Return the batch as `augmented` does, with the seeded noise or a new one."""
+        """Return the batch as the function `augmented` does, with the seeded noise or with new noise."""
         noise = self.noise[: 1 if others is None else 2]
         if not seeded:
             noise = torch.randn_like(noise)
@@ -202,10 +202,10 @@ class _ImagesOnDevice:
 
 
 def _check(config: RunConfig, processes: Processes, distillation: Distillation | None) -> None:
-    """Refuse what a recorded step does not do.
+    """Refuse settings that a recorded step does not support.
 
     Raises:
-        ConfigError: The training asks for it.
+        ConfigError: The training has such a setting.
     """
     training = config.training
     refused = {

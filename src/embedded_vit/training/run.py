@@ -31,7 +31,7 @@ from embedded_vit.training.stepper import MakeStepper
 
 __all__ = ["check_same_data", "check_same_settings", "check_whether_to_resume", "is_finished", "open_run"]
 
-COARSE = "coarse"  # the run folder, within a run's, of its training at half the image size
+COARSE = "coarse"  # folder within a run folder: the training at half the image size
 
 
 def open_run(
@@ -163,5 +163,5 @@ def check_same_data(folder: Path, slices: SliceSet, split: Split) -> None:
     if (before.split, before.data_fingerprint) != (split, slices.fingerprint):
         what = "the cases are split in another way" if before.split != split else "the slices differ"
         raise ConfigError(
-            f"{folder}: cannot resume: {what}; give the data and options of its beginning, or choose another --output"
+            f"{folder}: cannot resume: {what}; give the data and options of its start, or choose another --output"
         )

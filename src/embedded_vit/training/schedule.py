@@ -30,7 +30,7 @@ def make_optimizer(parameters: FlatParameters, config: TrainingConfig) -> torch.
 def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
     """Return the learning rate of a step, counted from 0, of a training of `steps` steps.
 
-    `paper` lets it fall as (1 - t) ** 0.9; `modern` lets it rise linearly, then fall as half a cosine to zero.
+    In `paper` it falls as (1 - t) ** 0.9; in `modern` it rises linearly, then falls to zero as half a cosine.
     """
     if config.recipe == "paper":
         return config.learning_rate * (1 - step / steps) ** 0.9
@@ -41,7 +41,7 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
 
 
 def kept_share(decay: float, step: int) -> float:
-    """Return what averaged weights keep of themselves in a step, counted from 0: less than `decay` at first."""
+    """Return the share that averaged weights keep in a step, counted from 0; less than `decay` at first."""
     return min(decay, (1 + step) / (10 + step))
 
 
@@ -50,8 +50,8 @@ def update_average(average: FlatParameters, current: FlatParameters, *, kept: fl
     """Move averaged weights towards the current ones, and copy the network's buffers.
 
     Args:
-        average, current: Of two networks of one form; the first is changed.
-        kept: What the average keeps of itself, as `kept_share` gives it.
+        average, current: The parameters of two equal networks; the first are changed.
+        kept: The share that the average keeps of itself, as `kept_share` returns it.
     """
     share = 1 - kept
     average.vector.lerp_(current.vector, share.to(average.vector.dtype) if isinstance(share, Tensor) else share)

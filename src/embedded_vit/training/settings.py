@@ -21,7 +21,7 @@ RecipeName = Literal["paper", "modern"]
 
 
 class TrainingConfig(Config):
-    """The settings of a training. The recipe fills in those that are not given."""
+    """The settings of a training; the recipe gives those that are not set."""
 
     recipe: RecipeName = "modern"
     epochs: int = Field(default=150, ge=1)
@@ -30,14 +30,14 @@ class TrainingConfig(Config):
     weight_decay: float = Field(ge=0)
     warmup_fraction: float = Field(ge=0, lt=1, description="fraction of all steps in which the learning rate rises")
     gradient_clip: float | None = Field(default=None, gt=0, description="largest norm of the whole gradient")
-    ema_decay: float | None = Field(default=None, gt=0, lt=1, description="what averaged weights keep in a step")
+    ema_decay: float | None = Field(default=None, gt=0, lt=1, description="share that averaged weights keep in a step")
     empty_slice_weight: float = Field(
         default=1.0, gt=0, le=1, description="how often an empty slice is drawn, relative to one with a structure"
     )
     cutmix: float = Field(
         default=0.0, ge=0, le=1, description="fraction of the slices that get a rectangle of another slice"
     )
-    deep_supervision: bool = Field(default=False, description="whether coarser feature maps are trained to segment too")
+    deep_supervision: bool = Field(default=False, description="whether coarser feature maps learn to segment too")
     precision: Precision = "fp32"
     seed: int = Field(default=0, ge=0)
     init: str | None = Field(default=None, description="checkpoint whose weights the training started with")
@@ -71,7 +71,7 @@ class TrainingConfig(Config):
 
 
 class RunConfig(Config):
-    """The configuration of a run, kept as `config.json`: all that rebuilds the network and its preprocessing."""
+    """The configuration of a run, `config.json`: everything to rebuild the network and its preprocessing."""
 
     network: NetworkConfig
     preprocessing: Preprocessing
@@ -81,7 +81,7 @@ class RunConfig(Config):
 
     @property
     def contract(self) -> Contract:
-        """The contract of the network; its spacing range is found at export."""
+        """The contract of the network; export adds the spacing range."""
         return Contract(preprocessing=self.preprocessing, labels=self.labels, postprocessing=self.postprocessing)
 
     def with_training(self, **changes: Any) -> Self:

@@ -1,4 +1,4 @@
-"""Training slices: every labelled slice is brought to the network's grid once and kept on disk.
+"""Training slices: every labelled slice is resampled to the network's grid once and kept on disk.
 
     cache/images.f16    (slices, channels, S, S) float16 in [-1, 1]
     cache/labels.u8     (slices, S, S) uint8
@@ -30,7 +30,7 @@ from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
 __all__ = ["SliceSet", "prepare_slices"]
 
-PREPARE_AGAIN = "delete this folder or file of prepared slices, and they are prepared again"
+PREPARE_AGAIN = "delete this file or folder of prepared slices; they are then prepared again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class SliceSet:
     Attributes:
         images: (slices, channels, S, S) float16 in [-1, 1].
         labels: (slices, S, S) uint8.
-        case_names: A name a case, in order.
-        case_of: (slices,) int, index into `case_names`; a case's slices follow each other upwards.
+        case_names: The name of each case, in order.
+        case_of: (slices,) int, index into `case_names`; the slices of a case follow each other upwards.
         fingerprint: SHA-256 over images and labels.
     """
 
@@ -65,7 +65,7 @@ class SliceSet:
             yield (self.labels[index] for index in self.indices_of([name]))
 
     def batch(self, indices: NDArray[np.int64], context_slices: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Put a batch together.
+        """Assemble a batch.
 
         Args:
             indices: (B,) slices.
@@ -100,7 +100,7 @@ def prepare_slices(
     labelled: bool = True,
     on_case: Callable[[str], None] = lambda name: None,
 ) -> SliceSet:
-    """Bring the slices of the named cases to the network's grid, or open them if `folder` holds them already.
+    """Resample the slices of the named cases to the network's grid, or open them if `folder` holds them already.
 
     Args:
         data_set: Where the cases are.
@@ -146,7 +146,7 @@ def _write(
     labelled: bool,
     on_case: Callable[[str], None],
 ) -> tuple[list[int], str]:
-    """Write images and labels case by case; returns how many slices each case has, and the fingerprint of all."""
+    """Write images and labels case by case; return the number of slices of each case, and the fingerprint of all."""
     counts, digest, any_label = [], hashlib.sha256(), False
     with (
         atomic_path(folder / "images.f16", overwrite=True) as images_path,

@@ -1,4 +1,4 @@
-"""The seam between the training loop and the way in which an optimizer step is computed."""
+"""The interface between the training loop and the ways to compute an optimizer step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["DrawnBatch", "MakeStepper", "Stepper"]
 
 @dataclass(frozen=True, eq=False)
 class DrawnBatch:
-    """A batch before its images are read: what the loop draws for one optimizer step.
+    """A batch before its images are read, as the loop draws it for one optimizer step.
 
     Attributes:
         indices: (B,) slices of the slice set.
@@ -37,10 +37,10 @@ class DrawnBatch:
 
 
 class Stepper(ABC):
-    """The way in which drawn batches become optimizer steps.
+    """The base of all ways to turn drawn batches into optimizer steps.
 
     Args:
-        learner: What every step changes, and the run's configuration.
+        learner: The state that every step changes, and the run's configuration.
         slices: The slices of the training and validation cases.
         processes: This process among all that train together.
         hooks: What a compression step adds.
@@ -61,7 +61,7 @@ class Stepper(ABC):
         self.total_steps = 0
 
     def begin(self, *, steps: int, first_step: int) -> None:
-        """Prepare for the steps that are left; resumed weights are in the learner already.
+        """Prepare for the steps that are left; the learner holds resumed weights already.
 
         Args:
             steps: Optimizer steps in the whole training.
@@ -82,7 +82,7 @@ class Stepper(ABC):
     def train(self, drawn: Iterator[DrawnBatch]) -> Iterator[Tensor]:
         """Take one optimizer step for every drawn batch, and yield its loss.
 
-        The loss is a scalar on the CPU, or on the GPU, where it need not have been computed yet.
+        The loss is a scalar on the CPU, or on the GPU, where its computation may not be finished yet.
         """
 
 

@@ -1,6 +1,6 @@
 """Supervision: the loss of the network's logits alone, or of its coarser feature maps too.
 
-Heads on coarser feature maps are trained with the network and are not part of it.
+The heads on coarser feature maps are trained with the network, but are not part of it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
     """Make the supervision that a run's settings ask for.
 
     Raises:
-        ConfigError: Deep supervision is asked of a user's own network, whose feature maps are not known.
+        ConfigError: Deep supervision is set for a user's own network, whose feature maps are not known.
     """
     if not config.training.deep_supervision:
         return Supervision()
     if not isinstance(network, EmbeddedViT):
-        raise ConfigError("--deep-supervision: coarser features are known of this package's networks only")
+        raise ConfigError(
+            "--deep-supervision: works with this package's networks only; train a user's own network without it"
+        )
     return ScaleSupervision(network, config)
 
 
@@ -46,7 +48,7 @@ class ScaleSupervision(Supervision):
     """The weighted mean of the losses at every scale of the decoder; half the resolution counts half as much.
 
     Args:
-        network: Where the features come from.
+        network: The network that computes the features.
         config: The run's configuration.
 
     Source: Lee et al., "Deeply-Supervised Nets", 1409.5185; weights as in nnU-Net, 1904.08128.

@@ -1,7 +1,7 @@
 """The augmentation of the recipe `modern` as one function of tensors, as a CUDA graph needs it.
 
-Every slice passes through the same operations, whether its distortion uses them or not: on a GPU, launching operations
-costs more than computing them. The same distortions and noise give the images of `augmentation.py`.
+Every slice passes through the same operations, whether its distortion uses them or not, because on a GPU it takes
+longer to launch them than to compute them. The same distortions and noise give the images of `augmentation.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from embedded_vit.training.distortion import BIAS_TERMS, CONTROL_POINTS, CURVE_T
 
 __all__ = ["WIDTH", "augmented", "numbers_of"]
 
-# What a slice's row of numbers holds, in order, and the length of each part.
+# The parts of a slice's row of numbers, in order, and the length of each.
 FIELDS = {
     "slices": 3,  # the slice above, the slice itself, the slice below
     "matrix": 6,
@@ -47,7 +47,7 @@ def numbers_of(distortion: Distortion, slices: ArrayLike, rectangle: ArrayLike =
     Args:
         distortion: As `draw` draws it for `modern`.
         slices: Indices into the slice set: above, itself, below.
-        rectangle: What the patch covers, as parts of the side.
+        rectangle: The place of the patch, as fractions of the side.
     """
     values: dict[str, ArrayLike] = vars(distortion) | {"slices": slices, "rectangle": rectangle}
     return np.concatenate([np.ravel(values[name]) for name in FIELDS]).astype(np.float32)
@@ -70,8 +70,8 @@ def augmented(
         labels: (N, S, S) uint8.
         functions: (S, 6) as `functions_of_place` gives them.
         own: (B, WIDTH), `numbers_of` the batch.
-        others: (B, WIDTH) of the slices that the rectangles are taken from; None where there are none.
-        noise: (2, B, C, S, S), or (1, B, C, S, S) without others; normally distributed. C is channels by context.
+        others: (B, WIDTH), `numbers_of` the slices that the rectangles come from; None without rectangles.
+        noise: (2, B, C, S, S), or (1, B, C, S, S) without others; normally distributed. C is channels times context.
         context_slices: 1 or 3.
 
     Returns:
@@ -91,7 +91,7 @@ def augmented(
 
 
 def _field(numbers: Tensor, name: str) -> Tensor:
-    """(B, length) of a field."""
+    """Return a field of the rows of numbers: (B, length)."""
     names = list(FIELDS)
     first = sum(FIELDS[before] for before in names[: names.index(name)])
     return numbers[:, first : first + FIELDS[name]]

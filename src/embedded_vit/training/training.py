@@ -37,7 +37,7 @@ def plan(
     """Return the configuration of a run.
 
     Args:
-        data_set: Its modality, channels and labels count.
+        data_set: The data set; only its modality, channels and labels matter.
         network: A preset's name, or None.
         architecture: As `network_config` takes them.
         training: The training settings. If it starts from a run folder, the channels are those of that run.
@@ -98,7 +98,7 @@ def train(
         threads: CPU threads; by default PyTorch's choice.
 
     Returns:
-        The record of the run; None in every process but the first.
+        The record of the run; None in every process except the first.
 
     Raises:
         InputError: Data, settings or the run folder are not usable.
@@ -115,7 +115,7 @@ def train(
         planned = partial(plan, data_set, network=network, context_slices=context_slices)
         stages = _stages(planned, dict(architecture or {}), training, output)
         for folder, config in stages.items():
-            # A main run without a state was stopped at half the size: it begins, whatever `resume` says.
+            # A main run without a state was stopped at half the size, so it starts whatever `resume` says.
             resumed = resume and (len(stages) == 1 or folder != output or (folder / STATE).is_file())
             check_whether_to_resume(folder, config, resume=resumed)
         split = split or make_split(data_set, seed=training.seed, validation_cases=validation_cases)
@@ -130,7 +130,7 @@ def train(
 def _stages(
     planned: Callable[..., RunConfig], architecture: dict[str, Any], training: TrainingConfig, output: Path
 ) -> dict[Path, RunConfig]:
-    """Return run folder -> configuration of the trainings to do: first at half the image size if asked for.
+    """Return run folder -> configuration of the trainings to do; the first is at half the image size if set so.
 
     Args:
         planned: `plan` without the last two arguments.
@@ -147,7 +147,7 @@ def _stages(
 
 @dataclass(frozen=True)
 class _Setup:
-    """What the trainings at both image sizes share."""
+    """The settings that the trainings at both image sizes share."""
 
     data_set: DataSet
     split: Split
@@ -156,7 +156,7 @@ class _Setup:
     slices_folder: Path | None
 
     def train(self, config: RunConfig, folder: Path) -> TrainingRecord:
-        """Do what is left of the training in a run folder."""
+        """Complete the training in a run folder."""
         cache = folder / "cache"
         if self.slices_folder is not None:
             cache = self.slices_folder / str(config.preprocessing.image_size)
@@ -211,10 +211,10 @@ def train_once(
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
-    """Train unless that is done already; a run that was killed is resumed.
+    """Train unless the run is complete already; a run that was killed is resumed.
 
     Args:
-        data_set: What to train on.
+        data_set: The data set to train on.
         run: The run folder.
         split: Training, validation and test cases.
         asked: network, architecture, training and context_slices, as `train` takes them.
