@@ -1,4 +1,4 @@
-"""Whether two engines compute the same: a network and its export, or one graph in ONNX Runtime and another engine."""
+"""Agreement of two engines: a network and its export, or one graph in ONNX Runtime and in another engine."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
 # Of a network and its exported graph.
 MAXIMUM_LOGIT_DIFFERENCE = 1e-3
 MAXIMUM_LABEL_DISAGREEMENT = 1e-4  # of all pixels
-# Of one graph in two engines: they round differently, and an int8 network answers in steps.
+# Of one graph in two engines. They round differently, and the logits of an int8 network have coarse steps.
 MAXIMUM_DISAGREEMENT = 5e-3
-DECIDED = 1.0  # how far the largest logit leads in a decided pixel
+DECIDED = 1.0  # lead of the largest logit in a decided pixel
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Agreement:
     Attributes:
         max_logit_difference: The largest absolute difference of any logit; NaN where either engine gave a NaN.
         label_disagreement: The fraction of pixels whose largest logit is another class, in [0, 1].
-        images: How many images were compared.
+        images: Number of images that were compared.
     """
 
     max_logit_difference: float
@@ -117,8 +117,8 @@ class Candidate:
 
     Attributes:
         engine: The engine, open; None where it cannot be used.
-        low_precision_transforms: With which it agrees; see `embedded_vit.engines.open_graph`.
-        disagreement: Lowest fraction of pixels with another label, of all settings tried; 1 where none was compared.
+        low_precision_transforms: The setting with which it agrees; see `embedded_vit.engines.open_graph`.
+        disagreement: Lowest fraction of pixels with another label over all settings tried; 1 if none was compared.
         failure: Why the engine cannot be used; empty where it can.
     """
 

@@ -20,7 +20,7 @@ class ArtifactEngine:
     """A model file, ready to run.
 
     Attributes:
-        manifest: What the file says of itself.
+        manifest: The file's manifest.
         name: The engine, one of `embedded_vit.engines.ENGINES`.
         version: The version of the engine's library.
     """
@@ -35,7 +35,7 @@ class ArtifactEngine:
             source: The file's path, for messages.
 
         Raises:
-            FileFormatError: The graph's one input and one output are not what the manifest says.
+            FileFormatError: The graph's input and output differ from the manifest.
         """
         size = manifest.preprocessing.image_size
         _check(graph.inputs, "input", (manifest.preprocessing.input_channels, size, size), source)
@@ -45,14 +45,14 @@ class ArtifactEngine:
 
     @property
     def streams(self) -> int:
-        """How many calls of `run` compute at the same time; further calls wait."""
+        """The number of calls of `run` that compute at the same time; further calls wait."""
         return self._graph.streams
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits; see `Engine.run`.
 
         Raises:
-            NetworkError: The input's shape is not the manifest's.
+            NetworkError: The input's shape differs from the manifest.
             FileFormatError: The engine cannot run the graph.
         """
         size, channels = self.manifest.preprocessing.image_size, self.manifest.preprocessing.input_channels
@@ -66,8 +66,8 @@ class ArtifactEngine:
 def load_tried(path: Path, name: EngineName, *, threads: int | None = None, streams: int = 1) -> ArtifactEngine:
     """Load a model file into one engine; see `embedded_vit.engines.load`.
 
-    An engine must not give other masks than ONNX Runtime, in which every model file was checked when it was made, so
-    any other engine is tried first.
+    Every model file was checked in ONNX Runtime when it was made, and no engine may give other masks. So any other
+    engine is tried first.
     """
     check_threads(threads, streams)
     engine_entry(name)

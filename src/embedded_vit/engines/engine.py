@@ -1,4 +1,4 @@
-"""What turns a network's input into logits: the protocol of all engines, and what those of a graph have in common."""
+"""The protocol of all engines, which turn a network's input into logits, and the base of the engines for graphs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Engine(Protocol):
 
     @property
     def streams(self) -> int:
-        """How many calls of `run` compute at the same time; further calls wait."""
+        """The number of calls of `run` that compute at the same time; further calls wait."""
         ...
 
     def run(self, image_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,20 +58,20 @@ class GraphSettings:
 
     @property
     def threads_each(self) -> int:
-        """The threads of one stream."""
+        """The number of threads of one stream."""
         return max(1, self.threads // self.streams)
 
 
 class GraphEngine(ABC):
     """A serialized ONNX model in a library that computes it on the CPU.
 
-    A subclass opens the graph and computes images. This class does what is the same for all: callers wait for a free
-    stream, a batch is computed image by image, and what the library raises becomes a `FileFormatError`.
+    A subclass opens the graph and computes images. This class does the rest: callers wait for a free stream, a batch
+    is computed image by image, and exceptions of the library become a `FileFormatError`.
 
     Attributes:
         title: The library's name in messages.
         version: The library's version.
-        inputs, outputs: The graph's.
+        inputs, outputs: The inputs and outputs of the graph.
         streams: See `Engine.streams`.
     """
 
@@ -116,7 +116,7 @@ class GraphEngine(ABC):
 
     @abstractmethod
     def _open(self, graph: bytes, settings: GraphSettings) -> Sequence[Any]:
-        """Load the graph, set `inputs` and `outputs`, and return one session a stream."""
+        """Load the graph, set `inputs` and `outputs`, and return one session per stream."""
 
     @abstractmethod
     def _compute(self, session: Any, images_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -128,12 +128,12 @@ class GraphEngine(ABC):
         return False
 
     def _reason(self, error: Exception) -> str:
-        """Return the line of the library's message that says what is wrong."""
+        """Return the line of the library's message that names the fault."""
         return first_line(error)
 
     @contextmanager
     def _idle_session(self) -> Iterator[Any]:
-        """Borrow a session that nobody uses; waits for one."""
+        """Wait for a free session and borrow it."""
         session = self._idle.get()
         try:
             yield session

@@ -1,7 +1,7 @@
-"""Made-up network inputs, for an engine that is tried, checked or timed where no scan is at hand.
+"""Generated network inputs, on which an engine is tried, checked or timed without a scan.
 
-Each function returns the same numbers at every call. What an engine's trial found is remembered under a key that does
-not name the images (`trial.py`), so `soft_images` must stay as it is, or that key must change.
+Each function returns the same numbers at every call. The cache of engine trials (`trial.py`) does not have the images
+in its key, so if `soft_images` changes, that key must change too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which engine is fastest for a network on this computer: measured once for a model file, then remembered."""
+"""The fastest engine for a network on this computer, measured once for a model file and then cached."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ Opened = TypeVar("Opened", bound=Engine)
 
 @dataclass(frozen=True)
 class FastestEngine:
-    """The choice, and why.
+    """The fastest engine, and the latencies that decided.
 
     Attributes:
-        engine: The fastest.
-        latency_ms: Engine -> median of one image, in ms. An engine that cannot run the graph is not there.
+        engine: The fastest engine.
+        latency_ms: Engine -> median of one image, in ms. Engines that cannot run the graph are missing.
     """
 
     engine: EngineName
@@ -56,7 +56,7 @@ class FastestEngine:
 
 
 def fastest_engine(path: Path, *, threads: int | None = None) -> FastestEngine:
-    """Measure every installed engine that can run a model file, in turns, or recall what was measured before.
+    """Measure every installed engine that can run a model file, in turns, or read the cached result.
 
     Args:
         path: The model file.
@@ -82,7 +82,7 @@ def fastest_for_graph(graph: bytes, preprocessing: Preprocessing, *, threads: in
 
     Args:
         graph: A serialized ONNX model.
-        preprocessing: The network's, for the shape of its input.
+        preprocessing: The network's preprocessing, which gives the shape of the input.
         threads: Cores to compute on; by default all that this process may use.
 
     Raises:
@@ -96,7 +96,7 @@ def fastest_for_graph(graph: bytes, preprocessing: Preprocessing, *, threads: in
 
 
 def _usable(open_in: Callable[[EngineName], Opened]) -> dict[EngineName, Opened]:
-    """Open a graph in every installed engine that can run it; ONNX Runtime must."""
+    """Open a graph in every installed engine that can run it; ONNX Runtime must be able to."""
     engines: dict[EngineName, Opened] = {"onnxruntime": open_in("onnxruntime")}
     for name in installed_engines():
         if name not in engines:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the engine that is always there. Its profile also tells what a graph computes."""
+"""ONNX Runtime, the engine that is always installed. Its profile also lists the nodes that a graph computes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from embedded_vit.errors import FileFormatError
 __all__ = ["ExecutedNode", "OnnxRuntimeEngine", "executed_nodes"]
 
 PROVIDERS = ["CPUExecutionProvider"]
-SILENT = 4  # errors come as exceptions; nothing is printed beside them
+SILENT = 4  # errors come as exceptions; nothing is printed
 
 
 class OnnxRuntimeEngine(GraphEngine):
@@ -55,7 +55,7 @@ def _session_options(settings: GraphSettings) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = settings.threads_each  # one: the caller's own
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Idle threads sleep: between two slices the core belongs to resizing, and on a shared computer to others.
+    # Idle threads sleep, because between two slices the cores are needed for resizing and for other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if settings.bf16:
         options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
@@ -73,8 +73,8 @@ class ExecutedNode:
     """A node of a graph as it was computed.
 
     Attributes:
-        operator: Its name in ONNX's standard domain, for example Conv.
-        inputs, outputs: Shapes.
+        operator: Name in ONNX's standard domain, for example Conv.
+        inputs, outputs: Shapes of the tensors.
     """
 
     operator: str
@@ -83,11 +83,11 @@ class ExecutedNode:
 
 
 def executed_nodes(graph: bytes, *, source: str) -> list[ExecutedNode]:
-    """Run a graph on one image of zeros, as it was written, and return its nodes with the shapes that they met.
+    """Run a graph as written, on one image of zeros, and return its nodes with the shapes of their tensors.
 
     Args:
         graph: A serialized ONNX model with one input of known shape; the batch may be of any length.
-        source: What messages call the graph.
+        source: The graph's name in messages.
 
     Raises:
         FileFormatError: ONNX Runtime cannot run the graph.

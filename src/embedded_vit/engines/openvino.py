@@ -24,23 +24,24 @@ class OpenVinoEngine(GraphEngine):
         options = {
             "INFERENCE_NUM_THREADS": settings.threads,
             "NUM_STREAMS": settings.streams,
-            "INFERENCE_PRECISION_HINT": "bf16" if settings.bf16 else "f32",  # it would decide that by itself
+            "INFERENCE_PRECISION_HINT": "bf16" if settings.bf16 else "f32",  # else OpenVINO chooses by itself
             "PERFORMANCE_HINT": "LATENCY",
             "LP_TRANSFORMS_MODE": settings.low_precision_transforms,
         }
-        # Prepares its access to NumPy, for which two threads at once would wait for ever (seen in 2026.4).
+        # Prepares the access to NumPy here; two threads that prepare it at once wait for ever (OpenVINO 2026.4).
         openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(graph), "CPU", options)
         self.inputs, self.outputs = ([_tensor(each) for each in ports] for ports in (compiled.inputs, compiled.outputs))
-        return [compiled.create_infer_request() for _ in range(settings.streams)]  # a busy one refuses a second caller
+        # A busy request refuses a second caller, so each stream has its own.
+        return [compiled.create_infer_request() for _ in range(settings.streams)]
 
     def _compute(self, session: openvino.InferRequest, images_bchw: NDArray[np.float32]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = session.infer([images_bchw])[0].copy()  # the next call overwrites it
         return logits
 
     def _reason(self, error: Exception) -> str:
-        """Return the last line: those before it name OpenVINO's source files."""
+        """Return the last line, because the lines before it name OpenVINO's source files."""
         return (str(error).strip().splitlines() or [first_line(error)])[-1][:REASON_CHARACTERS]
 
 

@@ -1,4 +1,4 @@
-"""The engines by name: what is known of each before its library is imported, and a graph opened in one of them.
+"""The engines by name: facts that are known before a library is imported, and functions that open an engine.
 
 To add an engine, write its class in a file of this package, and add its name and its entry here. Importing this module
 imports no engine and no NumPy, because the command line reads the names before it limits NumPy's threads.
@@ -37,7 +37,7 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """What is known of an engine before its library is imported.
+    """The facts about an engine that are known before its library is imported.
 
     Attributes:
         title: The library's name, for messages and tables.
@@ -57,12 +57,12 @@ class EngineEntry:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the library can be imported; does not import it."""
+        """Whether the library can be imported; it is not imported to find out."""
         return find_spec(self.library) is not None
 
     @property
     def version(self) -> str:
-        """The installed library's version; does not import it."""
+        """The installed library's version; the library is not imported to find out."""
         from importlib.metadata import version  # takes 20 ms, and seldom needed
 
         return version(self.package)
@@ -80,7 +80,7 @@ ENTRIES: dict[EngineName, EngineEntry] = {
 
 
 def engine_entry(name: EngineName) -> EngineEntry:
-    """Return what is known of an engine.
+    """Return the entry of an engine.
 
     Raises:
         ConfigError: There is no engine of this name.
@@ -114,10 +114,10 @@ def open_graph(
         name: The engine.
         threads: Cores to compute on; by default all that this process may use.
         streams: Images that are computed at the same time, each on its share of the threads.
-        bf16: Compute in bfloat16 where engine and processor can. OpenVINO does on x86, ONNX Runtime on some ARM.
+        bf16: Compute in bfloat16 where engine and processor can: OpenVINO on x86, ONNX Runtime on some ARM.
         low_precision_transforms: Compute a quantized graph in int8; otherwise in float32 with the same rounding.
-            Only OpenVINO knows the difference.
-        source: What messages call the graph.
+            Only OpenVINO makes this difference.
+        source: The graph's name in messages.
 
     Raises:
         ConfigError: The engine is unknown or not installed, `threads` or `streams` is less than 1, or there are more
@@ -139,7 +139,7 @@ def open_network(
 
     Args:
         network: Maps (B, C, S, S) to logits (B, K, S, S). It is set to inference, float32 and the CPU.
-        threads: Cores to compute on, for the whole process; by default PyTorch's own choice.
+        threads: Threads of the whole process; by default PyTorch's own choice.
         precision: fp16 and bf16 keep the weights in float32 and multiply in 16 bits where autocast does.
     """
     from embedded_vit.engines.torch import TorchEngine
@@ -151,7 +151,7 @@ def check_threads(threads: int | None, streams: int) -> None:
     """Check numbers of threads and streams.
 
     Raises:
-        ConfigError: One is less than 1, or there are more streams than threads.
+        ConfigError: A number is less than 1, or there are more streams than threads.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")

@@ -22,7 +22,7 @@ from embedded_vit.config import Config
 __all__ = ["LEAST_ROUNDS", "ROUNDS", "EndedBy", "PairedRatio", "Query", "Stream", "paired_ratio", "single_stream"]
 
 ROUNDS = 1024
-LEAST_ROUNDS = 3  # however little time there is
+LEAST_ROUNDS = 3  # measured even beyond the time limit
 RESAMPLES = 2000
 SEED = 0  # the same latencies give the same interval
 
@@ -36,7 +36,7 @@ class Stream:
 
     Attributes:
         latencies_ms: (rounds, models) float64, without the warm-up; a row is one query of each model, back to back.
-        ended_by: "queries" where all rounds were measured, "seconds" where the time was over before.
+        ended_by: "queries" if all rounds were measured, "seconds" if the time limit came first.
         seconds: Wall time of the measured rounds.
     """
 
@@ -58,10 +58,10 @@ def single_stream(
     Args:
         queries: One function for each model; a call answers one query.
         rounds: Rounds to measure.
-        seconds_limit: Seconds of measuring after which no new round begins, once `LEAST_ROUNDS` are measured.
-        warmup: Rounds that run before and do not count.
+        seconds_limit: Time in seconds after which no new round starts, once `LEAST_ROUNDS` are measured.
+        warmup: First rounds that are not counted.
         rest_seconds: Pause before each query, for libraries whose idle threads spin for a while and would slow down the
-            next one.
+            next query.
     """
     for _ in range(warmup):
         for query in queries:
@@ -98,7 +98,7 @@ def paired_ratio(latencies_ms: NDArray[np.float64], *, resamples: int = RESAMPLE
 
     Args:
         latencies_ms: (pairs, 2), in ms.
-        resamples: How often as many pairs as there are, are drawn with replacement.
+        resamples: Number of bootstrap samples; each draws as many pairs as there are, with replacement.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """

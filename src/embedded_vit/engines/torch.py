@@ -1,4 +1,4 @@
-"""PyTorch: a network under training as an engine, so that it is evaluated as a model file is."""
+"""PyTorch as an engine: a network in training is evaluated in the same way as a model file."""
 
 from __future__ import annotations
 

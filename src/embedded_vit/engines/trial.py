@@ -1,8 +1,7 @@
-"""An engine's first try at a graph, in a process of its own: does it compile, and does it give the same labels?
+"""The trial of an engine on a graph, in a process of its own: whether it compiles and gives the same labels.
 
-A crash of an engine's compiler must not take the program down, so another process meets it first. What came out is
-remembered for this graph, this version of the engine, this version of ours (which may translate the graph) and this
-processor.
+A crash of an engine's compiler must not end the program, so another process tries it first. The result is cached for
+this graph, this version of the engine, this version of ours (which may translate the graph) and this processor.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def open_tried(
     bf16: bool = False,
     int8: bool = False,
 ) -> GraphEngine:
-    """Open a graph in an engine that was tried with it before, in a process of its own; ONNX Runtime is not tried.
+    """Open a graph in an engine after a trial in a process of its own; ONNX Runtime is opened without a trial.
 
     Args:
         path: The file of the graph.
@@ -77,13 +76,13 @@ def open_tried(
 
 
 def _tried(path: Path, graph: bytes, engine: EngineName, *, bf16: bool, int8: bool) -> Trial:
-    """Try an engine, or recall what came out when it was tried before."""
+    """Try an engine, or read the cached result of an earlier trial."""
     entry = engine_entry(engine)
     if not entry.is_installed:
         raise ConfigError(missing_extra(entry.title, engine))
     if int8 and not entry.int8:
         raise FileFormatError(f"{path}: {entry.title} does not compute quantized networks; use --engine onnxruntime")
-    rule = f"{MAXIMUM_DISAGREEMENT} beyond {DECIDED}"  # a failure by another one says nothing
+    rule = f"{MAXIMUM_DISAGREEMENT} beyond {DECIDED}"  # a failure under another rule says nothing
     sha256 = hashlib.sha256(graph).hexdigest()
     key = f"{sha256} {engine} {entry.version} embedded-vit {__version__} {rule} {processor_name()}"
     known = recall(TRIALS, key)
@@ -107,7 +106,7 @@ def _try_apart(path: Path, engine: EngineName, bf16: bool, int8: bool) -> Trial:
 
 
 def try_here(path: Path, engine: EngineName, *, bf16: bool = False, int8: bool = False) -> Trial:
-    """Run example images twice, and compare their labels with ONNX Runtime's; arguments as `open_tried` takes them."""
+    """Run example images twice and compare their labels with ONNX Runtime's; arguments as in `open_tried`."""
     graph, source = path.read_bytes(), str(path)
     reference = open_graph(graph, threads=1, bf16=bf16, source=source)
     _, channels, size, _ = reference.inputs[0].shape

@@ -1,4 +1,4 @@
-"""Scores masks on labelled cases: metrics, protocols, reports."""
+"""Scores of masks on labelled cases: metrics, protocols, reports."""
 
 from __future__ import annotations
 

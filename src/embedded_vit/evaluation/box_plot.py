@@ -19,7 +19,7 @@ WIDTH, ROW_HEIGHT, CHARACTER_WIDTH = 5.0, 0.32, 0.085  # inches
 RIGHT, BOTTOM, TOP = 0.2, 0.3, 0.05  # margins in inches; the scale is below
 BOX_HEIGHT, DOT_SPREAD = 0.6, 0.45  # in rows
 WHISKER_REACH = 1.5  # in boxes, beyond the box
-GOLDEN_RATIO = 0.618034  # spreads dots of like values, the same way at every run
+GOLDEN_RATIO = 0.618034  # spreads dots of similar values, in the same way at every run
 NAMED_OUTLIERS, OUTLIER_SIZE = 2, 7  # for each structure; points
 
 
@@ -70,7 +70,7 @@ def _draw_row(axes: Axes, row: int, values: NDArray[np.float64], cases: Sequence
     axes.scatter(values, places, 20, colour, edgecolors="white", linewidths=0.5, zorder=3, clip_on=False)
     for place in np.argsort(-beyond)[:NAMED_OUTLIERS]:
         if beyond[place] > 0:
-            side = 1 if values[place] < np.mean(axes.get_xlim()) else -1  # where there is more room
+            side = 1 if values[place] < np.mean(axes.get_xlim()) else -1  # on the side with more room
             axes.annotate(
                 cases[place],
                 (values[place], places[place]),

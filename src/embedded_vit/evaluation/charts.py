@@ -1,4 +1,4 @@
-"""The look of the charts on our pages: matplotlib figures that become PNGs within the page.
+"""The style of the charts on our pages: matplotlib figures that become PNGs within the page.
 
 The background is transparent and the ink is grey, so that one picture serves a light and a dark page.
 """

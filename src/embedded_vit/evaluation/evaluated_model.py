@@ -27,7 +27,7 @@ class ChosenCases:
 
     Attributes:
         cases: Each with its subset in the model's split, or "unknown".
-        notes: What a reader of the figures must know about these cases, one sentence each.
+        notes: Notes about these cases for a reader of the figures, one sentence each.
     """
 
     cases: tuple[tuple[Case, str], ...]
@@ -40,12 +40,12 @@ class EvaluatedModel:
 
     Attributes:
         path: The run folder or the artifact.
-        kind: What it is.
-        engine: Computes its logits.
-        contract: What it expects of a scan, and what its labels mean.
+        kind: "run folder" or "artifact".
+        engine: The engine that computes the logits.
+        contract: The requirements on a scan, and the meaning of the labels.
         digest: SHA-256 of the artifact, or of the run's weights.
         split: Subset -> SHA-256 of each of its case names.
-        computed_by: The library that computes, and its version.
+        computed_by: The library that computes the logits, and its version.
     """
 
     path: Path
@@ -128,11 +128,11 @@ def open_model(
     Args:
         path: A folder that `embedded-vit train` wrote, or a file that `embedded-vit export` wrote.
         threads: CPU threads.
-        precision: Of the products of a run folder; an artifact has its own.
-        engine: What computes an artifact; "auto" is the fastest. PyTorch computes a run folder.
+        precision: The precision of products, for a run folder; an artifact has its own.
+        engine: The engine for an artifact; "auto" is the fastest. A run folder is computed by PyTorch.
 
     Raises:
-        ConfigError: fp16 is asked of an artifact, or an engine of a run folder, or it is not installed.
+        ConfigError: fp16 is given for an artifact or an engine for a run folder, or the engine is not installed.
         CheckpointError: There is nothing at `path`, or the run folder cannot be loaded.
         FileFormatError: The artifact cannot be loaded.
     """

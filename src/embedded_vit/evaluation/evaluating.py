@@ -54,12 +54,12 @@ def evaluate(
         subset: A part of the split that the model was trained with; "all" takes every case of the folder.
         protocol: See `embedded_vit.evaluation.protocol`.
         threads: CPU threads; by default one for each core that this process may use.
-        precision: Of the products, where a run folder is evaluated.
-        engine: What computes an artifact; "auto" is the fastest.
+        precision: The precision of products, for a run folder.
+        engine: The engine for an artifact; "auto" is the fastest.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
 
     Raises:
-        ConfigError: `threads` is less than 1, fp16 is asked of an artifact, or an engine of a run folder.
+        ConfigError: `threads` is less than 1, fp16 is given for an artifact, or an engine for a run folder.
         OutputError: `output` already holds results, or cannot be written.
         DataSetError: The data set does not fit the model, or the subset is empty.
         CheckpointError, FileFormatError: The model or a scan cannot be read.
@@ -90,7 +90,7 @@ def evaluate(
 
 
 def evaluate_once(model_path: Path, data_folder: Path, output: Path, *, threads: int | None = None) -> None:
-    """Test a model on its own test cases unless that is done already; what a killed test left behind is removed.
+    """Test a model on its own test cases unless the test is complete already; leftovers of a killed test are removed.
 
     Args:
         model_path, data_folder, threads: As `evaluate` takes them.
@@ -117,7 +117,7 @@ def _prepare(output: Path) -> None:
 
 @dataclass(frozen=True)
 class _Runner:
-    """What all cases share."""
+    """The settings that all cases share."""
 
     model: EvaluatedModel
     data_set: DataSet
@@ -127,7 +127,7 @@ class _Runner:
     on_case: OnCase | None
 
     def evaluate(self, chosen: ChosenCases) -> list[CaseResult]:
-        """Segment and score the cases one after another; of each case only its scores and a few slices are kept."""
+        """Segment and score the cases one after another; only the scores and a few slices of each are kept."""
         results: list[CaseResult] = []
         with _progress_bars() as progress:
             case_bar = progress.add_task("cases", total=len(chosen.cases))

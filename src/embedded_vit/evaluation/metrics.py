@@ -1,8 +1,8 @@
 """Overlap and surface distances between two masks of one scan, label by label.
 
-The protocol (`protocol.py`) decides what a missed structure or a false positive scores.
+The protocol (`protocol.py`) decides the score of a missed structure and of a false positive.
 
-The border of a mask is all its voxels that have a face in common with a voxel outside it; beyond the array is outside.
+The border of a mask is all its voxels that share a face with a voxel outside it; beyond the array is outside.
 The surface distances of two masks are, for each border voxel of either mask, the distance to the nearest border voxel
 of the other. They equal those of medpy with `connectivity=1` up to rounding.
 """
@@ -50,13 +50,13 @@ class Comparison:
 
     @property
     def dice(self) -> float | None:
-        """2 |A and B| / (|A| + |B|); None when both masks are empty."""
+        """The Dice coefficient, 2 |A and B| / (|A| + |B|); None when both masks are empty."""
         total = self.prediction_voxels + self.truth_voxels
         return 2 * self.common_voxels / total if total else None
 
     @property
     def jaccard(self) -> float | None:
-        """|A and B| / |A or B|; None when both masks are empty."""
+        """The Jaccard index, |A and B| / |A or B|; None when both masks are empty."""
         union = self.prediction_voxels + self.truth_voxels - self.common_voxels
         return self.common_voxels / union if union else None
 
@@ -78,7 +78,7 @@ def compare_masks(
         prediction, truth: (slices, rows, columns) uint8 on one grid, 0 is background.
         labels: The number of structures; they are numbered from 1.
         spacing: Distance between neighbouring slices, rows and columns, in mm (or 1, 1, 1 for voxels).
-        tolerance: Of the NSD, in the unit of the spacing.
+        tolerance: Tolerance of the NSD, in the unit of the spacing.
         threads: Structures compared at the same time.
 
     Returns:

@@ -19,7 +19,7 @@ __all__ = ["PictureCollector", "SlicePicture", "png_address", "png_data_uri", "s
 
 @dataclass(frozen=True, eq=False)
 class SlicePicture:
-    """A slice as a radiologist looks at it: anterior up, the patient's right on the left.
+    """A slice in radiological view: anterior up, the patient's right on the left.
 
     Attributes:
         case: The case's name.

@@ -1,4 +1,4 @@
-"""The two evaluation protocols: how a scan is segmented, and what a predicted and a true mask score.
+"""The two evaluation protocols: how a scan is segmented, and how a predicted mask is scored.
 
 `strict` segments as prediction does and measures in millimetres; a structure that is absent from both masks does not
 count. `transunet` is the convention of TransUNet's published test script, for comparison with published tables.
@@ -55,7 +55,7 @@ class Score:
 
 
 class Protocol(ABC):
-    """How a scan is segmented, and what a predicted and a true mask score."""
+    """The base of the protocols: how a scan is segmented, and how a predicted mask is scored."""
 
     name: ProtocolName
     description: str  # one sentence for reports
@@ -77,8 +77,8 @@ class Protocol(ABC):
         """Return the Dice and the HD95 of a pair with an empty mask, or None if it is excluded.
 
         Args:
-            comparison: Of two masks, of which one or both are empty.
-            diagonal: Of the scan, in the unit of lengths.
+            comparison: The comparison of two masks, of which one or both are empty.
+            diagonal: The diagonal of the scan, in the unit of lengths.
         """
 
     def score(self, prediction: LabelMap, truth: LabelMap, *, labels: int, threads: int = 2) -> tuple[Score, ...]:

@@ -28,7 +28,7 @@ class CaseResult:
         name: The case's name in its data set.
         subset: Its subset in the model's split: train, validation, test or unknown.
         scores: One for each structure, in the order of the labels.
-        unit: Of lengths.
+        unit: The unit of lengths.
         seconds: Wall time of the segmentation, without reading and scoring.
         digest: SHA-256 of scan and true mask.
     """
@@ -41,7 +41,7 @@ class CaseResult:
     digest: str
 
     def mean(self, metric: str) -> float | None:
-        """Return the mean of a metric over the structures that count; None where none does."""
+        """Return the mean of a metric over the structures that count; None where no structure counts."""
         values = [value for score in self.scores if (value := getattr(score, metric)) is not None]
         return float(np.mean(values)) if values else None
 

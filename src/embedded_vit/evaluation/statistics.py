@@ -42,7 +42,7 @@ def summarise(values: NDArray[np.float64], *, resamples: int = RESAMPLES) -> Sum
 
     Args:
         values: (cases, structures), NaN where a structure is excluded.
-        resamples: Draws of as many cases as there are, with replacement.
+        resamples: Number of bootstrap samples; each draws as many cases as there are, with replacement.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
@@ -68,7 +68,7 @@ def _organ_means(weights: NDArray[np.float64], values: NDArray[np.float64]) -> N
 
 
 def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average (draws, structures) over structures that are not NaN: (draws,), NaN where none is."""
+    """Average (draws, structures) over structures that are not NaN: (draws,), NaN where all are."""
     return _organ_means(np.ones((1, values.shape[1])), values.T)[0]
 
 

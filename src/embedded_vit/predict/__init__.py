@@ -1,4 +1,4 @@
-"""A scan goes in, a mask comes out."""
+"""Prediction: a scan goes in, a mask comes out."""
 
 from __future__ import annotations
 

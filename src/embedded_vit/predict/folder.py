@@ -73,10 +73,10 @@ def predict_path(
 
 
 def find_scans(folder: Path, *, leave_out: Path) -> Iterator[Path]:
-    """Yield the scans below a folder, in order: folders that are a scan, and in all others the files that are one.
+    """Yield the scans below a folder, in order: folders that are one scan, and scan files in all other folders.
 
     Args:
-        folder: Where to look; it is not a scan itself. What begins with a dot is left out.
+        folder: Where to look; it is not a scan itself. Names that begin with a dot are left out.
         leave_out: The folder of the masks, which is left out too.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Logits on the network's grid become labels on the slice's own grid."""
+"""From logits on the network's grid to labels on the slice's own grid."""
 
 from __future__ import annotations
 

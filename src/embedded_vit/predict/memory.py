@@ -22,7 +22,7 @@ __all__ = [
     "spare_address_space",
 ]
 
-WORKING_BYTES = 32 * 2**20  # the slices and blocks of planes at hand, and what compresses them
+WORKING_BYTES = 32 * 2**20  # the current slices and blocks of planes, and the compressor
 M_ARENA_MAX = -8  # glibc's malloc.h
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 MEMINFO = Path("/proc/meminfo")
@@ -34,7 +34,7 @@ def parse_bytes(text: str) -> int:
     """Read an amount of memory as `400M`, `1.5G` or a number of bytes; K, M and G are powers of 1024.
 
     Raises:
-        ConfigError: It is not an amount.
+        ConfigError: The text is not an amount of memory.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
@@ -43,13 +43,13 @@ def parse_bytes(text: str) -> int:
 
 
 def room_below(memory_bytes: int) -> float:
-    """Return the bytes that a scan and its mask may take together; call it when the network has run once.
+    """Return the bytes that a scan and its mask may take together; call it after the network has run once.
 
     Args:
-        memory_bytes: What the whole process may take.
+        memory_bytes: The memory that the whole process may take.
 
     Raises:
-        ConfigError: The process takes all of it already.
+        ConfigError: The process takes all of that memory already.
     """
     needed = resident_bytes() + WORKING_BYTES
     if memory_bytes < needed:
@@ -80,21 +80,21 @@ def limit_matrix_threads(threads: int) -> None:
 
 
 def resident_bytes() -> int:
-    """Return the memory that this process takes now, in bytes; 0 where the system does not tell."""
+    """Return the memory that this process takes now, in bytes; 0 where it is not known."""
     pages = [int(line.split()[1]) for line in _lines(Path("/proc/self/statm"))]
     return pages[0] * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
 
 def free_bytes() -> float:
-    """Return the memory that this process could still take, in bytes; infinite where the system does not tell.
+    """Return the memory that this process could still take, in bytes; infinite where it is not known.
 
-    It is the least of what the computer, the container and the limit on address space (`ulimit -v`) leave.
+    It is the smallest of what the computer, the container and the limit on address space (`ulimit -v`) leave.
     """
     return min([*_free_on_computer(), *_free_in_container(), *_free_below_limit()], default=float("inf"))
 
 
 def _free_on_computer() -> Iterator[int]:
-    """Yield `MemAvailable` of Linux: memory that is free, or that holds what can be dropped."""
+    """Yield `MemAvailable` of Linux: memory that is free or can be freed."""
     for line in _lines(MEMINFO):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024  # kB
@@ -117,7 +117,7 @@ def _free_in_container() -> Iterator[int]:
 
 
 def _free_below_limit() -> Iterator[int]:
-    """Yield what is left of the address space."""
+    """Yield the address space that is left."""
     try:
         import resource  # not on Windows
     except ModuleNotFoundError:
@@ -129,7 +129,7 @@ def _free_below_limit() -> Iterator[int]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a file of the kernel; none where there is no such file."""
+    """Return the lines of a file of the kernel; none if the file does not exist."""
     try:
         return path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

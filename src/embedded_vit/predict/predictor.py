@@ -1,4 +1,4 @@
-"""The predictor that `embedded_vit.load` gives: a scan goes in, a mask and the structures' volumes come out."""
+"""The predictor that `embedded_vit.load` returns: from a scan to a mask and the volumes of structures."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ Progress = Callable[[int, int], None]  # slices done, slices in all
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A mask and what belongs beside it.
+    """A mask, with the facts about its making.
 
     Attributes:
         mask: The mask on the scan's own grid; on the disk where the scan was.
-        labels: The structures that its numbers stand for.
+        labels: The structures that the mask's numbers stand for.
         seconds: Wall time of "reading" and "segmenting".
         model: The name of the model.
         model_sha256: SHA-256 of the model file.
-        engine: The engine that computed, and its version.
+        engine: The engine that computed the mask, and its version.
         input_format: "NIfTI", "DICOM" or "h5"; None where the scan came as a `Volume`.
         input_sha256: `ScanSource.sha256` of the scan; None as above.
         forced: Whether the scan does not fit the contract and was segmented nevertheless.
-        warnings: In what the scan differs from the contract, and what is unsure; a sentence each.
+        warnings: Differences between scan and contract, and doubts, one sentence each.
         geometry: The geometry of the scan's file, which the mask's file repeats.
     """
 
@@ -65,7 +65,7 @@ class Prediction:
     geometry: NiftiGeometry
 
     def summary(self) -> dict[str, object]:
-        """Return what `save` writes as JSON."""
+        """Return the content of the JSON file that `save` writes."""
         return {
             "use": RESEARCH_USE_ONLY,
             "model": self.model,
@@ -179,13 +179,13 @@ class Predictor:
         )
 
     def _run_once(self) -> None:
-        """Compute one slice in each stream, so that the memory that the network takes shows before it is measured."""
+        """Compute one slice in each stream, so that the network's memory is allocated before it is measured."""
         size, channels = self._contract.preprocessing.image_size, self._contract.preprocessing.input_channels
         blank, streams = np.zeros((1, channels, size, size), np.float32), self._engine.streams
         list(map_ahead(self._engine.run, [blank] * streams, workers=streams))
 
     def _room_bytes(self, memory_bytes: int | None) -> float:
-        """Return what a scan and its mask may take in memory; where it is limited, call `_run_once` before."""
+        """Return the memory in bytes for a scan and its mask; where it is limited, call `_run_once` before."""
         return free_bytes() / 2 if memory_bytes is None else room_below(memory_bytes)
 
     def _segment(self, volume: Scan, on_progress: Progress | None) -> Mask:

@@ -1,4 +1,4 @@
-"""A scan becomes a mask on its own grid, slice by slice, whatever computes the logits."""
+"""From a scan to a mask on its own grid, slice by slice, with any engine."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice
     Besides the scan itself only the mask and a few slices are in memory.
 
     Args:
-        scan: In memory or on the disk, intensities in the unit that the contract expects (HU for CT).
-        contract: Of the network that `engine` computes.
-        engine: Computes logits.
+        scan: A scan in memory or on the disk, with intensities in the unit of the contract (HU for CT).
+        contract: The contract of the network that `engine` computes.
+        engine: The engine that computes logits.
         on_slice: Called after every slice, for a progress bar.
 
     Returns:
@@ -48,7 +48,7 @@ def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice
     """
     mask = scan.empty_mask()
     upright_scan = scan.reoriented(contract.preprocessing.orientation)
-    upright_mask = mask.reoriented(contract.preprocessing.orientation)  # a view: what is put here lands in `mask`
+    upright_mask = mask.reoriented(contract.preprocessing.orientation)  # a view of `mask`
     components = Components() if any(contract.smallest_shares) else None
     for index, labels in enumerate(label_slices(upright_scan, contract.preprocessing, engine)):
         upright_mask.put(index, labels)
@@ -73,9 +73,9 @@ def label_slices(
 
     Args:
         upright: The scan.
-        preprocessing: Of the network that `engine` computes.
-        engine: Computes logits. An engine of several streams gets as many slices at a time.
-        intensities, grid: Those of the scan, if they were made before.
+        preprocessing: The preprocessing of the network that `engine` computes.
+        engine: The engine that computes logits. An engine of several streams gets as many slices at a time.
+        intensities, grid: Those of the scan, if they exist already.
 
     Yields:
         (rows, columns) uint8 for every slice, upwards.

@@ -22,14 +22,14 @@ COSTS = ("macs", "parameters", "file_bytes", "latency_ms")
 
 
 class ComparedPoint(Config):
-    """A network that somebody else measured; what is not known of it is None."""
+    """A network that somebody else measured; unknown values are None."""
 
     name: str = Field(min_length=1)
     dice: float | None = Field(default=None, ge=0, le=1)
     macs: float | None = Field(default=None, gt=0, description="multiply-accumulates of one image")
     parameters: float | None = Field(default=None, gt=0)
     file_bytes: float | None = Field(default=None, gt=0)
-    latency_ms: float | None = Field(default=None, gt=0, description="of one image on one thread")
+    latency_ms: float | None = Field(default=None, gt=0, description="latency of one image on one thread")
     zero_weights: float | None = Field(default=None, ge=0, le=1, description="share of the weights that are zero")
     dice_change: float | None = Field(
         default=None, ge=-1, le=1, description="Dice less that of the same network before its weights were set to zero"

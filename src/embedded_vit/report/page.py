@@ -19,10 +19,10 @@ __all__ = ["PageFacts", "plots_of", "render_page"]
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What the page says besides its figures.
+    """The text of a page beside its figures.
 
     Attributes:
-        notes: What a reader must know, a sentence each.
+        notes: Notes for the reader, one sentence each.
         data: The data set's name.
         machine, versions, created: Where and when latency was measured.
         title: The heading, without the name of the data set.
@@ -47,10 +47,10 @@ def render_page(
     """Render the page of a report.
 
     Args:
-        rows: At least one.
-        columns: Of the table.
+        rows: The rows, at least one.
+        columns: The columns of the table.
         panel: One slice as every row segments it; None without a test case that all share.
-        facts: What else the page says.
+        facts: The text of the page.
         plots: By default `plots_of(rows)`.
 
     Returns:
@@ -77,7 +77,7 @@ def render_page(
 
 
 def series_of(rows: Sequence[ReportRow]) -> list[int]:
-    """Return the colour of every row: the rows of a run have the same."""
+    """Return a number for the colour of every row; all rows of a run have the same."""
     runs = list(dict.fromkeys(row.run for row in rows))
     return [runs.index(row.run) % len(SERIES_COLOURS) for row in rows]
 
@@ -86,7 +86,7 @@ def plots_of(rows: Sequence[ReportRow], compared: Sequence[ComparedPoint] = ()) 
     """Plan the plots of Dice against latency, MACs and size, and of the Dice that zero weights cost.
 
     Args:
-        rows: Those without test cases are not drawn; a plot without any row is left out.
+        rows: The rows. Rows without test cases are not drawn; a plot without any row is left out.
         compared: Points of other work, in each plot whose values they give. A plot against parameters is made only
             where they give these.
     """

@@ -49,14 +49,14 @@ def slice_panel(data_set: DataSet, case: Case, rows: Sequence[ReportRow], *, thr
     The slice is the one with the most structures in the true mask, and among these the one where they are largest.
 
     Args:
-        data_set: Holds the case.
-        case: A test case of every row.
-        rows: Their artifacts take this kind of data.
+        data_set: The data set of the case.
+        case: A case that is a test case of every row.
+        rows: The rows; their artifacts take this kind of data.
         threads: CPU threads.
     """
     volume, truth_map = data_set.read_volume(case), data_set.read_labels(case)
     engines = [load(row.artifact, threads=threads) for row in rows]
-    preprocessing = engines[0].manifest.preprocessing  # orientation and intensities are one for all rows
+    preprocessing = engines[0].manifest.preprocessing  # orientation and intensities are the same for all rows
     volume, truth_map = volume.reoriented(preprocessing.orientation), truth_map.reoriented(preprocessing.orientation)
     index = _fullest_slice(truth_map.array)
     truth = truth_map.array[index]

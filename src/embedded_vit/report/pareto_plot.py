@@ -14,7 +14,7 @@ from embedded_vit.pareto import pareto_front
 
 __all__ = ["SERIES_COLOURS", "Plot", "Point", "draw"]
 
-# Told apart by most colour-blind readers, and legible on a light page and on a dark one.
+# Most colour-blind readers can tell them apart, on a light page and on a dark one.
 SERIES_COLOURS = ("#0f8ea2", "#dd5f28", "#8a62d8", "#57993a", "#cf458d", "#b07d12", "#4c7cdd", "#8d7869")
 
 WIDTH, HEIGHT = 5.0, 3.5  # inches
@@ -32,7 +32,7 @@ class Point:
     Attributes:
         label: A few characters beside the point.
         x, y: Its values.
-        interval: Lowest and highest y that it stands for.
+        interval: Lower and upper end of the interval of y.
         series: Points of one series have one colour; None for a point that was not measured here.
     """
 
@@ -48,8 +48,8 @@ class Plot:
     """A plot of at least one point, y upwards.
 
     Attributes:
-        title, x_title, y_title: What is drawn, with units.
-        points: Those to draw.
+        title, x_title, y_title: Titles, with units.
+        points: The points to draw.
         x_range: The ends of a linear scale of x; None for a logarithmic one as wide as the points, all above 0.
         joined: Whether a line joins the points on the Pareto front.
     """

@@ -18,7 +18,7 @@ __all__ = ["ReportRow", "check_comparable", "data_folder_of", "measured_in_turns
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One exported file and what was measured of it.
+    """One exported file and its measurements.
 
     Attributes:
         run: The run folder.
@@ -61,7 +61,7 @@ def data_folder_of(run: Path, given: Path | None) -> Path:
     """Return the data set to measure a run on: the given one, else the one of its training.
 
     Raises:
-        DataSetError: It is not there.
+        DataSetError: The folder does not exist.
     """
     folder = given or Path(read_record(run).data_folder)
     if not folder.is_dir():
@@ -75,7 +75,7 @@ def rows_of_run(run: Path, data_folder: Path | None, work_folder: Path, *, threa
     Args:
         run: A run folder of `train` or `compress`.
         data_folder: Where to measure; by default the data set of its training.
-        work_folder: Gets the exported file and its evaluation.
+        work_folder: Where the exported file and its evaluation go.
         threads: CPU threads.
 
     Raises:
@@ -127,7 +127,7 @@ def check_comparable(runs: Sequence[Path]) -> None:
     """Refuse runs that segment different structures.
 
     Raises:
-        ConfigError: They segment different structures.
+        ConfigError: The runs segment different structures.
         CheckpointError: A folder is not a run folder.
     """
     first = read_run_config(runs[0]).labels.names

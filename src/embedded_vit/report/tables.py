@@ -29,7 +29,7 @@ def columns_for(unit: str) -> tuple[Column, ...]:
     """Return the columns of the figures.
 
     Args:
-        unit: Of HD95.
+        unit: The unit of HD95.
     """
     return (
         Column("Dice", lambda row: _score(row, "dice", 3), _interval),

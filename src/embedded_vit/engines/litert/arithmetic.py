@@ -1,4 +1,4 @@
-"""Operators that compute number by number or along an axis."""
+"""Operators that compute elementwise or along an axis."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def gelu(translation: Translation, node: Node) -> Held:
 
 
 def _pointwise(translation: Translation, operator: int, node: Node, *others: int, options: Any = None) -> Held:
-    """Translate an operator that leaves every axis where it lies."""
+    """Translate an operator that keeps the order of the axes."""
     builder = translation.builder
     value = translation.held[node.inputs[0]]
     index = builder.emit(operator, [value.index, *others], builder.shape(value.index), options)

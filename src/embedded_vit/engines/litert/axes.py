@@ -1,4 +1,4 @@
-"""Operators that move or join axes and compute nothing."""
+"""Operators that move or join axes, without arithmetic."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unsqueeze(translation: Translation, node: Node) -> Held:
 
 def expand(translation: Translation, node: Node) -> Held:
     """Translate a repetition along axes of length 1 to nothing."""
-    return translation.held[node.inputs[0]]  # what uses it broadcasts by itself
+    return translation.held[node.inputs[0]]  # the operators that use it broadcast
 
 
 def split(translation: Translation, node: Node) -> tuple[Held, ...]:

@@ -1,4 +1,4 @@
-"""A LiteRT graph as it grows: tensors, constants and operators, serialized at the end.
+"""A LiteRT graph under construction: tensors, constants and operators, serialized at the end.
 
 Source: the FlatBuffers schema of TensorFlow Lite, version 3.
 """
@@ -27,7 +27,7 @@ class GraphBuilder:
 
     def __init__(self) -> None:
         self._tensors: list[Any] = []
-        self._buffers: list[Any] = [schema.BufferT()]  # the first one is empty, for what is computed
+        self._buffers: list[Any] = [schema.BufferT()]  # the first buffer is empty, for tensors that are computed
         self._operators: list[Any] = []
         self._codes: dict[int, int] = {}
 
@@ -55,7 +55,7 @@ class GraphBuilder:
     def emit(
         self, operator: int, inputs: Sequence[int], shape: Sequence[int], options: Any = None, *, outputs: int = 1
     ) -> int:
-        """Add an operator; return its output, the first of `outputs` that all have one shape."""
+        """Add an operator; return the first of its `outputs` outputs, which all have the same shape."""
         first, *rest = [self.tensor(shape) for _ in range(outputs)]
         made = schema.OperatorT()
         made.opcodeIndex = self._codes.setdefault(operator, len(self._codes))
@@ -88,7 +88,7 @@ class GraphBuilder:
         return self.emit(operator, [index, self.constant(np.array(axes))], small, options)
 
     def binary(self, name: str, left: int, right: int, shape: Sequence[int]) -> int:
-        """Add Add, Sub, Mul or Div, which broadcast to `shape`."""
+        """Add one of the operators Add, Sub, Mul and Div, which broadcast to `shape`."""
         return self.emit(getattr(Operator, name.upper()), [left, right], shape, getattr(schema, f"{name}OptionsT")())
 
     def serialized(self, inputs: list[int], outputs: list[int]) -> bytes:

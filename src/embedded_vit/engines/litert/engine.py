@@ -28,7 +28,7 @@ class LiteRtEngine(GraphEngine):
 
     def _open(self, graph: bytes, settings: GraphSettings) -> Sequence[Interpreter]:
         model = litert_model(read_graph(graph))
-        with _silent_stderr():  # it announces its choice of kernels there
+        with _silent_stderr():  # LiteRT prints its choice of kernels there
             interpreters = [
                 Interpreter(model_content=model, num_threads=settings.threads_each) for _ in range(settings.streams)
             ]
@@ -52,7 +52,7 @@ def _tensor(details: Mapping[str, Any]) -> Tensor:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Keep what native code prints from the terminal."""
+    """Keep the output of native code off the terminal."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -1,6 +1,6 @@
-"""A model file's ONNX graph in LiteRT's format, translated when the file is loaded.
+"""Translation of a model file's ONNX graph into LiteRT's format, when the file is loaded.
 
-The file that a device holds stays one ONNX file for every engine. Each function that translates an operator of
+So a device holds one ONNX file for all engines. Each function that translates an operator of
 https://onnx.ai/onnx/operators takes the translation and the node, and returns how the node's output is held.
 """
 
@@ -48,7 +48,7 @@ def litert_model(graph: OnnxGraph) -> bytes:
         A serialized LiteRT (TensorFlow Lite) model: (1, C, S, S) in, (1, K, S, S) out, float32.
 
     Raises:
-        ValueError: It has operators that the networks of this project do not need, or is quantized.
+        ValueError: The graph is quantized, or has operators that the networks of this project do not need.
     """
     translation = Translation(graph)
     for node in graph.nodes:

@@ -1,4 +1,4 @@
-"""Matrix products, and the LayerNorm before and the bias after them that become part of them."""
+"""Matrix products; a LayerNorm before and a bias after a product become part of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _is_linear(translation: Translation, node: Node) -> bool:
 
 
 def _linear(translation: Translation, node: Node) -> Held:
-    """Translate a product with a constant matrix, which takes in LayerNorm's scale and shift, and a bias after it."""
+    """Translate a product with a constant matrix, merged with a LayerNorm's scale and shift and with a bias."""
     builder = translation.builder
     value, weights = translation.held[node.inputs[0]], translation.constants[node.inputs[1]]
     bias = added = _bias_after(translation, node)
@@ -70,7 +70,7 @@ def _linear(translation: Translation, node: Node) -> Held:
 
 
 def _bias_after(translation: Translation, node: Node) -> NDArray[Any] | None:
-    """Return the constant vector that is added to a product, if nothing else uses the product."""
+    """Return the constant vector that is added to a product, if the sum is the product's only use."""
     users = translation.users[node.outputs[0]]
     if len(users) != 1 or users[0].operator != "Add":
         return None
@@ -79,7 +79,7 @@ def _bias_after(translation: Translation, node: Node) -> NDArray[Any] | None:
 
 
 def layer_norm(translation: Translation, node: Node) -> Held:
-    """Translate LayerNorm over the last axis; scale and shift wait for the products that take them in."""
+    """Translate LayerNorm over the last axis; scale and shift are merged into the products that follow."""
     builder = translation.builder
     value = translation.held[node.inputs[0]]
     weight, bias = (translation.constants[name] for name in node.inputs[1:])

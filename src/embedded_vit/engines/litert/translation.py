@@ -1,8 +1,8 @@
-"""The state of a translation from ONNX to LiteRT: which LiteRT tensor holds each of ONNX's, and how.
+"""The state of a translation from ONNX to LiteRT: which LiteRT tensor holds each ONNX tensor, and how.
 
-LiteRT wants images with their channels last and softmax over the last axis. The networks' tokens lie that way already,
-so the transposes around every convolution and product, which ONNX must have, mostly vanish: a transposed tensor is kept
-as it is and read the other way.
+LiteRT needs images with channels last, and softmax over the last axis. The networks' tokens have that order already, so
+most transposes around convolutions and products, which ONNX needs, are dropped: a transposed tensor is kept as it is
+and read in the other order.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TO_CHANNELS_FIRST = {3: (0, 2, 1), 4: (0, 3, 1, 2)}
 
 @dataclass(frozen=True)
 class Held:
-    """How the LiteRT graph holds one of ONNX's tensors.
+    """The way in which the LiteRT graph holds an ONNX tensor.
 
     Attributes:
         index: The LiteRT tensor.
-        shape: The shape of ONNX's tensor, (1, C, ...).
+        shape: The shape of the ONNX tensor, (1, C, ...).
         channels_last: Whether the LiteRT tensor is (1, ..., C).
     """
 
@@ -39,7 +39,7 @@ class Held:
 
 
 class Translation:
-    """What the operators of a graph share while they are translated, one after another.
+    """The state that the operators of a graph share while they are translated, one after another.
 
     Attributes:
         builder: The LiteRT graph.
@@ -62,7 +62,7 @@ class Translation:
                 self.constants[node.outputs[0]] = self.constants[node.inputs[0]].astype(np.float32)
 
     def is_known(self, name: str) -> bool:
-        """Return whether a tensor is a constant or is held already, as a bias that became part of its product."""
+        """Return whether a tensor is a constant or is held already, for example a bias that was merged."""
         return name in self.held or name in self.constants
 
     def plain(self, value: Held) -> int:
