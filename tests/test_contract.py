@@ -34,6 +34,7 @@ def contract_of(*, spacing_range: SpacingRange | None = None, **settings: object
 
 def scan(*, channels: int = 1, darkest: float = -1000, **fields: object) -> Volume:
     hounsfield = np.full((channels, 2, 4, 4), darkest, np.float32)
+    hounsfield[:, :, 1:3, 1:3] = 40
     return Volume(hounsfield, SLP_AFFINE, source="scan", **fields)
 
 

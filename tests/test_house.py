@@ -26,6 +26,7 @@ FOUNDATION = (
     "labels",
     "volume",
     "grids",
+    "hounsfield",
     "resampling",
     "preprocessing",
     "postprocessing",

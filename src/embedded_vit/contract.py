@@ -8,16 +8,13 @@ from pydantic import Field
 
 from embedded_vit.config import Config
 from embedded_vit.errors import ContractError
+from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import Scan
 
-__all__ = ["DARKEST_SOFT_TISSUE_HU", "Contract", "SpacingRange"]
-
-# Every CT holds something this dark, fat at least: around it, or air, or what a window clips to. Scans scaled to
-# 0..1 or 0..255, shifted by 1024 or divided by their deviation do not.
-DARKEST_SOFT_TISSUE_HU = -50.0
+__all__ = ["Contract", "SpacingRange"]
 
 
 class SpacingRange(Config):
@@ -66,9 +63,7 @@ class Contract(Config):
         if self.spacing_range is not None and scan.spacing_known:
             found += self._spacing_violations(scan.reoriented(self.preprocessing.orientation), self.spacing_range)
         if self.preprocessing.modality == "CT":
-            lowest = scan.lowest_stored() * scan.slope + scan.intercept
-            if lowest > DARKEST_SOFT_TISSUE_HU:
-                found.append(f"a CT in HU is expected, but nothing here is below {lowest:.4g}: no fat, no air")
+            found += hounsfield_problems(scan, self.preprocessing.channels)
         return found
 
     def _spacing_violations(self, upright: Scan, allowed: SpacingRange) -> list[str]:

@@ -107,10 +107,6 @@ class Scan(_OnGrid):
         """Read one slice in stored numbers: (channels, rows, columns), any real dtype."""
 
     @abstractmethod
-    def lowest_stored(self) -> float:
-        """Return the lowest stored number of all channels."""
-
-    @abstractmethod
     def empty_mask(self) -> Mask:
         """Make a mask of background on this grid."""
 
@@ -180,10 +176,6 @@ class Volume(Scan):
     def stored(self, index: int) -> NDArray[Any]:
         """Return one slice in stored numbers: (channels, rows, columns), a view."""
         return self.array[:, index]
-
-    def lowest_stored(self) -> float:
-        """Return the lowest stored number of all channels."""
-        return float(self.array.min())
 
     def empty_mask(self) -> LabelMap:
         """Make a mask of background on this grid, in the memory order of the scan.

@@ -179,7 +179,7 @@ def test_a_training_scan_among_the_test_cases_is_an_error(synapse_folder: Path, 
 def test_a_ct_that_is_not_in_hu_is_a_warning(folder: Path) -> None:
     array = read_volume(folder / "imagesTr" / f"{FIRST}.nii.gz").array[0]
     change_image(folder, (array + 1024).astype(np.int16))
-    assert "do not look like HU" in found(check(folder), "warning")[0]
+    assert "a CT in HU is expected" in found(check(folder), "warning")[0]
 
 
 def test_a_constant_image_is_a_warning(folder: Path) -> None:

@@ -192,7 +192,6 @@ def test_from_disk_it_is_the_same_scan(tmp_path: Path, stored: np.ndarray) -> No
     in_memory, on_disk = source.read().reoriented(), source.spool(tmp_path).reoriented()
     assert in_memory.shape == on_disk.shape
     np.testing.assert_array_equal(in_memory.affine, on_disk.affine)
-    assert in_memory.lowest_stored() == on_disk.lowest_stored()
     for index in range(in_memory.shape[0]):
         np.testing.assert_array_equal(in_memory.intensities(index), on_disk.intensities(index))
 

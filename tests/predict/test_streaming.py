@@ -215,7 +215,7 @@ def run_predict(*arguments: object, limit: int | None = None, kind: int = resour
 @pytest.fixture
 def large_scan(tmp_path: Path) -> Path:
     """100 MiB of voxels, more than the 200M that the tests below allow leave beside the program."""
-    return write_volume_of(tmp_path / "large.nii.gz", np.full((512, 512, 200), -1000, np.int16))
+    return write_volume_of(tmp_path / "large.nii.gz", np.full((512, 512, 200), -100, np.int16))
 
 
 def test_a_disk_that_fails_is_one_line_and_leaves_nothing(

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.contract import DARKEST_SOFT_TISSUE_HU
 from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.grids import grid_problem
+from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set"]
@@ -107,7 +107,7 @@ def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Proble
         volume = data_set.read_volume(case)
         shape, spacing_mm = volume.shape, volume.spacing_mm if volume.spacing_known else None
         intensities, digest = _intensity_range(volume), _digest(volume.array)
-        problems += _check_intensities(data_set, case, *intensities)
+        problems += _check_intensities(data_set, case, volume, *intensities)
     except FileFormatError as error:
         problems.append(Problem(case.name, "error", str(error)))
     try:
@@ -122,12 +122,12 @@ def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Proble
     return CaseSummary(case.name, subset, shape, spacing_mm, intensities, label_voxels), problems, digest
 
 
-def _check_intensities(data_set: DataSet, case: Case, low: float, high: float) -> Iterator[Problem]:
+def _check_intensities(data_set: DataSet, case: Case, volume: Volume, low: float, high: float) -> Iterator[Problem]:
     if low == high:
         yield Problem(case.name, "warning", f"the image is constant: every voxel is {low:g}")
-    elif data_set.modality == "CT" and low > DARKEST_SOFT_TISSUE_HU:
-        message = f"intensities from {low:g} to {high:g} do not look like HU: no fat, no air; rescale the image"
-        yield Problem(case.name, "warning", message)
+    elif data_set.modality == "CT":
+        for reason in hounsfield_problems(volume, data_set.channels):
+            yield Problem(case.name, "warning", f"{reason}; rescale the image: predict refuses such scans")
 
 
 def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Problem]:

@@ -108,12 +108,10 @@ class DicomSource(ScanSource):
         """Read the voxels into a temporary file; see `ScanSource.spool`."""
         check_free_disk(self.needed_bytes, folder)
         spool = Spool(self.shape, self.dtype, slice_axis=slice_axis_of(self.affine), folder=folder)
-        lowest = math.inf
         for index, plane in self._planes():
             spool.write_planes(index, plane.T[..., None])  # (columns, rows, 1)
-            lowest = min(lowest, float(plane.min()))
         view = SpoolView(self.shape, spool.axes)
-        return SpooledVolume((spool,), view, lowest, self.affine, *self._scaling, source=self.source)
+        return SpooledVolume((spool,), view, self.affine, *self._scaling, source=self.source)
 
     def sha256(self) -> str:
         """Return the digest of the series, `digest_of_series`; files whose pixels were not read are read for it."""

@@ -7,7 +7,6 @@ planes at a time, into one array or onto the disk, so that memory stays at the s
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -92,13 +91,11 @@ class NiftiSource(ScanSource):
             spools = tuple(
                 Spool(self.shape, stream.dtype, slice_axis=slice_axis, folder=folder) for _ in range(self.channels)
             )
-            lowest = math.inf
             for channel, start, planes in stream.finite_blocks():
                 spools[channel].write_planes(start, planes)
-                lowest = min(lowest, float(planes.min()))
             self._digest = stream.sha256()
         view = SpoolView(self.shape, spools[0].axes)
-        return SpooledVolume(spools, view, lowest, self.affine, stream.slope, stream.intercept, source=self.source)
+        return SpooledVolume(spools, view, self.affine, stream.slope, stream.intercept, source=self.source)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file, taken while the voxels were read; before that, the file is read for it."""

@@ -104,13 +104,11 @@ class SpooledVolume(Scan):
     Attributes:
         spools: The stored numbers of each channel, cut along `slice_axis_of` the file's affine.
         view: The orientation in which `affine`, `shape` and slices are given.
-        lowest: The lowest of all stored numbers.
         affine, slope, intercept, spacing_known, source: As `Volume`.
     """
 
     spools: tuple[Spool, ...]
     view: SpoolView
-    lowest: float
     affine: NDArray[np.float64]
     slope: float = 1.0
     intercept: float = 0.0
@@ -135,10 +133,6 @@ class SpooledVolume(Scan):
         """
         position = self.view.position(index, self.source)
         return self.view.turned(np.stack([spool.read_slice(position) for spool in self.spools]))
-
-    def lowest_stored(self) -> float:
-        """Return the lowest stored number of all channels."""
-        return self.lowest
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> SpooledVolume:
         """Return the same scan seen in another orientation; nothing is read."""

@@ -83,7 +83,6 @@ class H5Source(ScanSource):
         return SpooledVolume(
             (spool,),
             SpoolView(self._shape, spool.axes),
-            lowest,
             UPRIGHT_AFFINE,
             *scaling(lowest, highest),
             spacing_known=False,
