@@ -79,7 +79,7 @@ class Result:
 
 
 def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
-    """Export a run and measure the file, or read what was measured.
+    """Export a run and measure the file, or read what was measured on these data.
 
     Raises:
         ContractError: The file does not compute what PyTorch computes.
@@ -87,7 +87,9 @@ def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
     """
     path = run / MEASURED
     if path.is_file():
-        return Measurements.parse(read_json_object(path, FileFormatError), source=str(path))
+        measured = Measurements.parse(read_json_object(path, FileFormatError), source=str(path))
+        if measured.test is None or measured.test.are_of(data_folder):
+            return measured
     export(run, run / ARTIFACT, data_folder=data_folder, overwrite=True)
     checkpoint = load_checkpoint(run)
     measured = measure_artifact(
@@ -100,7 +102,7 @@ def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
         subsets=["test"],
         threads=threads,
     )
-    write_text(path, measured.model_dump_json(indent=1))
+    write_text(path, measured.model_dump_json(indent=1), overwrite=True)
     return measured
 
 

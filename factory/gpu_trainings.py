@@ -182,7 +182,7 @@ def train_one(job: Job, *, on_ready: Callable[[], None] = lambda: None) -> None:
     else:
         student, step = maker.student(job.experiment, job.training)
         network, config, teacher = student.network, taught_config(student, step), load_checkpoint(step.teacher[0])
-    if is_finished(job.run, config, job.split):
+    if is_finished(job.run, config, job.split, data_set):
         return
     distillation = None
     if teacher is not None:

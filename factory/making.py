@@ -96,7 +96,8 @@ class ModelMaker:
                 self._teach(student, step, run)
 
     def _teach(self, student: Checkpoint, step: Distill, run: Path) -> None:
-        if is_finished(run, taught_config(student, step), student.record.split):
+        split = student.record.split
+        if is_finished(run, taught_config(student, step), split, open_data_set(self.data)):
             return
         context = StepContext(self.data, student, run, device=self.device, threads=self.threads or available_cores())
         step.apply(student, context, run, frozenset())

@@ -18,6 +18,7 @@ from embedded_vit.compression.measure import measure_artifact
 from embedded_vit.compression.record import COMPRESSION_FILE, Measurements
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.identity import data_content
 from embedded_vit.errors import EmbeddedVitError, FileFormatError
 from embedded_vit.export.exporting import export
 from embedded_vit.io.atomic import write_text
@@ -75,8 +76,11 @@ def main() -> None:
 def train_once(run: Path, data: Path, epochs: int, device: str, threads: int | None) -> None:
     """Train a network by the paper's recipe, or resume its training."""
     begun = (run / STATE).is_file()
-    if begun and len(read_record(run).epochs) == epochs:
-        return
+    if begun:
+        record = read_record(run)
+        names = record.split.train + record.split.validation
+        if len(record.epochs) == epochs and record.files_sha256 in ("", data_content(open_data_set(data), names)):
+            return
     training = TrainingConfig.for_recipe("paper", epochs=epochs)
     train(
         data, run, network=run.name, training=training, validation_cases=0, resume=begun, device=device, threads=threads
@@ -84,19 +88,21 @@ def train_once(run: Path, data: Path, epochs: int, device: str, threads: int | N
 
 
 def measured_once(run: Path, data: Path, folder: Path) -> Measurements:
-    """Measure the exported file of a run, or read what was measured of the same weights before."""
+    """Measure the exported file of a run, or read what was measured before, of the same weights on the same data."""
     checkpoint = load_checkpoint(run)
     work = folder / f"{run.name}-{sha256_of(run / MODEL)[:8]}-on-{data.resolve().name}"
     if (work / "measured.json").is_file():
         path = work / "measured.json"
-        return Measurements.parse(read_json_object(path, FileFormatError), source=str(path))
+        measured = Measurements.parse(read_json_object(path, FileFormatError), source=str(path))
+        if measured.test is None or measured.test.are_of(data):
+            return measured
     artifact = run / "model.onnx" if (run / COMPRESSION_FILE).is_file() else work / "model.onnx"
     if artifact.parent == work:
         export(run, artifact, data_folder=data, overwrite=True)
     measured = measure_artifact(
         artifact, None, checkpoint.network, checkpoint.config, data, work, subsets=["test"], protocol="transunet"
     )
-    write_text(work / "measured.json", measured.model_dump_json(indent=1))
+    write_text(work / "measured.json", measured.model_dump_json(indent=1), overwrite=True)
     return measured
 
 

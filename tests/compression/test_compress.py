@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from pathlib import Path
 from typing import ClassVar
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -137,6 +140,19 @@ def test_resuming_with_another_plan_is_refused(compressed, trained_run):
     with pytest.raises(ConfigError, match="another run or plan"):
         compress(trained_run, distilled(trained_run, weight=0.25), compressed[0], resume=True)
     assert json.loads((compressed[0] / "recipe.json").read_text())["run"] == str(trained_run)
+
+
+def test_resuming_with_other_masks_is_refused(compressed, trained_run, synapse_folder, tmp_path):
+    output = Path(shutil.copytree(compressed[0], tmp_path / "run"))
+    data = Path(shutil.copytree(synapse_folder, tmp_path / "data"))
+    assert compress(
+        trained_run, distilled(trained_run), output, data_folder=data, threads=1, resume=True
+    ) == read_compression_record(output)
+    test_volume = min((data / "test_vol_h5").iterdir())  # of a case that was only measured on
+    with h5py.File(test_volume, "r+") as file:
+        file["label"][...] = np.roll(file["label"][...], 5, axis=1)
+    with pytest.raises(ConfigError, match=r"scans or masks of .*data have changed"):
+        compress(trained_run, distilled(trained_run), output, data_folder=data, threads=1, resume=True)
 
 
 def test_latency_and_memory_are_measured_in_the_engine_asked_for(trained_run, tmp_path, monkeypatch):

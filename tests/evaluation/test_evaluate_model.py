@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
 from embedded_vit.errors import ConfigError
-from embedded_vit.evaluation.evaluating import evaluate
+from embedded_vit.evaluation.evaluating import METRICS_FILE, evaluate, evaluate_once
+from embedded_vit.evaluation.scores import Scores
 
 torch = pytest.importorskip("torch")
 
@@ -114,3 +116,41 @@ def test_an_artifact_is_scored_in_the_engine_asked_for(artifact: Path, synapse_f
 def test_a_run_folder_has_no_engine(run_folder: Path, synapse_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="export it"):
         evaluate(run_folder, synapse_folder, output=tmp_path, threads=1, engine="openvino")
+
+
+def test_an_evaluation_is_kept_until_the_model_or_a_file_changes(
+    run_folder: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    import h5py
+    from safetensors.torch import load_file, save_file
+
+    data, run = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in (synapse_folder, run_folder))
+    output = tmp_path / "evaluation"
+
+    def written() -> int:
+        evaluate_once(run, data, output, threads=1)
+        return (output / METRICS_FILE).stat().st_mtime_ns
+
+    first = written()
+    assert written() == first
+    with h5py.File(min((data / "test_vol_h5").iterdir()), "r+") as file:
+        file["label"][...] = np.roll(file["label"][...], 5, axis=1)
+    second = written()
+    assert second != first
+    assert written() == second
+    weights = load_file(run / "model.safetensors")
+    save_file({name: tensor + 0.01 for name, tensor in weights.items()}, run / "model.safetensors")
+    assert written() != second
+
+
+def test_scores_know_the_files_they_are_of(run_folder: Path, synapse_folder: Path, tmp_path: Path) -> None:
+    import h5py
+
+    data = Path(shutil.copytree(synapse_folder, tmp_path / "data"))
+    scores = Scores.of(evaluate(run_folder, data, output=tmp_path / "out", threads=1))
+    assert scores.are_of(data)
+    assert scores.are_of(synapse_folder)
+    with h5py.File(max((data / "test_vol_h5").iterdir()), "r+") as file:
+        file["image"][...] *= 0.5
+    assert not scores.are_of(data)
+    assert scores.model_copy(update={"files_sha256": ""}).are_of(data)  # older ones do not say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_other_data_are_refused(tmp_path: Path, synapse_folder: Path, decathlon_
     open_study(tmp_path, SETTINGS, identities[0])
     with pytest.raises(ConfigError, match="other data"):
         open_study(tmp_path, SETTINGS, identities[1])
+
+
+def test_a_mask_of_any_searched_case_counts(tmp_path: Path, nnunet_folder: Path) -> None:
+    folder = Path(shutil.copytree(nnunet_folder, tmp_path / "data"))
+    data_set = open_data_set(folder)
+    split = make_split(data_set, seed=0)
+    before = data_identity(data_set, split)
+    mask = data_set.files_of(data_set.case(split.validation[0]))[-1]
+    shutil.copyfile(data_set.files_of(data_set.case(split.train[0]))[-1], mask)
+    assert data_identity(data_set, split) != before
 
 
 def test_a_line_cut_short_is_dropped_and_the_next_ones_can_be_read(tmp_path: Path) -> None:

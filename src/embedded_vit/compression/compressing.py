@@ -80,7 +80,6 @@ def compress(
     run, output = Path(run), Path(output)
     original = load_checkpoint(run)
     values = plan.plain()
-    _check_output(output, run, values, engine, resume)
     keep_freed_memory()
     context = StepContext(
         Path(data_folder or original.record.data_folder),
@@ -90,6 +89,7 @@ def compress(
         threads=threads or available_cores(),
         engine=engine,
     )
+    _check_output(output, run, values, context, resume)
     compression = _Compression(output, values, plan.gate, context, on_stage)
     record = compression.begin(run)
     for number, step in enumerate(plan.steps, start=1):
@@ -108,24 +108,32 @@ def compress(
     return record
 
 
-def _check_output(output: Path, run: Path, values: dict[str, object], engine: EngineChoice, resume: bool) -> None:
-    path = output / PLAN
+def _check_output(output: Path, run: Path, values: dict[str, object], context: StepContext, resume: bool) -> None:
+    path, engine = output / PLAN, context.engine
     asked: dict[str, object] = {"run": str(run.resolve()), "recipe": values}
     if engine != "onnxruntime":  # files of older versions have no engine, which meant ONNX Runtime
         asked["engine"] = engine
     if not resume:
         if path.exists() or (output / "config.json").exists():
             raise OutputError(f"{output}: holds a run already; choose another --output, or add --resume to continue it")
-        write_text(path, json.dumps(asked, indent=1))
+        write_text(path, json.dumps(asked | {"files_sha256": context.files_sha256}, indent=1))
     elif not path.is_file():
         raise ConfigError(f"{output}: nothing to resume from; compress without --resume")
-    elif _request(path) != json.loads(json.dumps(asked)):
-        raise ConfigError(
-            f"{output}: cannot resume: it was started with another run or plan, or in another engine (see {path})"
-        )
+    else:
+        request = _request(path)
+        files_sha256 = request.pop("files_sha256", None)  # older files do not have it
+        if request != json.loads(json.dumps(asked)):
+            raise ConfigError(
+                f"{output}: cannot resume: it was started with another run or plan, or in another engine (see {path})"
+            )
+        if files_sha256 not in (None, context.files_sha256):
+            raise ConfigError(
+                f"{output}: cannot resume: scans or masks of {context.data_set.folder} have changed since it was "
+                "started; put them back, or choose another --output"
+            )
 
 
-def _request(path: Path) -> object:
+def _request(path: Path) -> dict[str, object]:
     """Read the run, plan and engine that a compression was started with; retired steps are left out."""
     request = read_json_object(path, CheckpointError)
     plan = request.get("recipe")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,6 +17,7 @@ from embedded_vit.artifact.manifest import GraphPrecision
 from embedded_vit.config import Config
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.datasets.identity import data_content
 from embedded_vit.datasets.unlabelled import open_unlabelled
 from embedded_vit.engines import Engine, EngineChoice
 from embedded_vit.preprocessing import Preprocessing
@@ -27,7 +27,7 @@ from embedded_vit.training.hooks import TrainingHook
 from embedded_vit.training.loop import dice_by_case
 from embedded_vit.training.run import open_run
 from embedded_vit.training.settings import RunConfig
-from embedded_vit.training.slices import SliceSet, prepare_slices
+from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
 
 __all__ = ["CutMix", "Step", "StepContext", "StepResult"]
 
@@ -118,6 +118,12 @@ class StepContext:
         return sorted(split.train + split.validation)
 
     @cached_property
+    def files_sha256(self) -> str:
+        """Digest of the files of all cases of the original's split that are in the data set."""
+        there = {case.name for case in self.data_set.cases}
+        return data_content(self.data_set, there.intersection(self.original.record.split.names("all")))
+
+    @cached_property
     def slices(self) -> SliceSet:
         """Training and validation slices on the original network's grid."""
         return self.slices_for(self.original.config.preprocessing)
@@ -184,7 +190,7 @@ class StepContext:
     def clear(self) -> None:
         """Delete the prepared slices."""
         for cache in self.folder.glob("cache-*"):
-            shutil.rmtree(cache, ignore_errors=True)
+            remove_slices(cache)
 
     def quick_dice(self, engine: Engine, *, every: int = 4) -> float:
         """Return the mean Dice on every `every`-th slice of the gate's cases, on the network's grid; a quick score."""

@@ -46,6 +46,11 @@ class NiftiDataSet(DataSet):
 
     files: Mapping[str, CaseFiles] = field(default_factory=dict)
 
+    def files_of(self, case: Case) -> tuple[Path, ...]:
+        """Return the images and the mask of a case."""
+        files = self.files[case.name]
+        return (*files.images, files.labels)
+
     def read_volume(self, case: Case) -> Volume:
         """Read a case; channels in several files must lie on one grid; see `DataSet.read_volume`."""
         images = self.files[case.name].images

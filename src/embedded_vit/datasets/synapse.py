@@ -39,6 +39,10 @@ class SynapseDataSet(DataSet):
     slices: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)  # of every training case, lowest first
     volumes: Mapping[str, Path] = field(default_factory=dict)  # of every test case
 
+    def files_of(self, case: Case) -> tuple[Path, ...]:
+        """Return the volume of a test case, or the slices of a training case."""
+        return (self.volumes[case.name],) if case.name in self.volumes else self.slices[case.name]
+
     def read_volume(self, case: Case) -> Volume:
         """Read a case, a training case by stacking its slices; see `DataSet.read_volume`."""
         if case.name in self.volumes:

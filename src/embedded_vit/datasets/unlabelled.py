@@ -22,6 +22,10 @@ __all__ = ["UnlabelledFolder", "open_unlabelled"]
 class UnlabelledFolder(DataSet):
     """NIfTI scans of one folder; every mask is background."""
 
+    def files_of(self, case: Case) -> tuple[Path, ...]:
+        """Return the scan."""
+        return (self.folder / case.name,)
+
     def read_volume(self, case: Case) -> Volume:
         """Read a scan; see `DataSet.read_volume`."""
         return open_scan(self.folder / case.name, channels=len(self.channels)).read()

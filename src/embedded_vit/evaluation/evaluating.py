@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
+from embedded_vit.datasets.identity import data_content
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
@@ -23,6 +24,8 @@ from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
 from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.io.digest import sha256_of
+from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
 from embedded_vit.volume import LabelMap, Volume
 
@@ -90,19 +93,30 @@ def evaluate(
 
 
 def evaluate_once(model_path: Path, data_folder: Path, output: Path, *, threads: int | None = None) -> None:
-    """Test a model on its own test cases unless the test is complete already; leftovers of a killed test are removed.
+    """Test a model on its own test cases unless that is complete already, for this model and these files.
 
     Args:
         model_path, data_folder, threads: As `evaluate` takes them.
-        output: The folder to write into.
+        output: The folder to write into; an older evaluation, or what a killed one left behind, is removed.
 
     Raises:
         As `evaluate`.
     """
-    if (output / METRICS_FILE).exists():
+    if (output / METRICS_FILE).exists() and _is_of(output / METRICS_FILE, model_path, data_folder):
         return
     shutil.rmtree(output, ignore_errors=True)
     evaluate(model_path, data_folder, output=output, threads=threads)
+
+
+def _is_of(metrics: Path, model_path: Path, data_folder: Path) -> bool:
+    """Return whether an evaluation was made with this model and with the files as they are now."""
+    document = read_json_object(metrics, DataSetError, hint="remove the folder")
+    try:
+        model, data, names = document["model"]["sha256"], document["data"]["files_sha256"], list(document["cases"])
+    except (KeyError, TypeError):
+        return False
+    weights = model_path / "model.safetensors" if model_path.is_dir() else model_path
+    return bool(model == sha256_of(weights) and data == data_content(open_data_set(data_folder), names))
 
 
 def _prepare(output: Path) -> None:
@@ -200,6 +214,7 @@ def _provenance(model: EvaluatedModel, data_set: DataSet, results: list[CaseResu
             "layout": data_set.layout,
             "cases": str(len(results)),
             "sha256": data_digest,
+            "files_sha256": data_content(data_set, (result.name for result in results)),
         },
         machine=describe_machine(),
         versions=versions(),

@@ -20,9 +20,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from optuna.trial import FrozenTrial, TrialState
 
 from embedded_vit.datasets.data_set import DataSet, Split
+from embedded_vit.datasets.identity import data_content
 from embedded_vit.errors import ConfigError, FileFormatError, OutputError
 from embedded_vit.io.file_lock import file_lock
-from embedded_vit.provenance import case_digest
 from embedded_vit.search.space import SearchSettings, first_candidates
 
 __all__ = ["JOURNAL", "data_identity", "open_study", "taken_trials", "trial_lock", "try_again_what_died"]
@@ -115,9 +115,8 @@ def _words(value: object) -> str:
 
 
 def data_identity(data_set: DataSet, split: Split) -> str:
-    """Return a digest that identifies a data set in any folder: of its structures, split, and one case's content."""
-    case = data_set.case(split.train[0])
-    content = case_digest(data_set.read_volume(case), data_set.read_labels(case))
+    """Return a digest that identifies a data set in any folder: of its structures, split, and the files' content."""
+    content = data_content(data_set, split.train + split.validation)
     described = [data_set.modality, data_set.channels, data_set.labels.names, split.model_dump(), content]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 

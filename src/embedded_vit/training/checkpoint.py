@@ -63,6 +63,7 @@ class TrainingRecord(Config):
 
     data_folder: str
     data_fingerprint: str = Field(description="SHA-256 over the slices as the network saw them")
+    files_sha256: str = Field(default="", description="digest of the training and validation cases' files")
     split: Split
     epochs: tuple[EpochMetrics, ...] = ()
     selected_epoch: int | None = None

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from embedded_vit.datasets.data_set import Split
+from embedded_vit.datasets.data_set import DataSet, Split
+from embedded_vit.datasets.identity import combined, data_content
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.models.registry import build_network
 from embedded_vit.postprocessing import find_postprocessing
@@ -75,6 +76,7 @@ def open_run(
     record = TrainingRecord(
         data_folder=str(data_folder.resolve()),
         data_fingerprint=slices.fingerprint,
+        files_sha256=combined(slices.contents, sorted(split.train + split.validation)) if slices.contents else "",
         split=split,
         machine=describe_machine(device),
         versions=versions(),
@@ -107,16 +109,18 @@ def _fresh_network(config: RunConfig, folder: Path) -> nn.Module:
     return network
 
 
-def is_finished(folder: Path, planned: RunConfig, split: Split) -> bool:
-    """Return whether a folder holds a run of this configuration and split, trained for all its epochs.
+def is_finished(folder: Path, planned: RunConfig, split: Split, data_set: DataSet) -> bool:
+    """Return whether a folder holds a run of this configuration, split and data, trained for all its epochs.
 
-    The postprocessing is not compared, because it is found in the data.
+    The postprocessing is not compared, because it is found in the data. Older runs do not say what files they saw.
     """
     if not (folder / MODEL).is_file():
         return False
     config, record = read_run_config(folder), read_record(folder)
     same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
-    return same and record.split == split and len(record.epochs) == planned.training.epochs
+    if not same or record.split != split or len(record.epochs) != planned.training.epochs:
+        return False
+    return record.files_sha256 in ("", data_content(data_set, split.train + split.validation))
 
 
 def check_whether_to_resume(folder: Path, config: RunConfig, *, resume: bool) -> None:

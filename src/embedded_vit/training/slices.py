@@ -2,35 +2,39 @@
 
     cache/images.f16    (slices, channels, S, S) float16 in [-1, 1]
     cache/labels.u8     (slices, S, S) uint8
-    cache/index.json    which slice belongs to which case, and the fingerprint of all of it
+    cache/index.json    which slice belongs to which case, the fingerprint of all of it, and what it was made from
 
 Written in one pass, memory-mapped afterwards, so that a data set may be larger than memory; slice context is put
-together when a batch is.
+together when a batch is. Slices are used again only while the files that they were made from have the same content, and
+labels and preprocessing are the same; otherwise they are prepared anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedded_vit.about import __version__
 from embedded_vit.datasets.data_set import DataSet
-from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
+from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.grids import grid_problem
 from embedded_vit.io.atomic import atomic_path, write_text
-from embedded_vit.io.json_file import read_json_object
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
-__all__ = ["SliceSet", "prepare_slices"]
+__all__ = ["SliceSet", "prepare_slices", "remove_slices"]
 
-PREPARE_AGAIN = "delete this file or folder of prepared slices; they are then prepared again"
+IMAGES, LABELS, INDEX = "images.f16", "labels.u8", "index.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,7 @@ class SliceSet:
         case_names: The name of each case, in order.
         case_of: (slices,) int, index into `case_names`; the slices of a case follow each other upwards.
         fingerprint: SHA-256 over images and labels.
+        contents: Case name -> digest of the files that its slices were made from, see `datasets.identity`.
     """
 
     images: NDArray[np.float16]
@@ -50,6 +55,7 @@ class SliceSet:
     case_names: tuple[str, ...]
     case_of: NDArray[np.int64]
     fingerprint: str
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.case_of)
@@ -100,7 +106,7 @@ def prepare_slices(
     labelled: bool = True,
     on_case: Callable[[str], None] = lambda name: None,
 ) -> SliceSet:
-    """Resample the slices of the named cases to the network's grid, or open them if `folder` holds them already.
+    """Resample the slices of the named cases to the network's grid, or open them if `folder` holds these slices.
 
     Args:
         data_set: Where the cases are.
@@ -112,30 +118,49 @@ def prepare_slices(
 
     Raises:
         DataSetError: No slice has a label although `labelled` is true.
-        FileFormatError: A case cannot be read, or the prepared slices are damaged.
+        FileFormatError: A case cannot be read.
+        OutputError: The folder cannot be written.
     """
     single = preprocessing.model_copy(update={"context_slices": 1})
+    before = _read_index(folder)
+    stamps = file_stamps(data_set, names, _stamps_of(before))
     key = {
-        "data": str(data_set.folder.resolve()),
-        "cases": list(names),
+        "version": __version__,
         "preprocessing": single.model_dump(mode="json"),
+        "contents": case_contents(data_set, names, stamps),
     }
-    index_path = folder / "index.json"
-    if index_path.exists():
-        index = read_json_object(index_path, FileFormatError, hint=PREPARE_AGAIN)
-        if index.get("key") == key:
-            return _open(folder, index)
-    index_path.unlink(missing_ok=True)
+    if before.get("key") == key and all(data_set.files_of(data_set.case(name)) for name in names):
+        slices = _open(folder, before)
+        if slices is not None:
+            return slices
+    _remove(folder / INDEX)
     counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case)
-    index = {
+    index: dict[str, Any] = {
         "key": key,
         "counts": counts,
         "channels": len(single.channels),
         "image_size": single.image_size,
         "fingerprint": fingerprint,
+        "files": {path: stamp.model_dump() for path, stamp in stamps.items()},
     }
-    write_text(index_path, json.dumps(index, indent=1))
-    return _open(folder, index)
+    write_text(folder / INDEX, json.dumps(index, indent=1))
+    slices = _open(folder, index)
+    if slices is None:
+        raise OutputError(f"{folder}: the prepared slices are not as they were written; another program changed them")
+    return slices
+
+
+def remove_slices(folder: Path) -> None:
+    """Delete prepared slices, the index first, so that what is left by a kill is prepared anew."""
+    _remove(folder / INDEX)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed: {error.strerror or error}") from error
 
 
 def _write(
@@ -149,8 +174,8 @@ def _write(
     """Write images and labels case by case; return the number of slices of each case, and the fingerprint of all."""
     counts, digest, any_label = [], hashlib.sha256(), False
     with (
-        atomic_path(folder / "images.f16", overwrite=True) as images_path,
-        atomic_path(folder / "labels.u8", overwrite=True) as labels_path,
+        atomic_path(folder / IMAGES, overwrite=True) as images_path,
+        atomic_path(folder / LABELS, overwrite=True) as labels_path,
         open(images_path, "wb") as images_file,
         open(labels_path, "wb") as labels_file,
     ):
@@ -173,12 +198,37 @@ def _write(
     return counts, digest.hexdigest()
 
 
-def _open(folder: Path, index: dict) -> SliceSet:
+def _read_index(folder: Path) -> dict[str, Any]:
+    """Read the index of prepared slices; an empty one where there is none, or it is damaged."""
     try:
-        total, size = sum(index["counts"]), index["image_size"]
-        images = np.memmap(folder / "images.f16", np.float16, "r", shape=(total, index["channels"], size, size))
-        labels = np.memmap(folder / "labels.u8", np.uint8, "r", shape=(total, size, size))
-        case_of = np.repeat(np.arange(len(index["counts"])), index["counts"])
-        return SliceSet(images, labels, tuple(index["key"]["cases"]), case_of, index["fingerprint"])
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise FileFormatError(f"{folder}: damaged: {str(error)[:100]}; {PREPARE_AGAIN}") from error
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def _stamps_of(index: Mapping[str, Any]) -> dict[str, FileStamp]:
+    stored = index.get("files")
+    if not isinstance(stored, dict):
+        return {}
+    try:
+        return {path: FileStamp.parse(stamp, source=INDEX) for path, stamp in stored.items()}
+    except ConfigError:
+        return {}
+
+
+def _open(folder: Path, index: Mapping[str, Any]) -> SliceSet | None:
+    """Open prepared slices; None where a file is missing or has another size than the index says."""
+    try:
+        contents, counts = index["key"]["contents"], index["counts"]
+        channels, size, fingerprint = int(index["channels"]), int(index["image_size"]), str(index["fingerprint"])
+        case_of = np.repeat(np.arange(len(contents)), counts)
+        shape = (len(case_of), channels, size, size)
+        expected = {IMAGES: 2 * int(np.prod(shape)), LABELS: len(case_of) * size * size}
+        if any((folder / name).stat().st_size != length for name, length in expected.items()):
+            return None
+        images = np.memmap(folder / IMAGES, np.float16, "r", shape=shape)
+        labels = np.memmap(folder / LABELS, np.uint8, "r", shape=(len(case_of), size, size))
+    except (OSError, LookupError, TypeError, ValueError):
+        return None
+    return SliceSet(images, labels, tuple(contents), case_of, fingerprint, contents)

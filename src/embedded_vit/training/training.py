@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_con
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
 from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
-from embedded_vit.training.slices import SliceSet, prepare_slices
+from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
 
 __all__ = ["plan", "train", "train_once"]
 
@@ -171,7 +170,7 @@ class _Setup:
         record = trainer.run()
         self.processes.wait()
         if self.processes.leads and self.slices_folder is None:
-            shutil.rmtree(cache, ignore_errors=True)
+            remove_slices(cache)
         return record
 
 
@@ -223,7 +222,7 @@ def train_once(
     Raises:
         As `train`.
     """
-    if is_finished(run, plan(data_set, **asked), split):
+    if is_finished(run, plan(data_set, **asked), split, data_set):
         return
     train(
         *(data_set.folder, run),
