@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py --data DATA RUN [RUN ...] [--output FOLDER]
 
-Every row is measured from the exported file, not from the checkpoint. Minutes are those of the training on its own
-machine. Milliseconds are the median over cases from stored intensities to labels on the scan's grid.
+Every row is measured from the exported file, not from the checkpoint. Minutes are the time of the training on its own
+machine. Milliseconds are the median over the cases, from stored intensities to labels on the scan's grid.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from embedded_vit.training.checkpoint import load_checkpoint
 
 HEADER = (
     "network", "recipe", "slices", "epochs", "minutes", "Dice", "HD95", "NSD", "worst organ",
-    "parameters", "MACs", "file", "ms a slice",
+    "parameters", "MACs", "file", "ms per slice",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/another_scanner.py MODEL [MODEL ...] --scan SCAN --mask MASK --numbers "left kidney=3" liver=5 ...
 
-One patient proves nothing: it shows whether a model works on a scanner that it never saw.
+One patient is no proof. The figures only show whether a model works on a scanner that it has never seen.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def dice_of(prediction: Prediction, truth: NDArray[np.uint8], numbers: Mapping[str, int]) -> list[float]:
-    """Dice by structure; 1 where a structure is in neither mask.
+    """Return the Dice of each structure; 1 where a structure is in neither mask.
 
     Raises:
         ConfigError: The masks' grids differ, or the model does not know a structure.

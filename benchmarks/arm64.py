@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def check_tools() -> None:
-    """Refuse to begin without root's rights, debootstrap and qemu; let the kernel run ARM programs by qemu."""
+    """Refuse to start without root, debootstrap and qemu; register qemu for ARM programs in the kernel."""
     if os.geteuid() != 0 or not shutil.which("debootstrap") or not QEMU_DESCRIPTION.is_file():
         raise InputError("needs root and two packages: sudo apt install debootstrap qemu-user-static")
     if not (BINFMT / "register").exists():
@@ -84,7 +84,7 @@ def phantom_scan(path: Path) -> Path:
 
 
 def build_root(root: Path) -> None:
-    """Build a Debian with Python unless there is one."""
+    """Build a Debian with Python unless the folder holds one."""
     if (root / "usr/bin/python3").exists() and not (root / "debootstrap").exists():
         return
     shutil.rmtree(root, ignore_errors=True)
@@ -114,7 +114,7 @@ def install(root: Path, what: str) -> None:
 
 
 def compare(root: Path, predictor: Predictor, artifact: Path, engine: str, scan: Path, folder: Path) -> float:
-    """Segment here and there; print a row and return the part of the voxels that agree."""
+    """Segment here and there; print a row and return the fraction of voxels that agree."""
     here, there = folder / "here.nii.gz", root / "mask.nii.gz"
     predictor.predict(scan, force=True).save(here, overwrite=True)
     for name in ("mask.nii.gz", "mask.json"):
@@ -142,7 +142,7 @@ def versions_in(root: Path) -> str:
 
 
 def in_root(root: Path, *command: str) -> str:
-    """Run a program of the emulated computer."""
+    """Run a program on the emulated computer; return its output."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(["chroot", str(root), *command], env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -3,9 +3,9 @@
     python benchmarks/compression.py --data DATA RUN [RUN ...] --plans PLAN [...] --output FOLDER
 
 A PLAN is the name of a built-in compression plan or a YAML file. The result goes into FOLDER/RUN-PLAN; an interrupted
-compression is resumed, a finished one is read. Losses are against the run as it was trained, on its test cases, strict
-protocol, from the exported files: that of the mean, and in brackets those of the single patients. Latency is in ONNX
-Runtime, and its ratio to the file before all steps, measured in turns.
+compression is resumed, a finished one is read. Losses of Dice are relative to the run before compression, on its test
+cases, strict protocol, from the exported files: the loss of the mean, and in brackets that of each patient. Latency is
+measured in ONNX Runtime, in turns with the file before all steps; the ratio of the two follows it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def compressed(run: Path, plan: Path, output: Path, data: Path, threads: int | None) -> CompressionRecord:
-    """Compress a run unless that is done already; a plan that the gate stops is a result too."""
+    """Compress a run unless it is compressed already; a plan that stops at the gate is a result too."""
     try:
         return compress(
             run,
@@ -72,7 +72,7 @@ def compressed(run: Path, plan: Path, output: Path, data: Path, threads: int | N
 
 
 def rows(record: CompressionRecord, output: Path) -> list[str]:
-    """Return a row for the run as it was trained, and one for each step."""
+    """Return a row for the run before compression, and one for each step."""
     before, *steps = record.stages
     lines = [row(output, stage, before) for stage in (before, *steps)]
     if record.gate_failed:

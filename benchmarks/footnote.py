@@ -1,4 +1,4 @@
-"""The line that every benchmark prints beside its figures: what they were measured on."""
+"""The line that every benchmark prints below its figures: machine, versions and load."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def footnote() -> str:
 
 
 def _commit() -> str:
-    """Return the short hash of this checkout's commit, with a mark where files differ from it."""
+    """Return the short hash of this checkout's commit, with a mark if files were changed since."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

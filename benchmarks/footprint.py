@@ -1,4 +1,4 @@
-"""What the base package takes on a device: installed size, cold start, memory, and bytes of the artifacts.
+"""The footprint of the base package on a device: installed size, cold start, memory, and bytes of the artifacts.
 
     python benchmarks/footprint.py [MODEL ...] [--threads 1]
 
@@ -25,7 +25,7 @@ from embedded_vit.io.nifti import write_volume
 
 SLICES = 100  # of 512 x 512, 52 MB
 MEMORY = "190M"
-# In a small process of its own, as what a process starts with counts as well: prints the KiB of a command.
+# Prints the peak KiB of a command. It is a small process, because the memory of the parent counts as well.
 PEAK = (
     "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def peak_mib(environment: Path, model: Path, scan: Path, *options: str) -> float:
-    """Return the peak memory of a prediction in MiB; --force, because the network need not fit the scan."""
+    """Measure the peak memory of a prediction in MiB; with --force, because the scan may not fit the contract."""
     with tempfile.TemporaryDirectory() as folder:
         predict = [environment / "bin/embedded-vit", "predict", model, scan, "--output", f"{folder}/mask.nii.gz"]
         command = [sys.executable, "-c", PEAK, *map(str, predict), "--force", *options]

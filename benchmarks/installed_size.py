@@ -10,7 +10,7 @@ LARGEST = 8
 
 
 def print_installed_size(environment: Path) -> None:
-    """Print the bytes of all that is installed in an environment, pip left out, and of its largest parts.
+    """Print the size of all packages in an environment, without pip, and of the largest ones.
 
     Args:
         environment: The folder that `python -m venv` made.
@@ -27,6 +27,6 @@ def print_installed_size(environment: Path) -> None:
 
 
 def _bytes_below(entry: Path, pattern: str) -> int:
-    """Of all files whose name matches: the entry itself, or what the folder holds at any depth."""
+    """Return the bytes of all files whose name matches: of the entry itself, or of files below it at any depth."""
     paths = [entry, *entry.rglob("*")]
     return sum(path.stat().st_size for path in paths if path.is_file() and path.match(pattern))

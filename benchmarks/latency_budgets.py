@@ -1,10 +1,10 @@
-"""Whether the built-in models keep the latency budgets that their Dice was promised at.
+"""Latency of the built-in models against their budgets.
 
     python benchmarks/latency_budgets.py [MODEL ...] [--threads 2] [--rounds 60]
 
 The budgets, in OpenVINO, in float32 or bfloat16: a Dice of 0.70 within the latency of `embedded-vit-64`; 0.80 within
 that of widths 32 and 80 at 128 pixels; 0.83 within 4.5 / 2.2 of the latter. Both reference networks are measured on
-this computer, in turns with the models, with random weights, which take the same time.
+this computer, in turns with the models, with random weights, because trained weights take the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 
-BUDGETS = {64: (64, 1.0), 128: (128, 1.0), 192: (128, 4.5 / 2.2)}  # input size -> the yardstick's, times its latency
+# Input size -> the input size of the reference network, and the factor of its latency.
+BUDGETS = {64: (64, 1.0), 128: (128, 1.0), 192: (128, 4.5 / 2.2)}
 BUILT_IN = ("abdomen-ct-fast", "abdomen-ct", "abdomen-ct-large")
 
 
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def row(model: Path, threads: int, rounds: int) -> str:
-    """A model's medians in both precisions, and the median over the rounds of their ratios to the budget."""
+    """Measure a model: its medians in both precisions, and the median over the rounds of the ratio to the budget."""
     content, manifest = read_artifact(model)
     if manifest.preprocessing.image_size not in BUDGETS:
         return f"| {model} | no budget at {manifest.preprocessing.image_size} pixels | | | |"
@@ -60,12 +61,12 @@ def row(model: Path, threads: int, rounds: int) -> str:
 
 
 def preprocessing(size: int) -> Preprocessing:
-    """Of a CT at this input size, three slices at once."""
+    """Return the preprocessing of a CT at this input size, with three slices at once."""
     return Preprocessing.for_modality("CT", image_size=size, context_slices=3)
 
 
 def yardstick_graph(size: int) -> bytes:
-    """The published network of 64 pixels, at this input size."""
+    """Export the published network of 64 pixels at this input size."""
     torch.manual_seed(0)
     described = network_config("embedded-vit-64", classes=SYNAPSE_LABELS.classes)
     return onnx_graph(build_network(described).eval(), preprocessing(size))

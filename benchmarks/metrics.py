@@ -47,7 +47,7 @@ def organs(shift: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def ours(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], threads: int) -> list[tuple[float, float, float]]:
-    """Return Dice, Jaccard and HD95 of every organ by our metrics, which compute NSD too."""
+    """Return Dice, Jaccard and HD95 of every organ from our metrics, which compute NSD too."""
     results = compare_masks(
         prediction, truth, labels=len(ORGANS), spacing=SPACING_MM, tolerance=TOLERANCE_MM, threads=threads
     )
@@ -55,7 +55,7 @@ def ours(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], threads: int) 
 
 
 def medpys(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tuple[float, float, float]]:
-    """Return the same values by medpy, which has no NSD."""
+    """Return the same values computed by medpy, which has no NSD."""
     values = []
     for label in range(1, len(ORGANS) + 1):
         pair = prediction == label, truth == label
@@ -64,10 +64,10 @@ def medpys(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> list[tupl
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both and print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each; medpy takes a minute a run")
-    parser.add_argument("--threads", type=int, default=2, help="organs that ours compares at a time")
+    parser.add_argument("--threads", type=int, default=2, help="organs that our metrics compare at the same time")
     arguments = parser.parse_args()
     prediction, truth = organs((2, 3, -4)), organs((0, 0, 0))
     contestants: dict[str, Callable[[], list[tuple[float, float, float]]]] = {

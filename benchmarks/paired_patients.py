@@ -1,10 +1,10 @@
-"""Compare evaluations patient by patient: what the second and every further one gains over the first.
+"""Compare evaluations patient by patient: the gain of the second and every further one over the first.
 
     python benchmarks/paired_patients.py --of before A/fold-*/evaluation --of after B/fold-*/evaluation
 
-Every `--of` is a name and the folders with the `metrics.json` of one cross-validation, or of one test; all of the same
-patients. Prints the mean over structures of their means over patients, and a bootstrap over patients of the paired
-differences.
+Every `--of` is a name and the folders with the `metrics.json` of one cross-validation or of one test. All of them must
+have the same patients. Prints the mean over structures of their means over patients, and a bootstrap over patients of
+the paired differences.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def structures_of(evaluations: Iterable[Path]) -> tuple[str, ...]:
     """Return the structures that all evaluations score.
 
     Raises:
-        ConfigError: They differ, or there is no evaluation.
+        ConfigError: The structures differ, or there is no evaluation.
     """
     found = {tuple(_read(folder)["organs"]) for folder in evaluations}
     if len(found) != 1:
@@ -63,7 +63,7 @@ def paired_table(scores: Mapping[str, Dice], organs: Sequence[str]) -> list[str]
     """Return a row for each name: Dice, and its gain over the first name in points.
 
     Raises:
-        ConfigError: Their patients differ.
+        ConfigError: The patients differ.
     """
     header = ("", "Dice", "gain, points [95 %]", "patients better", *organs)
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]

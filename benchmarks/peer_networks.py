@@ -1,6 +1,6 @@
-"""Networks of others, as `embedded-vit train --model benchmarks.peer_networks:UNet` takes them; extra `peers`.
+"""Networks of others for `embedded-vit train --model benchmarks.peer_networks:UNet`; they need the extra `peers`.
 
-They are the libraries' own, with the libraries' initial values. Nothing is downloaded.
+The networks and their initial values come from the libraries. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SegFormerB0(nn.Module):
         self.network = SegformerForSemanticSegmentation(SegformerConfig(num_channels=in_channels, num_labels=classes))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, S, S) -> logits (B, K, S, S)."""
+        """Segment images: (B, C, S, S) -> logits (B, K, S, S)."""
         logits = self.network(image).logits  # (B, K, S / 4, S / 4)
         return nn.functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
 

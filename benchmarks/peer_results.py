@@ -1,4 +1,4 @@
-"""Measures the networks that benchmarks/peers.py trained, and writes page, table and JSON file."""
+"""Measurement of the networks that benchmarks/peers.py trained, written as a page, a table and a JSON file."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ MEASURED, ARTIFACT = "measured.json", "model.onnx"
 NOTHING = "–"
 NOTES = (
     "Every network saw the same patients in the same training loop, its last weights were exported, and the file was "
-    "scored, protocol strict; islands that no training mask has are removed from all masks alike.",
+    "scored, protocol strict; small components that no training mask has are removed from all masks alike.",
     "modern: our recipe, the same for all. theirs: U-Net with Adam 1e-3 (MONAI's tutorials) and SegFormer-B0 with "
     "AdamW 6e-4, weight decay 0.01 and a short warm-up (what its authors give to layers that are not pretrained), both "
-    "with our augmentation and cosine decay, but no averaged weights, no clipping, all slices alike; DAE-Former with "
-    "the recipe paper, which is its authors': SGD, their augmentation and resizing.",
-    "Minutes are those of the training steps; their number was fixed before, from the speed of the first ones.",
+    "with our augmentation and cosine decay, but no averaged weights, no clipping, and all slices drawn equally often; "
+    "DAE-Former with the recipe paper, which is its authors': SGD, their augmentation and resizing.",
+    "Minutes are the time of the training steps; their number was fixed before, from the speed of the first ones.",
     "bf16: the same file, computed in bfloat16 by OpenVINO; Dice was measured in float32.",
 )
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What computes a file."""
+    """An engine with a precision, which computes a file."""
 
     title: str
     engine: EngineName
@@ -66,10 +66,10 @@ class Result:
     """A trained network.
 
     Attributes:
-        run: Its folder, with the exported file in it.
-        passes: How often it saw every slice.
-        measured: What was measured of the file.
-        latency: Backend's title -> threads -> latency; where a backend cannot run the file it is not there.
+        run: The run folder, with the exported file in it.
+        passes: How often the network saw every slice.
+        measured: The measurements of the file.
+        latency: Backend's title -> threads -> latency; backends that cannot run the file are missing.
     """
 
     run: Path
@@ -79,7 +79,7 @@ class Result:
 
 
 def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
-    """Export a run and measure the file, or read what was measured on these data.
+    """Export a run and measure the file, or read earlier measurements on these data.
 
     Raises:
         ContractError: The file does not compute what PyTorch computes.
@@ -107,7 +107,7 @@ def measure_once(run: Path, data_folder: Path, *, threads: int) -> Measurements:
 
 
 def backends() -> list[Backend]:
-    """List every installed engine, and its bf16 where engine and processor compute in it."""
+    """List every installed engine, and again with bf16 where engine and processor have it."""
     has_bf16 = any("bf16" in flag for flag in processor_flags())
     found = []
     for name in installed_engines():
@@ -135,7 +135,7 @@ def measure_latency(results: Sequence[Result], *, repeats: int) -> tuple[list[Re
     """Measure the latency of all files in turns, in every backend on 1 and 2 threads.
 
     Returns:
-        The results with their latency, and what a reader must know of the measurement.
+        The results with their latency, and notes on the measurement.
     """
     notes: list[str] = []
     latency: list[dict[str, dict[str, Latency]]] = [{} for _ in results]
@@ -144,7 +144,7 @@ def measure_latency(results: Sequence[Result], *, repeats: int) -> tuple[list[Re
             print(f"latency: {backend.title}, threads: {threads}", file=sys.stderr, flush=True)
             found, reasons = in_turns(results, backend, threads, repeats)
             if reasons:
-                notes.append(f"Latency in {backend.title}, threads: {threads}, to be doubted: {'; '.join(reasons)}.")
+                notes.append(f"Latency in {backend.title}, threads: {threads}, is not reliable: {'; '.join(reasons)}.")
             for place, value in found.items():
                 latency[place].setdefault(backend.title, {})[str(threads)] = value
     return [replace(result, latency=of_one) for result, of_one in zip(results, latency, strict=True)], notes
@@ -153,7 +153,7 @@ def measure_latency(results: Sequence[Result], *, repeats: int) -> tuple[list[Re
 def in_turns(
     results: Sequence[Result], backend: Backend, threads: int, repeats: int
 ) -> tuple[dict[int, Latency], list[str]]:
-    """Measure all files in one backend; returns place -> latency, and what forbids to trust the figures."""
+    """Measure all files in one backend; return place -> latency, and why the figures cannot be trusted."""
     engines, images, reasons = {}, [], []
     for place, result in enumerate(results):
         try:
@@ -204,13 +204,13 @@ def write_results(
 
 
 def report_row(result: Result) -> ReportRow:
-    """A row of the report's page, with ONNX Runtime's latency."""
+    """Return a row of the report's page, with ONNX Runtime's latency."""
     latency_ms = {threads: value.p50_ms for threads, value in result.latency["ONNX Runtime"].items()}
     return ReportRow(result.run, "", result.run / ARTIFACT, result.measured, latency_ms)
 
 
 def plots_for(results: Sequence[Result], rows: Sequence[ReportRow]) -> list[Plot]:
-    """Dice against the latency of every backend on 1 and 2 threads, against MACs and against size."""
+    """Plan the plots of Dice against the latency of every backend on 1 and 2 threads, against MACs and size."""
     plots = []
     for backend in backends():
         for threads in map(str, LATENCY_THREADS):
@@ -226,23 +226,23 @@ def plots_for(results: Sequence[Result], rows: Sequence[ReportRow]) -> list[Plot
 
 
 def plotted(row: ReportRow, latency: Latency | None) -> ReportRow:
-    """The row as the plot of one backend sees it: without a score where the backend cannot run its file."""
+    """Return the row for the plot of one backend: without a score where the backend cannot run its file."""
     if latency is None:
         return replace(row, measured=row.measured.model_copy(update={"test": None}))
     return replace(row, latency_ms={"1": latency.p50_ms})
 
 
 def fronts(plots: Sequence[Plot]) -> list[str]:
-    """The rows that no other one beats, a sentence for each plot."""
+    """Return the rows on the Pareto front, one sentence for each plot."""
     sentences = []
     for plot in plots:
         labels = ", ".join(point.label for point in plot.front)
-        sentences.append(f"{plot.title}, the front from cheap to good: rows {labels}.")
+        sentences.append(f"{plot.title}, the Pareto front by rising cost: rows {labels}.")
     return sentences
 
 
 def columns_of(results: Sequence[Result]) -> list[Column]:
-    """The report's columns, how long each network trained, its worst organ and patient, and more backends' latency."""
+    """Return the report's columns, and those of training time, worst organ and patient, and latency by backend."""
     of_run = {result.run: result for result in results}
 
     def latency(row: ReportRow, title: str) -> str:
@@ -271,12 +271,12 @@ def scores(measured: Measurements) -> Scores:
 
 
 def minutes(run: Path) -> float:
-    """That the training took."""
+    """Return the minutes of the training."""
     return sum(epoch.seconds for epoch in read_record(run).epochs) / 60
 
 
 def worst(dice: Mapping[str, float | None]) -> str:
-    """The lowest of the Dice that count, and whose it is."""
+    """Return the lowest Dice that is known, with the organ or patient that has it."""
     known = {name: value for name, value in dice.items() if value is not None}
     if not known:
         return NOTHING
@@ -285,7 +285,7 @@ def worst(dice: Mapping[str, float | None]) -> str:
 
 
 def all_versions() -> dict[str, str]:
-    """Of everything that decides a figure here, what is installed."""
+    """Return the installed versions of all libraries that the figures depend on."""
     found = versions()
     for library in (*(engine_entry(name).package for name in installed_engines()), "monai", "transformers"):
         with suppress(PackageNotFoundError):
@@ -294,7 +294,7 @@ def all_versions() -> dict[str, str]:
 
 
 def as_json(results: Sequence[Result], facts: PageFacts) -> str:
-    """Everything in plain numbers."""
+    """Return all results as JSON."""
     rows = [
         {
             "run": result.run.name,

@@ -3,10 +3,10 @@
     python benchmarks/peers.py --data DATA --output FOLDER [--minutes 8 | --epochs E] [--networks NAME[@S] ...]
 
 NAME is a preset (embedded-vit-64, dae-former-224, ...), unet, segformer-b0, or widths such as 32-80. S is the image
-size, which presets know. Every network is trained with our recipe, `modern`; those of others with `theirs` too.
-docs/peers.md explains both, and how minutes are counted. What is trained is not trained again, what was killed goes
-on; latency is measured each time, all files in turns. FOLDER gets a run folder for every training, and peers.html,
-peers.md and peers.json. Needs the extra `peers`.
+size; presets have their own. Every network is trained with our recipe, `modern`; those of others with `theirs` too.
+docs/peers.md explains both, and how minutes are counted. A complete training is not repeated, and one that was killed
+is resumed; latency is measured each time, all files in turns. FOLDER gets a run folder for every training, and
+peers.html, peers.md and peers.json. Needs the extra `peers`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ THEIRS = {
     "dae-former-224": TrainingConfig.for_recipe("paper"),
 }
 SCHEDULE = "schedule.json"
-TIMED_STEPS, TIMED_SECONDS = 3, 15.0  # at least, to learn how fast a network trains
+TIMED_STEPS, TIMED_SECONDS = 3, 15.0  # the least that measures how fast a network trains
 MANY_STEPS = 10_000
 
 
@@ -96,7 +96,7 @@ class Schedule(Config):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all trainings share; `epochs` counts if `minutes` is None."""
+    """The settings that all trainings share; `epochs` is used if `minutes` is None."""
 
     data_set: DataSet
     split: Split
@@ -127,7 +127,7 @@ def main(words: Sequence[str] | None = None) -> None:
         seed=arguments.seed,
     )
     for peer in peer_trainings:
-        build_network(planned(peer, comparison).network)  # what cannot be built is refused before any training
+        build_network(planned(peer, comparison).network)  # refuses what cannot be built before any training
     results, failures = [], []
     for peer in peer_trainings:
         print(f"{peer.name}: training and measuring, or reading", file=sys.stderr, flush=True)
@@ -135,7 +135,7 @@ def main(words: Sequence[str] | None = None) -> None:
             run, schedule = train_once(peer, comparison)
             measured = measure_once(run, arguments.data, threads=arguments.threads or torch.get_num_threads())
             results.append(Result(run, schedule.passes, measured))
-        except EmbeddedVitError as error:  # the others go on; the page tells
+        except EmbeddedVitError as error:  # the others go on; the page names the failure
             failures.append(f"{peer.name} failed: {error}")
             print(failures[-1], file=sys.stderr, flush=True)
     if not results:
@@ -149,13 +149,13 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, default=8.0, help="of training, for each network and recipe")
+    length.add_argument("--minutes", type=float, default=8.0, help="minutes of training for each network and recipe")
     length.add_argument("--epochs", type=int, default=0, help="instead of minutes: passes over the training slices")
     parser.add_argument("--networks", nargs="+", default=[*OURS, *OTHERS], metavar="NAME[@S]")
     parser.add_argument("--recipes", nargs="+", choices=["modern", "theirs"], default=["modern", "theirs"])
     parser.add_argument("--context-slices", type=int, choices=[1, 3], default=3)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of all trainings")
-    parser.add_argument("--threads", type=int, help="of training and scoring; PyTorch's choice by default")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="precision of all trainings")
+    parser.add_argument("--threads", type=int, help="threads for training and scoring; by default PyTorch's choice")
     parser.add_argument("--repeats", type=int, default=50, help="rounds of each latency")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(words)
@@ -181,7 +181,7 @@ def trainings_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[PeerTrainin
 
 
 def train_once(peer: PeerTraining, comparison: Comparison) -> tuple[Path, Schedule]:
-    """Train a network unless that is done already, and return its run folder and its schedule.
+    """Train a network unless the run is complete already; return its run folder and its schedule.
 
     Raises:
         ConfigError: Its folder holds a run with other settings or data.
@@ -231,10 +231,10 @@ def trainer_for(run: Path, config: RunConfig, slices: SliceSet, comparison: Comp
 
 
 def schedule_once(run: Path, config: RunConfig, slices: SliceSet, comparison: Comparison) -> Schedule:
-    """Fix the length of a training, or read it if it was fixed already.
+    """Set the length of a training, or read it if it was set before.
 
     Raises:
-        ConfigError: Another length was fixed.
+        ConfigError: Another length was set before.
     """
     path = run / SCHEDULE
     if path.is_file():
@@ -258,7 +258,7 @@ def schedule_within(minutes: float, seconds: float, steps_of_a_pass: int) -> Sch
     """Return epochs of equal length, as near to a pass over the slices as possible, that fill the time.
 
     Args:
-        minutes: Time for training, not exceeded.
+        minutes: Upper limit of the training time.
         seconds: Time of one step.
         steps_of_a_pass: Steps that show every slice once.
     """
@@ -290,11 +290,11 @@ class Stopwatch(TrainingHook):
 
     @property
     def seconds_a_step(self) -> float:
-        return float(np.median(np.diff(self.moments)))  # other processes come and go
+        return float(np.median(np.diff(self.moments)))  # the median, because other processes disturb single steps
 
 
 def seconds_a_step(config: RunConfig, slices: SliceSet, comparison: Comparison) -> float:
-    """Measure the time of a network's training step in seconds, in a run that is thrown away."""
+    """Measure the time of a network's training step in seconds, in a temporary run."""
     stopwatch, config = Stopwatch(), config.with_training(epochs=1)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughTimed):
         timed = partial(EagerStepper, hooks=[stopwatch])

@@ -2,8 +2,8 @@
 
     python benchmarks/precisions.py [--networks embedded-vit-64 embedded-vit-128 ...] [--threads 1] [--rounds 60]
 
-Weights are random, which takes the same time; int8 is calibrated on noise. Ratios are medians over the rounds, relative
-to float32 in the same engine. bfloat16 is OpenVINO's: ONNX Runtime has it on ARM only.
+Weights are random, because trained weights take the same time; int8 is calibrated on noise. Ratios are medians over the
+rounds, relative to float32 in the same engine. bfloat16 is measured in OpenVINO, as ONNX Runtime has it on ARM only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     arguments = parser.parse_args()
     print(footnote())
-    print("| network | engine | precision | MB | p50, ms | times float32 |\n|---|---|---|---|---|---|")
+    print("| network | engine | precision | MB | p50, ms | time over float32 |\n|---|---|---|---|---|---|")
     for network in arguments.networks:
         measure(network, arguments.threads, arguments.rounds)
 

@@ -1,11 +1,11 @@
-"""What one change of the training recipe gains: a cross-validation, paired by patient.
+"""The gain of one change of the training recipe, by cross-validation, paired by patient.
 
     python benchmarks/recipes.py --data DATA --output FOLDER [--changes none no-cutmix ...] [--folds 2] [--epochs 90]
 
-`CHANGES` below lists what is compared, each against the first one chosen. The trainings of a change and a fold lie in
-FOLDER/CHANGE/fold-N, their slices in FOLDER/slices. What was killed goes on, what is done is read, and several
-processes may share a FOLDER if their changes differ. Few folds leave few training patients, which is where recipes
-differ most. Protocol `strict`, last weights.
+`CHANGES` below lists the changes; each is compared with the first one chosen. The trainings of a change and a fold are
+in FOLDER/CHANGE/fold-N, their slices in FOLDER/slices. A training that was killed is resumed, a complete one is read,
+and several processes may share a FOLDER if their changes differ. With few folds there are few training patients, and
+recipes differ most. Protocol `strict`, last weights.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def cross_validated(data_set: DataSet, change: str, arguments: argparse.Namespac
     for number, split in enumerate(make_folds(data_set, count=arguments.folds, seed=SEED), start=1):
         print(f"{change}, fold {number}", file=sys.stderr, flush=True)
         folder = arguments.output / change / f"fold-{number}"
-        slices = arguments.output / "slices" / f"{asked['training'].recipe}-{number}"  # each resizes in its own way
+        slices = arguments.output / "slices" / f"{asked['training'].recipe}-{number}"  # recipes resize differently
         train_once(data_set, folder / "run", split, asked, slices_folder=slices, threads=arguments.threads)
         evaluate_once(folder / "run", data_set.folder, folder / "evaluation", threads=arguments.threads)
         tested.append(folder / "evaluation")

@@ -2,10 +2,10 @@
 
 python benchmarks/training.py --sizes 64 128 --rounds 5
 
-Each configuration has a process of its own, because the allocator's settings hold for a whole process, and computes
-only while the others wait: a round is an epoch of `--steps` batches by each of them in turn. One has a process for
-every thread, as `torchrun` starts them, which share its batches. The naive form is the oracle of the tests, trained by
-the same loop, once with glibc's default allocator and once with the loop's settings.
+Each configuration has a process of its own, because the allocator's settings hold for a whole process. It computes only
+while the others wait: in a round, each of them in turn trains an epoch of `--steps` batches. One configuration has a
+process for every thread, as `torchrun` starts them, and these share its batches. The naive form is the published form
+that tests compare with, trained by the same loop, once with glibc's default allocator, once with the loop's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet
 
 CASE = "synthetic"
-EPOCHS = 1000  # more than are trained
+EPOCHS = 1000  # more than the benchmark trains
 STOP = 0
 
 
@@ -57,13 +57,13 @@ class NaiveModule(nn.Module):
         self.tensors = nn.ParameterList([nn.Parameter(tensor.detach().clone()) for tensor in tensors.values()])
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1 or 3, S, S) -> (B, K, S, S)."""
+        """Segment images: (B, 1 or 3, S, S) -> logits (B, K, S, S)."""
         return PublishedForm(dict(zip(self.names, self.tensors, strict=True)))(image)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train that is measured."""
+    """A way to train that is measured."""
 
     naive: bool
     precision: Precision
@@ -78,7 +78,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Workload:
-    """The work that every variant does in a round."""
+    """The work of every variant in a round."""
 
     image_size: int
     batch_size: int
@@ -97,7 +97,7 @@ def synthetic_slices(workload: Workload) -> SliceSet:
 
 
 def make_trainer(variant: Variant, workload: Workload, folder: Path, processes: Processes) -> Trainer:
-    """Set the loop up as `embedded-vit train` does, on synthetic slices."""
+    """Set up the loop as `embedded-vit train` does, on synthetic slices."""
     torch.manual_seed(0)
     described = network_config(f"embedded-vit-{workload.image_size}", classes=SYNAPSE_LABELS.classes)
     network = build_network(described)
@@ -145,7 +145,7 @@ def race(variants: list[Variant], workload: Workload, rounds: int) -> dict[Varia
             for _, connection in members:
                 connection.send(epoch)
             answers = [connection.recv() for _, connection in members]
-            results[variant].append(min(answers))  # the slowest, should they not agree
+            results[variant].append(min(answers))  # the slowest process
     members = list(chain(*started.values()))
     for _, connection in members:
         connection.send(STOP)
@@ -164,7 +164,7 @@ def start(variant: Variant, workload: Workload) -> list[tuple[SpawnProcess, Conn
         environment = joined | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         process = context.Process(target=compete, args=(theirs, variant, workload, environment), daemon=True)
         process.start()
-        theirs.close()  # so that waiting for a process that died ends
+        theirs.close()  # else waiting for a process that died would not end
         members.append((process, ours))
     return members
 
@@ -189,7 +189,7 @@ def print_race(results: dict[Variant, list[tuple[float, float]]], workload: Work
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all variants and print the throughput."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", choices=[64, 128, 224], default=[64, 128], help="pixels")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], help="of ours; by default all that pay")
@@ -202,9 +202,9 @@ def main() -> None:
     precisions = arguments.precisions or (["fp32", "bf16"] if has_bf16 else ["fp32"])
     print(footnote())
     if os.getloadavg()[0] > 0.5:
-        print("this machine is busy: figures are too low, and with several threads meaningless")
+        print("this machine is busy: figures are too low, and with several threads not usable")
     if not has_bf16:
-        print("this processor has no bf16 instructions; asked for, bf16 is emulated")
+        print("this processor has no bf16 instructions; with --precisions bf16 they are emulated")
     for image_size in arguments.sizes:
         for threads in arguments.threads:
             variants = [

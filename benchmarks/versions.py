@@ -1,10 +1,10 @@
-"""How long `embedded-vit predict` takes in this checkout and in another one, in turns, whole processes.
+"""Time of `embedded-vit predict` in this checkout and in another one, measured in turns as whole processes.
 
     git worktree add ../other REVISION
     python benchmarks/versions.py ../other [--model abdomen-ct] [--slices 96] [--rounds 20] [--threads 2]
 
 The scan is a phantom of 512 x 512 pixels. Both checkouts run in this environment's Python, from their own sources, so
-nothing but our code differs. A ratio below 1 says that this checkout is faster.
+only our code differs. With a ratio below 1 this checkout is faster.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
 
 The published pipeline is rebuilt from its description: scipy's cubic zoom to S x S, the naive network of the model's
 input size (or of the next larger one that was published) in PyTorch eager mode, argmax, scipy's nearest zoom back. Its
-weights are random, which takes the same time. Ours segments a scan as `embedded-vit predict` does, a slice on each
-thread, or so many `--streams` at a time, in every engine that is installed; its time is divided by the slices. Use
-trained models, because enlarging takes longer where classes mix. Without MODEL the built-in models are taken.
+weights are random, because trained weights take the same time. Our pipeline segments a scan as `embedded-vit predict`
+does, one slice on each thread or `--streams` slices at a time, in every installed engine; its time is divided by the
+number of slices. Use trained models, because enlarging takes longer where classes mix. Without MODEL the built-in
+models are taken.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from embedded_vit.provenance import available_cores
 from embedded_vit.volume import Volume
 
 PUBLISHED_SIZES = (64, 128, 224)
-PUBLISHED_SLICES = 4  # of a query of the published pipeline
+PUBLISHED_SLICES = 4  # in one query of the published pipeline
 REST_SECONDS = 0.02  # until PyTorch's threads sleep
 
 
@@ -48,14 +49,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(footnote())
-    print("| model | published, ms a slice | ours, ms a slice | engine | times as fast |")
+    print("| model | published, ms per slice | ours, ms per slice | engine | speed-up |")
     print("|---|---|---|---|---|")
     for model in arguments.models:
         compare(model, arguments.threads, arguments.streams or arguments.threads, arguments.rounds)
 
 
 def compare(model: Path, threads: int, streams: int, rounds: int) -> None:
-    """Print a row for each engine, or why there is none."""
+    """Print a row for each engine, with the reason where an engine is refused."""
     engines = []
     for name in installed_engines():
         try:
@@ -77,7 +78,7 @@ def compare(model: Path, threads: int, streams: int, rounds: int) -> None:
 
 
 def published_pipeline(preprocessing: Preprocessing, upright: Volume) -> Callable[[], None]:
-    """A function that segments some slices, one by one; windowed before, as the published data are."""
+    """Return a function that segments slices one by one; they are windowed before, as the published data are."""
     size = min(size for size in PUBLISHED_SIZES if size >= preprocessing.image_size)
     _, rows, columns = upright.shape
     intensities = Intensities.of(upright, preprocessing)

@@ -2,10 +2,10 @@
 
     python -m factory.builtin_models NAME [NAME ...] --data DATA --output FOLDER [--experiments split all]
 
-`factory/table.py` lists models and trainings. A training has several experiments: `split`, in which the data set's own
-test patients test; `split-1`, `split-2`, ..., the same with another seed; `fold-1` to `fold-K`, in which every patient
-tests once; and `all`, in which every patient trains, and whose weights are shipped. What is done is read, what was
-killed is resumed, and what `factory.gpu_trainings` trained into FOLDER is taken as it is:
+`factory/table.py` lists models and trainings. A training has several experiments: `split`, with the data set's own test
+patients; `split-1`, `split-2`, ..., the same with another seed; `fold-1` to `fold-K`, in which every patient is a test
+patient once; and `all`, in which every patient is a training patient, and whose weights are shipped. A complete run is
+read, one that was killed is resumed, and the runs of `factory.gpu_trainings` in FOLDER are taken as they are:
 
     FOLDER/TRAINING/EXPERIMENT/run/                 the training, which models that differ in compression share
     FOLDER/TRAINING/EXPERIMENT/MODEL/model.onnx     the exported file, compression/ beside it if there was any

@@ -1,4 +1,4 @@
-"""What is known of a built-in model besides its manifest: NAME.json."""
+"""The facts about a built-in model that its manifest does not hold: NAME.json."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["facts_of", "figures_of"]
 
 
 def facts_of(folders: ModelFolders, splits: Mapping[str, Split]) -> Facts:
-    """Gather all that NAME.json says, from the table and from the folders.
+    """Gather the content of NAME.json from the table and from the folders.
 
     Args:
-        folders: The model's, with the experiment `all` done.
+        folders: The model's folders, with the experiment `all` complete.
         splits: As `experiments_of` gives them.
 
     Raises:
@@ -62,7 +62,7 @@ def facts_of(folders: ModelFolders, splits: Mapping[str, Split]) -> Facts:
 
 
 def figures_of(folders: ModelFolders, splits: Mapping[str, Split]) -> tuple[Figures, ...]:
-    """Return the figures of the cross-validation, of those of its folds that were evaluated, then those of the split.
+    """Return the figures of the cross-validation, over all folds that were evaluated, then those of the split.
 
     Raises:
         ConfigError: Neither was evaluated.
@@ -83,11 +83,13 @@ def figures_of(folders: ModelFolders, splits: Mapping[str, Split]) -> tuple[Figu
         others = tuple(float(metrics["mean"]["dice"]) for metrics in repeated)
         found.append(figures.model_copy(update={"dice_of_other_seeds": others}))
     if not found:
-        raise ConfigError(f"{folders.name}: nothing was evaluated, so it has no figures; do the experiment {SPLIT} too")
+        raise ConfigError(
+            f"{folders.name}: nothing was evaluated, so it has no figures; run the experiment {SPLIT} too"
+        )
     return tuple(found)
 
 
 def _metrics(folders: ModelFolders, experiments: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the `metrics.json` of those of the experiments that were evaluated."""
+    """Read the `metrics.json` of all experiments that were evaluated."""
     paths = [folders.evaluation(experiment) / METRICS_FILE for experiment in experiments]
     return [json.loads(path.read_text()) for path in paths if path.exists()]

@@ -13,15 +13,15 @@ from embedded_vit.evaluation.statistics import summarise
 
 __all__ = ["pooled_figures"]
 
-POOR_DICE, FAILURES = 0.5, 8  # a card names the worst structures of single patients below this Dice, so many at most
+POOR_DICE, FAILURES = 0.5, 8  # a card names single patients' structures below this Dice, and how many at most
 
 
 def pooled_figures(documents: Sequence[Mapping[str, Any]], experiment: str) -> Figures:
     """Summarise the `metrics.json` of one test, or of all folds of a cross-validation, as one evaluation would.
 
     Args:
-        documents: With the same structures and units, and different cases.
-        experiment: What to call the figures.
+        documents: The files' contents, with the same structures and units and different cases.
+        experiment: The title of the figures.
     """
     organs = list(documents[0]["organs"])
     cases = {name: case for document in documents for name, case in document["cases"].items()}
@@ -63,7 +63,7 @@ def worst_structures(scores: Mapping[tuple[str, str], Mapping[str, Any]]) -> tup
     """Return the structures of single patients with a Dice below `POOR_DICE`, the worst first.
 
     Args:
-        scores: By case and structure, as in `metrics.json`.
+        scores: Scores by case and structure, as in `metrics.json`.
     """
     poor = {key: score for key, score in scores.items() if score["dice"] is not None and score["dice"] < POOR_DICE}
     return tuple(

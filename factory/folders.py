@@ -1,4 +1,4 @@
-"""Where the trainings, files and tests of a built-in model lie."""
+"""The folders with the trainings, files and tests of a built-in model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["ModelFolders"]
 class ModelFolders:
     """The folders of one built-in model.
 
-        OUTPUT/TRAINING/EXPERIMENT/run/                of the training, which models that differ in compression share
+        OUTPUT/TRAINING/EXPERIMENT/run/                the training, which models that differ in compression share
         OUTPUT/TRAINING/EXPERIMENT/start/              the pruned network that it starts from, if any
         OUTPUT/TRAINING/EXPERIMENT/MODEL/model.onnx    the exported file
         OUTPUT/TRAINING/EXPERIMENT/MODEL/compression/  the compression that made it, if any
-        OUTPUT/TRAINING/EXPERIMENT/MODEL/evaluation/   of that file on the experiment's test patients
+        OUTPUT/TRAINING/EXPERIMENT/MODEL/evaluation/   the test of that file on the experiment's test patients
 
     Attributes:
         name: The model's name in the table.

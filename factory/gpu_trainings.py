@@ -2,9 +2,9 @@
 
     python -m factory.gpu_trainings NAME [NAME ...] --data DATA --output FOLDER [--experiments split all ...]
 
-The run folders lie where `factory.builtin_models` with the same FOLDER finds them: it exports, tests and installs what
-was trained here. A training starts as soon as the networks that it starts from and that teach it are there. The first
-training of each kind goes ahead, so that the others find its kernels compiled. What is done is left alone. Processes
+The run folders are those of `factory.builtin_models` with the same FOLDER, which exports, tests and installs what was
+trained here. A training starts as soon as the networks that it starts from and that teach it are complete. The first
+training of each kind runs ahead, so that the others find its kernels compiled. Complete runs are left alone. Processes
 share a GPU best under CUDA's multi-process service (`nvidia-cuda-mps-control -d`).
 """
 
@@ -47,8 +47,8 @@ class Job:
     """One training of one experiment.
 
     Attributes:
-        training: Its name in the table.
-        experiment: Names the run folder.
+        training: The training's name in the table.
+        experiment: The experiment, which names the run folder.
         split: Training and test cases, and the seed.
         maker: Data, folders and device.
     """
@@ -60,19 +60,19 @@ class Job:
 
     @property
     def run(self) -> Path:
-        """The run folder to make."""
+        """The run folder of the training."""
         return self.maker.folders.run(self.experiment, self.training)
 
     @property
     def needs(self) -> set[Path]:
-        """The run folders that must be there before."""
+        """The run folders that must be complete before."""
         entry = table.TRAININGS[self.training]
         needed = (entry.starts_from, entry.taught_by)
         return {self.maker.folders.run(self.experiment, name) for name in needed if name}
 
 
 def main() -> None:
-    """Do the trainings of the models that the command line names."""
+    """Run the trainings of the models that the command line names."""
     parser = argparse.ArgumentParser(
         prog="python -m factory.gpu_trainings",
         description=__doc__,
@@ -96,11 +96,11 @@ def main() -> None:
 
 
 def jobs_for(makers: Sequence[ModelMaker], experiments: Sequence[str] | None) -> list[Job]:
-    """Return all trainings that the models' experiments need, each once, after those that it needs itself.
+    """Return all trainings that the models' experiments need; each comes once, after those that it needs itself.
 
     Args:
         makers: The makers of the models.
-        experiments: Their names; None for every one.
+        experiments: Names of the experiments; None for all.
     """
     jobs: dict[Path, Job] = {}
     for maker in makers:
@@ -114,17 +114,17 @@ def jobs_for(makers: Sequence[ModelMaker], experiments: Sequence[str] | None) ->
 
 
 def run_all(jobs: Sequence[Job], *, processes: int) -> list[Path]:
-    """Do all trainings, a number of them at a time.
+    """Run all trainings, several at a time.
 
     Args:
-        jobs: Each after those that it needs.
-        processes: The most at a time.
+        jobs: The trainings; each comes after those that it needs.
+        processes: The largest number at a time.
 
     Returns:
-        The run folders that were not made.
+        The run folders of trainings that failed or did not start.
     """
     prepare_once(jobs)
-    context = multiprocessing.get_context("fork")  # this process never touches the GPU, so that its children can
+    context = multiprocessing.get_context("fork")  # a fork can use the GPU only if its parent never did
     messages: multiprocessing.Queue[tuple[Job, str]] = context.Queue()
     waiting, running = list(jobs), dict[Path, tuple[Job, ForkProcess]]()
     done, failed, compiled = set[Path](), set[Path](), set[str]()
@@ -161,17 +161,17 @@ def _work(job: Job, messages: multiprocessing.Queue[tuple[Job, str]]) -> None:
     try:
         train_one(job, on_ready=lambda: messages.put((job, "compiled")))
         messages.put((job, "done"))
-    except Exception as error:  # whatever it is, the others go on, and it is shown
+    except Exception as error:  # any failure is shown, and the other trainings go on
         traceback.print_exc()
         messages.put((job, f"failed: {error}"))
 
 
 def train_one(job: Job, *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Do one training; what was killed is resumed, what is done is left alone.
+    """Run one training; a run that was killed is resumed, a complete one is left alone.
 
     Args:
         job: The training.
-        on_ready: Called when its step is recorded.
+        on_ready: Called when the optimizer step is recorded.
     """
     maker, entry = job.maker, table.TRAININGS[job.training]
     data_set = open_data_set(maker.data)

@@ -1,4 +1,4 @@
-"""Puts a built-in model into the package."""
+"""Installation of a built-in model into the package."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def install(name: str, artifact: Path, facts: Facts, training: Training) -> None
     """Put an artifact into the package under a name of its own, and its facts beside it.
 
     Args:
-        name: Takes the place of the network's in the manifest, and so in what `predict` writes.
+        name: Replaces the network's name in the manifest, and so in the files that `predict` writes.
         artifact: The exported file.
-        facts: What is known besides its manifest.
-        training: Tells the spacing that the manifest does not.
+        facts: The facts that the manifest does not hold.
+        training: Gives the spacing if the manifest has none.
 
     Raises:
         OutputError: All models together would be larger than a package may be.

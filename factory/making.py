@@ -1,4 +1,4 @@
-"""How a built-in model is made: trainings, pruning, teaching, export, test."""
+"""The making of a built-in model: trainings, pruning, distillation, export, test."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ __all__ = ["ModelMaker", "asked_of", "taught_config"]
 
 @dataclass(frozen=True)
 class ModelMaker:
-    """Makes one built-in model; what is done is left alone, what was killed is resumed.
+    """Makes one built-in model; complete runs are left alone, those that were killed are resumed.
 
     Attributes:
-        folders: The model, and where its files go.
+        folders: The model's folders.
         data: The data set.
         device: Where to train.
         threads: CPU threads; by default all cores.
@@ -55,7 +55,7 @@ class ModelMaker:
     threads: int | None = None
 
     def make(self, chosen: Sequence[str] | None = None) -> None:
-        """Do the chosen experiments, by default every one, and install the model if `all` is among them.
+        """Run the chosen experiments, by default all, and install the model if `all` is among them.
 
         Raises:
             ConfigError: An experiment does not exist, or none was evaluated.
@@ -79,11 +79,11 @@ class ModelMaker:
             print(f"{folders.name}: installed as {index.artifact_path(folders.name)}")
 
     def train(self, data_set: DataSet, experiment: str, split: Split) -> None:
-        """Do the model's training with an experiment's split, after all trainings that it needs.
+        """Run the model's training with an experiment's split, after all trainings that it needs.
 
         Args:
             data_set: The data set.
-            experiment: Names the run folders.
+            experiment: The experiment, which names the run folders.
             split: Training and test cases, and the seed.
         """
         for name in table.trainings_for(self.folders.model.training):
@@ -104,10 +104,10 @@ class ModelMaker:
         context.clear()
 
     def student(self, experiment: str, training: str) -> tuple[Checkpoint, Distill]:
-        """Return what a training with a teacher starts from, at its own image size, and the step that teaches.
+        """Return the network that a training with a teacher starts from, at its own image size, and the teaching step.
 
         Raises:
-            ConfigError: The training starts from nothing.
+            ConfigError: The training starts from fresh weights.
         """
         entry = table.TRAININGS[training]
         before = self.first_weights(experiment, training)
@@ -121,7 +121,7 @@ class ModelMaker:
     def first_weights(self, experiment: str, training: str) -> Path | None:
         """Return the run folder that a training starts from, pruned if the table says so; None for fresh weights.
 
-        Every experiment keeps the channels that the split has kept, so that all of them are one network.
+        Every experiment keeps the channels that the split has kept, so that all have the same network.
         """
         entry = table.TRAININGS[training]
         before = self.folders.run(experiment, entry.starts_from) if entry.starts_from else None
@@ -174,12 +174,12 @@ class ModelMaker:
 
 
 def asked_of(training: Training, split: Split, before: Path | None) -> dict[str, Any]:
-    """Return what `plan` and `train` take for a training without a teacher.
+    """Return the arguments of `plan` and `train` for a training without a teacher.
 
     Args:
-        training: Its entry in the table.
-        split: Its seed becomes the training's.
-        before: The run folder that it starts from; None for fresh weights.
+        training: The training's entry in the table.
+        split: The split, whose seed becomes that of the training.
+        before: The run folder that the training starts from; None for fresh weights.
     """
     settings = {**training.settings, "seed": split.seed, "init": None if before is None else str(before)}
     return {
@@ -191,7 +191,7 @@ def asked_of(training: Training, split: Split, before: Path | None) -> dict[str,
 
 
 def at_image_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
-    """Return the same weights as a network for larger or smaller images: none of them depends on the size."""
+    """Return a network with the same weights for another image size; no weight depends on the size."""
     network = checkpoint.config.network.model_copy(update={"image_size": image_size})
     preprocessing = checkpoint.config.preprocessing.model_copy(update={"image_size": image_size})
     config = checkpoint.config.model_copy(update={"network": network, "preprocessing": preprocessing})

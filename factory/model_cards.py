@@ -4,8 +4,9 @@
     python -m factory.model_cards NAME --pictures DIR --data DATA --experiments FOLDER
 
 A card is made from the package alone: the artifact's manifest and NAME.json, which holds the figures of
-`factory.builtin_models`. Pictures show patients, so they are written outside of this project only. They need the
-FOLDER of `factory.builtin_models`: the shipped networks have seen every patient, those of the experiments have not.
+`factory.builtin_models`. Pictures show patients, so they are written only outside of this project. They need the
+FOLDER of `factory.builtin_models`, because the shipped networks have seen every patient and those of the experiments
+have not.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def tested_file(name: str, experiments: Path, patient: str) -> Path:
     """Return the exported file of the experiment that tested a patient, preferably a fold of the cross-validation.
 
     Raises:
-        ConfigError: None did.
+        ConfigError: No experiment tested this patient.
     """
     for path in sorted(experiments.glob(f"*/*/{name}/evaluation/{METRICS_FILE}")):
         if patient in json.loads(path.read_text(encoding="utf-8"))["cases"]:

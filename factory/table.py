@@ -1,4 +1,4 @@
-"""The table of the built-in models: how each network is trained, and what is shipped of it under which name."""
+"""The table of the built-in models: how each network is trained, and under which name it is shipped."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ HIPPOCAMPUS = DataSource(
     "https://doi.org/10.1038/s41467-022-30695-9; images of Vanderbilt University Medical Center",
 )
 
-# BTCV's slices lie 2.5 to 5 mm apart, most of them 3; export's margin of 1.5 is on both sides. TransUNet's files carry
-# no spacing, so export cannot find it. In the plane a slice is scaled to the network's input whatever its pixels are,
-# and they may be as large as those of the reduced CT of another scanner (docs/log/other-scanners-and-data.md).
+# BTCV's slices are 2.5 to 5 mm apart, most of them 3 mm; export's margin of 1.5 is on both sides. TransUNet's files
+# store no spacing, so export cannot find it. In the plane a slice is scaled to the network's input whatever its pixel
+# size, which may be as large as in the reduced CT of another scanner (docs/log/other-scanners-and-data.md).
 BTCV_SPACING = SpacingRange(slices_mm=(2.5 / 1.5, 5 * 1.5), in_plane_mm=(0.6 / 1.5, 3.1))
 BTCV_CONTEXT_MM = 3.0
 
@@ -44,13 +44,13 @@ class Training:
         network: A preset's name, or None.
         architecture: As `network_config` takes it.
         starts_from: The training whose weights, of the same experiment, are the initial ones; None for fresh weights.
-        pruned: How the initial network is pruned first, as `PruneChannels` takes it.
+        pruned: How the initial network is pruned first: arguments of `PruneChannels`.
         taught_by: The training whose network is the teacher; only with `starts_from`.
         context_slices: 1 or 3.
         seeds: Number of seeds with which the split is trained.
         folds: Folds of the cross-validation; 0 for none.
         spacing_range: The spacings of the data set, if its files store none.
-        context_mm: The distance of its slices in mm, likewise.
+        context_mm: The distance of its slices in mm, if its files store none.
     """
 
     source: DataSource
@@ -72,10 +72,10 @@ class Model:
     """A built-in model: a trained network, and how it is compressed.
 
     Attributes:
-        summary: What it segments, in a few words.
+        summary: The structures that it segments, in a few words.
         training: The name of its training.
         plan: A compression plan; None exports float32.
-        limits: Known failures, a sentence each.
+        limits: Known failures, one sentence each.
     """
 
     summary: str
