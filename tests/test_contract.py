@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,15 @@ def test_slices_that_the_network_sees_together_count() -> None:
     assert contract_of(spacing_range=allowed).violations(scan()) != []
     every_second = contract_of(spacing_range=allowed, context_slices=3, context_mm=6.0)
     assert every_second.violations(scan()) == []
+
+
+@pytest.mark.parametrize("factor", [1 - 2e-7, 1, 1 + 2e-7])
+def test_rounding_of_the_spacing_decides_nothing(factor: float) -> None:
+    rounded = replace(scan(), affine=SLP_AFFINE * [factor, factor, factor, 1])
+    allowed = SpacingRange(slices_mm=(3, 3), in_plane_mm=(0.8, 0.8))
+    assert contract_of(spacing_range=allowed).violations(rounded) == []
+    halfway = contract_of(context_slices=3, context_mm=4.5)  # 1.5 slices, which is rounded to the even number
+    assert halfway.preprocessing.context_step(rounded) == 2
 
 
 def test_an_unknown_spacing_violates_nothing() -> None:

@@ -12,7 +12,7 @@ from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.volume import Scan
+from embedded_vit.volume import LENGTH_ROUNDING, Scan
 
 __all__ = ["Contract", "SpacingRange"]
 
@@ -73,7 +73,7 @@ class Contract(Config):
         return [
             f"{what} lie {_distances(values)} mm apart, the artifact is made for {low:.3g} to {high:.3g} mm"
             for what, values, (low, high) in ranges
-            if min(values) < low or max(values) > high
+            if min(values) < low * (1 - LENGTH_ROUNDING) or max(values) > high * (1 + LENGTH_ROUNDING)
         ]
 
 

@@ -24,7 +24,7 @@ from typing_extensions import Self
 
 from embedded_vit.config import Config
 from embedded_vit.resampling import Resampling, antialias_matrix, bilinear_matrix, cubic_matrix
-from embedded_vit.volume import Scan
+from embedded_vit.volume import Scan, nearest_whole
 
 __all__ = ["CT_WINDOW_HU", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
 
@@ -76,7 +76,7 @@ class Preprocessing(Config):
         """Return the step between context slices, in slices of a volume in training orientation; at least 1."""
         if self.context_mm is None or self.context_slices == 1 or not volume.spacing_known:
             return 1
-        return max(1, round(self.context_mm / volume.spacing_mm[0]))
+        return max(1, nearest_whole(self.context_mm / volume.spacing_mm[0]))
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Grid:
         side_mm = max(length * spacing for length, spacing in zip(shape, spacing_mm, strict=True))
         axes = []
         for length, spacing in zip(shape, spacing_mm, strict=True):
-            padded = max(length, round(side_mm / spacing))
+            padded = max(length, nearest_whole(side_mm / spacing))
             inside = slice((padded - length) // 2, (padded - length) // 2 + length)
             reduce = cubic_matrix if interpolation == "cubic" else antialias_matrix
             axes.append(

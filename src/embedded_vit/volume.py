@@ -29,6 +29,7 @@ from embedded_vit.errors import FileFormatError
 
 __all__ = [
     "AIR_HU",
+    "LENGTH_ROUNDING",
     "TRAINING_ORIENTATION",
     "UPRIGHT_AFFINE",
     "LabelMap",
@@ -37,6 +38,7 @@ __all__ = [
     "Volume",
     "border",
     "check_affine",
+    "nearest_whole",
     "reorientation",
     "spacing_of",
 ]
@@ -45,6 +47,7 @@ TRAINING_ORIENTATION = "SLP"
 # (slice, row, column) -> RAS+ of an array in training orientation that has no spacing; lengths in voxels.
 UPRIGHT_AFFINE = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 AIR_HU = -1000.0  # by the definition of the Hounsfield scale
+LENGTH_ROUNDING = 1e-4  # relative: files round spacings, in float32 or to some decimals; no threshold may hang on that
 COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
 
 
@@ -52,6 +55,11 @@ def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the distance in mm between neighbouring voxels along each array axis of a 4 x 4 affine."""
     slices, rows, columns = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return float(slices), float(rows), float(columns)
+
+
+def nearest_whole(ratio: float) -> int:
+    """Return the nearest whole number to a ratio of two lengths; a tie, up to rounding of the lengths, is even."""
+    return round(round(ratio, 3))
 
 
 def check_affine(affine: NDArray[np.float64], source: str) -> None:

@@ -74,6 +74,43 @@ def test_a_list_cannot_lead_out_of_the_folder(folder: Path, name: str) -> None:
         open_data_set(folder)
 
 
+@pytest.mark.parametrize("ending", [".h5", ".hdf5", ".npy.hdf5", ".H5"])
+def test_volumes_of_any_ending_take_part(folder: Path, ending: str) -> None:
+    path = folder / "test_vol_h5" / "case0003.npy.h5"
+    path.rename(path.with_name(f"case0003{ending}"))
+    (folder / "test_vol_h5" / "notes.txt").write_text("x")
+    (folder / "test_vol_h5" / "._case0003.h5").write_bytes(b"x")
+    data_set = open_data_set(folder)
+    assert data_set.case("case0003").reserved_for_test
+    assert data_set.read_labels(data_set.case("case0003")).array.all()
+    assert [remark for remark in data_set.remarks if "notes.txt: left out" in remark]
+    (folder / "lists").mkdir()
+    (folder / "lists" / "test_vol.txt").write_text(f"case0003{ending}\r\n", encoding="utf-8-sig")
+    (folder / "lists" / "train.txt").write_text("case0002_slice001.npz\n", encoding="utf-8-sig")
+    data_set = open_data_set(folder)
+    assert [case.name for case in data_set.cases] == ["case0002", "case0003"]
+    assert data_set.read_volume(data_set.case("case0003")).shape == (3, 8, 8)
+
+
+def test_two_files_of_one_test_case_are_refused(folder: Path) -> None:
+    path = folder / "test_vol_h5" / "case0003.npy.h5"
+    shutil.copy(path, path.with_name("case0003.h5"))
+    with pytest.raises(DataSetError, match=r"case0003.h5 and case0003.npy.h5 are one case"):
+        open_data_set(folder)
+
+
+def test_numbers_stand_for_the_same_in_all_cases(folder: Path) -> None:
+    data_set = open_data_set(folder)
+    assert data_set.read_volume(data_set.case("case0003")).slope == 400  # zeros, as the others are 0 to 1
+    path = folder / "test_vol_h5" / "case0003.npy.h5"
+    with h5py.File(path, "r+") as file:
+        file["image"][...] = np.linspace(-1000, 1000, 192).reshape(3, 8, 8)
+    data_set = open_data_set(folder)
+    with pytest.raises(FileFormatError, match=r"numbers are HU, those of case case0001 are -125 to 275 HU as 0"):
+        data_set.read_volume(data_set.case("case0003"))
+    assert data_set.read_volume(data_set.case("case0002")).slope == 400
+
+
 def test_a_case_that_trains_and_tests_is_refused(folder: Path) -> None:
     shutil.copy(folder / "test_vol_h5" / "case0003.npy.h5", folder / "test_vol_h5" / "case0002.npy.h5")
     with pytest.raises(DataSetError, match="case0002 is in train_npz and in test_vol_h5"):

@@ -12,6 +12,7 @@ from embedded_vit.evaluation.metrics import (
     normalised_surface_dice,
     surface_distances,
 )
+from embedded_vit.volume import spacing_of
 
 ANISOTROPIC_MM = (3.0, 0.7, 0.9)
 
@@ -138,3 +139,39 @@ def test_a_volume_of_512_with_eight_organs_takes_seconds_at_most() -> None:
     seconds = time.perf_counter() - start
     assert all(result.dice is not None and 0.7 < result.dice < 1 for result in results)
     assert seconds < 5  # half a second on two idle cores; medpy takes a minute
+
+
+def turned(degrees: float, spacing: float) -> NDArray[np.float64]:
+    """An oblique affine in float32, as NIfTI stores it."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    first = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    second = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    affine = np.eye(4)
+    affine[:3, :3] = spacing * first @ second
+    return affine.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("degrees", [0, 2, 3, 5, 7, 11, 13])
+@pytest.mark.parametrize(
+    ("shift", "spacing"),
+    [
+        ((2, 0, 0), 1.0),
+        ((0, 2, 0), 1.0),
+        ((0, 0, 2), 1.0),
+        ((3, 0, 0), 0.6667),
+        ((1, 1, 0), 2**0.5),
+        ((1, 1, 1), 2 / 3**0.5),
+    ],
+    ids=["axis 0", "axis 1", "axis 2", "a rounded spacing", "a diagonal of a face", "a diagonal of a voxel"],
+)
+def test_what_is_as_far_as_the_tolerance_is_within_it_on_every_grid(
+    degrees: float, shift: tuple[int, int, int], spacing: float
+) -> None:
+    truth = np.zeros((40, 40, 40), bool)
+    truth[8:24, 8:32, 8:32] = True
+    affine = turned(degrees, spacing)
+    spacing_mm = spacing_of(affine)
+    distances = surface_distances(np.roll(truth, shift, (0, 1, 2)), truth, spacing_mm)
+    assert normalised_surface_dice(distances, 2.0) == 1.0
+    assert normalised_surface_dice(distances, 1.99) < 1.0
+    assert distances.max() == pytest.approx(2.0, rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,35 @@ def test_slices_are_stacked_in_the_order_given(tmp_path: Path, image: np.ndarray
     assert mask.dtype == np.uint8
 
 
-def test_one_slice_beyond_one_makes_the_whole_case_hu(tmp_path: Path, image: np.ndarray, label: np.ndarray) -> None:
-    image[3] *= 50
-    assert stack_images(write_slices(tmp_path, image, label), "case0001").slope == 1
+@pytest.mark.parametrize(("lowest", "highest"), [(-0.12, 1.15), (0, 1.000001), (-1e-7, 1), (-0.4, 1.4)])
+def test_what_a_spline_adds_to_zero_and_one_changes_nothing(
+    tmp_path: Path, image: np.ndarray, label: np.ndarray, lowest: float, highest: float
+) -> None:
+    image[0, 0, :2] = lowest, highest
+    volume = stack_images(write_slices(tmp_path, image, label), "case0001")
+    np.testing.assert_allclose(volume.intensities(2)[0], image[2] * 400 - 125, atol=1e-3)
+    path = write_h5(tmp_path / "case.npy.h5", image=image)
+    for scan in (H5Source(path).read(), H5Source(path).spool(tmp_path)):
+        np.testing.assert_allclose(scan.intensities(0)[0], image[0] * 400 - 125, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda image: image[3].__imul__(50),  # a slice of another scale
+        lambda image: image[0, 0].__setitem__(0, 300),  # a hot pixel
+        lambda image: image.__imul__(3),  # of another range
+    ],
+    ids=["a slice", "a pixel", "all"],
+)
+def test_numbers_that_are_neither_are_refused(tmp_path: Path, spoil: Callable[[np.ndarray], object]) -> None:
+    image, label = np.random.default_rng(0).random((4, 12, 12)), np.zeros((4, 12, 12))
+    spoil(image)
+    with pytest.raises(FileFormatError, match=r"numbers go from .* expected 0 to 1 .*; clip or rescale"):
+        stack_images(write_slices(tmp_path, image, label), "case0001")
+    for read in (H5Source.read, H5Source.spool):
+        with pytest.raises(FileFormatError, match=r"numbers go from .* expected 0 to 1"):
+            read(H5Source(write_h5(tmp_path / "case.npy.h5", image=image)))
 
 
 def test_a_slice_of_another_shape_is_refused(tmp_path: Path, image: np.ndarray, label: np.ndarray) -> None:

@@ -63,11 +63,6 @@ class DataSet(ABC):
         """Return the files that a case is read from, scan and mask, in a fixed order; none for one in memory."""
         return ()
 
-    @property
-    def reading(self) -> str:
-        """What decides, beside a case's own files, which intensities are read from them; nothing as a rule."""
-        return ""
-
     def case(self, name: str) -> Case:
         """Return the case of that name.
 

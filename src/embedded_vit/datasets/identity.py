@@ -53,16 +53,16 @@ def file_stamps(data_set: DataSet, names: Iterable[str], known: Mapping[str, Fil
 
 
 def case_contents(data_set: DataSet, names: Iterable[str], stamps: Mapping[str, FileStamp]) -> dict[str, str]:
-    """Return a digest of each case: its files, and how the data set reads them; no path counts.
+    """Return a digest of each case: its files, its structures, modality and channels; no path counts.
 
     Args:
         data_set: Where the cases are.
         names: Cases.
         stamps: Of all their files.
     """
-    reading = [data_set.modality, data_set.channels, data_set.labels.model_dump(mode="json"), data_set.reading]
+    meaning = [data_set.modality, data_set.channels, data_set.labels.model_dump(mode="json")]
     return {
-        name: _digest([reading, [stamps[str(path)].sha256 for path in data_set.files_of(data_set.case(name))]])
+        name: _digest([meaning, [stamps[str(path)].sha256 for path in data_set.files_of(data_set.case(name))]])
         for name in names
     }
 

@@ -1,12 +1,12 @@
 """TransUNet's layout, in which the Synapse abdominal CT data are usually kept.
 
     train_npz/caseXXXX_sliceYYY.npz    a slice to train on
-    test_vol_h5/caseXXXX.npy.h5        a whole volume, only ever to test
+    test_vol_h5/caseXXXX.npy.h5        (or .h5) a whole volume, only ever to test
     lists/train.txt, lists/test_vol.txt            which of them take part, a name a line (or in lists/lists_Synapse/,
                                                    or lists_Synapse/); without a list, all of them
     dataset.json                       for structures other than the eight organs: labels as nnU-Net writes them
 
-A case is a patient. Slices carry no spacing.
+A case is a patient. Slices carry no spacing. Numbers stand for the same in all cases: 0 to 1, or HU.
 """
 
 from __future__ import annotations
@@ -14,14 +14,25 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
 from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_by_name, read_description
-from embedded_vit.errors import DataSetError
-from embedded_vit.io.scan_source import open_scan
-from embedded_vit.io.transunet import SLICE_SUFFIX, VOLUME_SUFFIX, read_h5_labels, stack_images, stack_labels
+from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.io.scan_source import open_scan, scan_stem
+from embedded_vit.io.transunet import (
+    SLICE_SUFFIX,
+    VOLUME_SUFFIX,
+    VOLUME_SUFFIXES,
+    read_h5_labels,
+    stack_images,
+    stack_labels,
+)
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.volume import LabelMap, Volume
 
@@ -45,6 +56,28 @@ class SynapseDataSet(DataSet):
 
     def read_volume(self, case: Case) -> Volume:
         """Read a case, a training case by stacking its slices; see `DataSet.read_volume`."""
+        volume = self._read_alone(case)
+        first, slope, intercept = self._stored
+        if volume.slope != slope and np.ptp(volume.array) > 0:  # numbers that are all the same say nothing
+            raise FileFormatError(
+                f"{volume.source}: its numbers are {_words(volume.slope)}, those of case {first} are {_words(slope)}; "
+                "store all cases alike"
+            )
+        return replace(volume, slope=slope, intercept=intercept)
+
+    @cached_property
+    def _stored(self) -> tuple[str, float, float]:
+        """A case, and the slope and the intercept that turn the numbers of every case into HU."""
+        first, slope, intercept = "", 1.0, 0.0
+        for case in self.cases:
+            with suppress(FileFormatError):  # raised where that case itself is read
+                volume = self._read_alone(case)
+                first, slope, intercept = case.name, volume.slope, volume.intercept
+                if np.ptp(volume.array) > 0:
+                    break
+        return first, slope, intercept
+
+    def _read_alone(self, case: Case) -> Volume:
         if case.name in self.volumes:
             return open_scan(self.volumes[case.name]).read()
         return stack_images(self.slices[case.name], f"{self.folder / TRAIN_FOLDER}: {case.name}")
@@ -67,10 +100,12 @@ def open_synapse(folder: Path) -> SynapseDataSet:
     """
     described = (folder / DESCRIPTION_FILE).exists()
     labels = labels_by_name(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
-    slice_names = _names(folder, "train.txt", TRAIN_FOLDER, SLICE_SUFFIX)
-    volume_names = _names(folder, "test_vol.txt", TEST_FOLDER, VOLUME_SUFFIX)
+    slice_names = _listed(folder, "train.txt", TRAIN_FOLDER, (SLICE_SUFFIX,))
+    if slice_names is None:
+        slice_names = [path.name.removesuffix(SLICE_SUFFIX) for path in _files(folder / TRAIN_FOLDER, (SLICE_SUFFIX,))]
     slices, remarks = _group_slices(folder / TRAIN_FOLDER, slice_names)
-    volumes = {name: folder / TEST_FOLDER / f"{name}{VOLUME_SUFFIX}" for name in volume_names}
+    volumes, left_out = _volumes(folder)
+    remarks += left_out
     both = sorted(set(slices) & set(volumes))
     if both:
         raise DataSetError(
@@ -93,20 +128,56 @@ def open_synapse(folder: Path) -> SynapseDataSet:
     )
 
 
-def _names(folder: Path, list_name: str, files_folder: str, suffix: str) -> list[str]:
-    """Return the names in a list; without a list, those of all files in a folder."""
+def _listed(folder: Path, list_name: str, files_folder: str, suffixes: tuple[str, ...]) -> list[str] | None:
+    """Return the names in a list, without the suffixes of files; None where there is no list."""
     for list_folder in LIST_FOLDERS:
         path = folder / list_folder / list_name
         if path.is_file():
             try:
-                names = [line.strip().removesuffix(suffix) for line in path.read_text(encoding="utf-8").splitlines()]
+                lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows programs begin with a mark
             except (OSError, ValueError) as error:
-                raise DataSetError(f"{path}: cannot be read as text") from error
+                raise DataSetError(f"{path}: cannot be read as text in UTF-8; save it again as such") from error
+            names = [_without(suffixes, line.strip()) for line in lines]
             if any("/" in name or "\\" in name or name.startswith(".") for name in names):
                 raise DataSetError(f"{path}: holds a path; names of files in {files_folder} are expected, one a line")
             return [name for name in dict.fromkeys(names) if name]
-    files = (folder / files_folder).glob(f"*{suffix}") if (folder / files_folder).is_dir() else []
-    return sorted(path.name.removesuffix(suffix) for path in files if not path.name.startswith("."))
+    return None
+
+
+def _volumes(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the files of the test volumes by case; also remarks on files that are left out.
+
+    Raises:
+        DataSetError: Two files are of one case.
+    """
+    files = _files(folder / TEST_FOLDER, VOLUME_SUFFIXES)
+    found: dict[str, Path] = {}
+    for path in files:
+        if (name := scan_stem(path)) in found:
+            raise DataSetError(f"{folder / TEST_FOLDER}: {found[name].name} and {path.name} are one case; remove one")
+        found[name] = path
+    names = _listed(folder, "test_vol.txt", TEST_FOLDER, VOLUME_SUFFIXES)
+    if names is not None:
+        return {name: found.get(name, folder / TEST_FOLDER / f"{name}{VOLUME_SUFFIX}") for name in names}, []
+    others = [path for path in _files(folder / TEST_FOLDER, ("",)) if path not in files]
+    expected = f"not named caseXXXX{VOLUME_SUFFIX} or caseXXXX.h5"
+    return found, [f"{path}: left out: {expected}" for path in others]
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files of a folder whose names end so, hidden ones left out."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    visible = (path for path in entries if not path.name.startswith(".") and path.name.lower().endswith(suffixes))
+    return sorted(path for path in visible if path.is_file())
+
+
+def _without(suffixes: tuple[str, ...], name: str) -> str:
+    ending = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(ending)]
+
+
+def _words(slope: float) -> str:
+    return "HU" if slope == 1 else "-125 to 275 HU as 0 to 1"
 
 
 def _group_slices(folder: Path, names: list[str]) -> tuple[dict[str, tuple[Path, ...]], list[str]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
 
-from embedded_vit.volume import border
+from embedded_vit.volume import LENGTH_ROUNDING, border
 
 __all__ = ["Comparison", "compare_masks", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
 
@@ -131,13 +131,14 @@ def hausdorff_95(distances: NDArray[np.float64]) -> float:
 def normalised_surface_dice(distances: NDArray[np.float64], tolerance: float) -> float:
     """Return NSD: the share of the border voxels of both masks that lie within the tolerance of the other border.
 
+    A distance that is longer than the tolerance by rounding of the spacing, up to a ten-thousandth, lies within it.
     All border voxels count the same. DeepMind's `surface-distance` weights them by surface area, so the two differ a
     little (see `docs/metrics.md`).
 
     Source: Nikolov et al., "Deep learning to achieve clinically applicable segmentation of head and neck anatomy",
         1809.04430, there called surface DSC.
     """
-    return float(np.mean(distances <= tolerance))
+    return float(np.mean(distances <= tolerance * (1 + LENGTH_ROUNDING)))
 
 
 def _compare_structure(

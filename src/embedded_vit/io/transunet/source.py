@@ -14,8 +14,8 @@ from typing_extensions import Self
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
-from embedded_vit.io.transunet.arrays import finite, scaling, volume_of
-from embedded_vit.io.transunet.volume import VOLUME_SUFFIX, dtype_in_memory, open_h5, read_h5_array
+from embedded_vit.io.transunet.arrays import StoredRange, finite, volume_of
+from embedded_vit.io.transunet.volume import VOLUME_SUFFIXES, dtype_in_memory, open_h5, read_h5_array
 from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
 __all__ = ["H5Source"]
@@ -30,7 +30,7 @@ class H5Source(ScanSource):
 
     format: ClassVar[str] = "h5"
     described: ClassVar[str] = "a TransUNet .h5 file"
-    suffixes: ClassVar[tuple[str, ...]] = (VOLUME_SUFFIX, ".npy.hdf5", ".h5", ".hdf5")
+    suffixes: ClassVar[tuple[str, ...]] = VOLUME_SUFFIXES
 
     def __init__(self, path: str | Path) -> None:
         """Open a file; errors as `open_h5`."""
@@ -73,18 +73,18 @@ class H5Source(ScanSource):
         with self._opened:
             check_free_disk(self.needed_bytes, folder)
             spool = Spool(self._shape, self._dtype, slice_axis=slice_axis_of(UPRIGHT_AFFINE), folder=folder)
-            lowest, highest = math.inf, -math.inf
+            found = StoredRange()
             at_once = self._dataset.chunks[0] if self._dataset.chunks else 1  # slices that HDF5 decompresses together
             for start in range(0, self._shape[0], at_once):
                 block = finite(self._dataset[start : start + at_once], self.source)  # (slices, rows, columns)
                 for index, plane in enumerate(block, start):
                     spool.write_slice(index, plane.T)
-                lowest, highest = min(lowest, float(block.min())), max(highest, float(block.max()))
+                found.add(block)
         return SpooledVolume(
             (spool,),
             SpoolView(self._shape, spool.axes),
             UPRIGHT_AFFINE,
-            *scaling(lowest, highest),
+            *found.scaling(self.source),
             spacing_known=False,
             source=self.source,
         )

@@ -21,9 +21,10 @@ from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["VOLUME_SUFFIX", "dtype_in_memory", "open_h5", "read_h5_array", "read_h5_labels"]
+__all__ = ["VOLUME_SUFFIX", "VOLUME_SUFFIXES", "dtype_in_memory", "open_h5", "read_h5_array", "read_h5_labels"]
 
-VOLUME_SUFFIX = ".npy.h5"
+VOLUME_SUFFIX = ".npy.h5"  # as TransUNet names them
+VOLUME_SUFFIXES = (VOLUME_SUFFIX, ".npy.hdf5", ".h5", ".hdf5")
 
 
 def read_h5_labels(path: str | Path) -> LabelMap:
