@@ -17,7 +17,7 @@ from embedded_vit.preprocessing import Preprocessing
 
 
 def threshold_graph(size: int = 32, batch: int | str = 1, **model_options: Any) -> onnx.ModelProto:
-    """logits = (-image, image): class 1 wherever the slice is brighter than the middle of the window (75 HU)."""
+    """Make a graph with logits (-image, image): class 1 where a slice is brighter than mid-window, 75 HU."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 1, size, size])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 2, size, size])
     minus_one = helper.make_tensor("minus_one", TensorProto.FLOAT, [1], [-1.0])
@@ -30,7 +30,7 @@ def threshold_graph(size: int = 32, batch: int | str = 1, **model_options: Any) 
 
 
 def threshold_manifest(graph: bytes, **fields: Any) -> Manifest:
-    """The manifest of a threshold graph: CT, one structure named "bright"; `fields` override."""
+    """Make the manifest of a threshold graph: CT, one structure named "bright"; `fields` override."""
     values: dict[str, Any] = {
         "name": "threshold",
         "network": {"name": "threshold"},

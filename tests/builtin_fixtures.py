@@ -31,7 +31,7 @@ FIGURES = Figures(
 
 
 def example_facts(graph_sha256: str) -> Facts:
-    """What is known of a model that nobody trained."""
+    """Make the facts about a model that was never trained."""
     return Facts(
         summary="bright things on CT",
         graph_sha256=graph_sha256,

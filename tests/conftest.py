@@ -20,7 +20,7 @@ SMALL = PhantomSettings(size=96, slices=12)
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is remembered of engines stays out of the home folder."""
+    """Keep the cache of engines out of the home folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -16,7 +16,7 @@ from embedded_vit.training.settings import RunConfig, TrainingConfig
 
 
 def made_network(config: NetworkConfig) -> nn.Module:
-    """A network with random weights that decide: logits of about one, as after training."""
+    """Make a network with random weights that decide: logits of about one, as after training."""
     torch.manual_seed(0)
     network = build_network(config).eval()
     for name, statistic in network.named_buffers():  # of batch norms, which begin at exactly 0 and 1
@@ -37,7 +37,7 @@ def made_run(
     train: tuple[str, ...] = ("case0001",),
     test: tuple[str, ...] = ("case0002",),
 ) -> Path:
-    """A run folder as training leaves it, with random weights."""
+    """Make a run folder as training writes it, with random weights."""
     config = RunConfig(
         network=network,
         preprocessing=Preprocessing.for_modality("CT", image_size=network.image_size, context_slices=context_slices),

@@ -22,7 +22,7 @@ class Clock:
         self.seconds += seconds
 
     def query(self, name: str, calls: list[str], *milliseconds: float) -> Callable[[], None]:
-        """A query that takes the milliseconds it is told to, one after another, and says that it was called."""
+        """Make a query that takes the given milliseconds, one after another, and records each call."""
 
         def answer() -> None:
             calls.append(name)
@@ -32,7 +32,7 @@ class Clock:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put the clock in the place of the computer's."""
+    """Replace the computer's clock by this one."""
     clock = Clock()
     monkeypatch.setattr(single_stream, "time", clock)
     return clock

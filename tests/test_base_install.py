@@ -21,7 +21,7 @@ TRAINING_ONLY = ("torch", "scipy", "matplotlib", "onnx", "safetensors", "tensorb
 
 
 def embedded_vit(environment: Path, *arguments: object, status: int = 0) -> str:
-    """Run the command of an environment, with nothing of the checkout; return what it says on stderr."""
+    """Run the command of an environment, without the checkout on its path; return its stderr."""
     command = [environment / "bin" / "embedded-vit", *map(str, arguments)]
     variables = os.environ | {"PYTHONPATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)

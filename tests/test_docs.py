@@ -41,7 +41,7 @@ def lines(document: Path) -> list[str]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Every `embedded-vit VERB ...` of a document, in code blocks and in sentences, as words."""
+    """Return every `embedded-vit VERB ...` of a document, in code blocks and in sentences, as words."""
     joined = text.replace("\\\n", " ")
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", joined)
     shell = [line.split("#")[0] for block in blocks for line in block.splitlines()]

@@ -81,7 +81,7 @@ def sources(*folders: str) -> Iterator[Path]:
 
 
 def imported_modules(path: Path) -> Iterator[str]:
-    """Full names of all modules that a file imports, inside functions and under TYPE_CHECKING too."""
+    """Yield the full names of all modules that a file imports, inside functions and under TYPE_CHECKING too."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -94,12 +94,12 @@ def imported_modules(path: Path) -> Iterator[str]:
 
 
 def unit_of(path: Path) -> str:
-    """The folder of a file, or the file's own name if it lies in the package root."""
+    """Return the folder of a file, or the file's own name if it lies in the package root."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def arrows() -> dict[str, set[str]]:
-    """Unit -> units that it imports."""
+    """Return each unit with the units that it imports."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in PACKAGE.rglob("*.py"):
         for module in imported_modules(path):

@@ -38,7 +38,7 @@ def package_source(package: str) -> ast.Module:
 
 
 def names_for_mypy(tree: ast.Module) -> set[str]:
-    """Names imported under `if TYPE_CHECKING:`."""
+    """Return the names imported under `if TYPE_CHECKING:`."""
     blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name for node in imports for alias in node.names}
@@ -61,7 +61,7 @@ def test_no_export_has_the_name_of_a_module(package: str) -> None:
 
 
 def imported_by(*modules: str) -> set[str]:
-    """What a fresh Python has imported after the given modules, of `HEAVY`."""
+    """Return the modules of `HEAVY` that a fresh Python has imported after the given modules."""
     code = (
         r"import importlib, json, sys; [*map(importlib.import_module, sys.argv[1:])]; print(json.dumps([*sys.modules]))"
     )

@@ -49,7 +49,7 @@ REAL = SimpleNamespace(fsync=os.fsync, replace=os.replace, unlink=os.unlink, ope
 
 
 def is_open(path: Any) -> bool:
-    """Whether this process has a file open or mapped."""
+    """Return whether this process has a file open or mapped."""
     wanted = os.path.realpath(path)
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -99,7 +99,7 @@ def locking(descriptor: int, mode: str, count: int) -> None:
 
 @pytest.fixture
 def like_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away what Windows does not have, and refuse what it refuses."""
+    """Remove the functions that Windows does not have, and refuse the calls that it refuses."""
     for name in NOT_ON_WINDOWS:
         monkeypatch.setitem(sys.modules, name, None)  # importing it raises ModuleNotFoundError
     for name in OS_NOT_ON_WINDOWS:
@@ -231,7 +231,7 @@ def test_a_data_set_is_written_opened_and_prepared(like_windows: None, tmp_path:
 
 
 def test_no_module_needs_posix_to_be_imported() -> None:
-    """Inside a function such an import stands in a `try`; at the top of a module nobody could catch it."""
+    """Inside a function such an import is in a `try`; at the top of a module no caller could catch it."""
     source = Path(embedded_vit.__file__).parent
     for path in source.rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

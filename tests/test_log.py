@@ -14,13 +14,13 @@ DATE = r"\d{4}-\d{2}-\d{2}"
 
 
 def entries(page: Path) -> list[tuple[str, str]]:
-    """Heading and body of each entry of a page, in the order of the page."""
+    """Return heading and body of each entry of a page, in the order of the page."""
     parts = re.split(r"(?m)^## (.*)$", page.read_text(encoding="utf-8"))
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def anchor(heading: str) -> str:
-    """The heading's anchor on GitHub."""
+    """Return the heading's anchor on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 

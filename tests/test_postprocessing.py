@@ -35,7 +35,7 @@ def without_small_components(mask: NDArray[np.uint8], smallest_share: list[float
 
 
 def expected(mask: NDArray[np.uint8], smallest_share: list[float]) -> NDArray[np.uint8]:
-    """The same from voxels."""
+    """Compute the same from voxels."""
     cleaned = mask.copy()
     for label, share in enumerate(smallest_share, start=1):
         found, _ = ndimage.label(mask == label, np.ones((3, 3, 3)))

@@ -87,7 +87,7 @@ def test_swapped_weights_are_refused(make_artifact: MakeArtifact) -> None:
 
 
 def rewritten(path: Path, **fields: object) -> Path:
-    """The same artifact with other manifest fields and the right manifest digest: another program's doing."""
+    """Return the artifact with other manifest fields and a matching digest, as another program could write it."""
     content = path.read_bytes()
     text = json.dumps(json.loads(metadata_of(content)[MANIFEST_KEY]) | fields)
     digest = hashlib.sha256(text.encode()).hexdigest()

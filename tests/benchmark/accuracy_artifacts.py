@@ -11,7 +11,7 @@ LOWEST, HIGHEST = -0.04, 0.22  # of the network's input: organs lie between, 67 
 
 
 def organ_graph(shift: float = 0.0, size: int = 32) -> onnx.ModelProto:
-    """Class 1 + n wherever the slice lies in the n-th eighth of the organs' intensities, moved by `shift`."""
+    """Make a graph: class 1 + n where the slice is in the n-th eighth of the organs' intensities, moved by `shift`."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, size, size])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, CLASSES, size, size])
     organs = np.linspace(LOWEST, HIGHEST, CLASSES - 1) + shift

@@ -28,7 +28,7 @@ def scan() -> Volume:
 
 
 def counted(engine: ArtifactEngine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes that the engine is given from now on."""
+    """Record the shapes that the engine is given from now on."""
     shapes: list[tuple[int, ...]] = []
     run = engine.run
     monkeypatch.setattr(engine, "run", lambda image: shapes.append(image.shape) or run(image))

@@ -25,7 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def prediction() -> SimpleNamespace:
-    """One voxel of the liver is missed, the spleen is found whole, and there is no aorta."""
+    """A prediction that misses one voxel of the liver and finds the whole spleen; there is no aorta."""
     array = np.array([[[1, 1, 2, 0]], [[0, 0, 2, 2]]], dtype=np.uint8)
     labels = LabelSet.from_names(["liver", "spleen", "aorta"])
     return SimpleNamespace(mask=LabelMap(array, np.eye(4)), labels=labels, model="tiny")

@@ -38,7 +38,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def from_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`benchmarks.peer_networks` can be imported, as `embedded-vit train --model` would from the repository."""
+    """Make `benchmarks.peer_networks` importable, as `embedded-vit train --model` would from the repository."""
     monkeypatch.syspath_prepend(ROOT)
 
 

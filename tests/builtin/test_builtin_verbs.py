@@ -23,7 +23,7 @@ STRUCTURES = LabelSet.from_names(["bright"])
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command in an empty working folder; gives what it printed, or what it refused."""
+    """Run a command in an empty working folder; return its output or its error."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 

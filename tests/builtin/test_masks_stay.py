@@ -29,7 +29,7 @@ CROP_VOXELS = (36, 40, 50)  # of 1 mm: about the field of view that the hippocam
 
 
 def scans_for(name: str) -> list[Volume]:
-    """Phantoms of the abdomen, or for the MR model a bright body in a crop of 1 mm voxels."""
+    """Return phantoms of the abdomen, or for the MR model a bright body in a crop of 1 mm voxels."""
     if name != "hippocampus-mr":
         return [make_phantom(number, seed=24, settings=SETTINGS)[0] for number in PHANTOMS]
     return [_bright_body(number) for number in PHANTOMS]
@@ -46,7 +46,7 @@ def _bright_body(number: int) -> Volume:
 
 
 def masks_of(name: str) -> NDArray[np.uint8]:
-    """The masks of a model's scans, one after the other: (scans, slices, rows, columns) uint8."""
+    """Return the masks of a model's scans, one after the other: (scans, slices, rows, columns) uint8."""
     predictor = embedded_vit.load(name, threads=1)
     return np.stack([predictor.predict(scan, force=True).mask.array for scan in scans_for(name)])
 

@@ -47,7 +47,7 @@ CT_32 = Preprocessing.for_modality("CT", image_size=32)
 
 @pytest.fixture(scope="module", params=[*ENGINES, "auto"])
 def choice(request: pytest.FixtureRequest) -> EngineChoice:
-    """What a user may write for an engine; skips engines that are not installed."""
+    """An engine as a user may write it; skips engines that are not installed."""
     if request.param not in (*installed_engines(), "auto"):
         pytest.skip(f"{request.param} is not installed")
     return request.param
@@ -55,7 +55,7 @@ def choice(request: pytest.FixtureRequest) -> EngineChoice:
 
 @pytest.fixture(scope="module")
 def expected(choice: EngineChoice, artifact: Path) -> EngineName:
-    """The engine that computes."""
+    """The engine that is expected to compute."""
     return fastest_engine(artifact, threads=1).engine if choice == "auto" else choice
 
 

@@ -17,7 +17,7 @@ P50_MS = {"onnxruntime": 4.0, "openvino": 3.0}
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
-    """A made-up clock: OpenVINO takes 3 ms, ONNX Runtime 4. Gets the names of every measurement's engines."""
+    """A fake clock: OpenVINO takes 3 ms, ONNX Runtime 4. The list holds the engines of every measurement."""
     pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "installed_engines", lambda: tuple(P50_MS))

@@ -28,7 +28,7 @@ def sources() -> Iterator[Path]:
 
 
 def names_in(tree: ast.Module) -> Iterator[str]:
-    """Full names of what a file imports, and every identifier that it uses."""
+    """Return the full names of all imports of a file, and every identifier that it uses."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -16,13 +16,13 @@ def plot_of(values: list[list[float]], **options) -> Figure:
 
 
 def dots_of(figure: Figure) -> list[list[float]]:
-    """The values of the dots, row by row."""
+    """Return the values of the dots, row by row."""
     (axes,) = figure.axes
     return [drawn.get_offsets()[:, 0].tolist() for drawn in axes.collections if isinstance(drawn, PathCollection)]
 
 
 def lines_of(figure: Figure) -> list[np.ndarray]:
-    """The two ends of each line, (2, 2) x and y: of a row its whiskers, then its median."""
+    """Return the two ends of each line, (2, 2) x and y: of a row its whiskers, then its median."""
     (axes,) = figure.axes
     return [drawn.get_segments()[0] for drawn in axes.collections if isinstance(drawn, LineCollection)]
 

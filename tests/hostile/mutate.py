@@ -56,7 +56,7 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def damaged_artifact(random: np.random.Generator) -> tuple[str, bytes]:
-    """An artifact damaged as it lies, or one whose graph was damaged before it was sealed: its digests are right."""
+    """Damage an artifact, or damage its graph before it is sealed, so that its digests are right."""
     graph = threshold_graph().SerializeToString()
     if random.random() < 0.5:
         return "model.onnx", mutated(sealed(graph, threshold_manifest(graph)), random)
@@ -70,7 +70,7 @@ def damaged_artifact(random: np.random.Generator) -> tuple[str, bytes]:
 
 
 def damaged_scan(random: np.random.Generator) -> tuple[str, bytes]:
-    """A NIfTI file damaged as it lies, or damaged and then compressed: its checksum is right."""
+    """Damage a NIfTI file, or damage it before it is compressed, so that its checksum is right."""
     image = nibabel.Nifti1Image(random.normal(0, 300, (7, 6, 5)).astype(np.int16), np.diag([-1.5, -1.5, 4, 1]))
     plain = image.to_bytes()
     match random.integers(3):
@@ -83,14 +83,14 @@ def damaged_scan(random: np.random.Generator) -> tuple[str, bytes]:
 
 
 def damaged_dicom(random: np.random.Generator) -> tuple[str, bytes]:
-    """A DICOM file damaged anywhere; half of its bytes are pixels, which are compressed in two of three."""
+    """Damage a DICOM file anywhere; half of its bytes are pixels, which are compressed in two of three files."""
     syntax = [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless][random.integers(3)]
     return "slice", mutated(dicom_file(syntax), random)
 
 
 @lru_cache
 def dicom_file(syntax: str) -> bytes:
-    """An undamaged one."""
+    """Make an undamaged DICOM file."""
     content = io.BytesIO()
     stored = np.random.default_rng(0).normal(0, 40, (32, 32)).astype(np.int16)
     make_slice(stored, syntax=syntax).save_as(content, enforce_file_format=True)

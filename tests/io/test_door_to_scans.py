@@ -22,14 +22,14 @@ SCANS_PASS_HERE = ("cli", "datasets", "evaluation", "predict", "training")  # ot
 
 
 def docstrings(tree: ast.Module) -> set[int]:
-    """Ids of the nodes that are docstrings."""
+    """Return the ids of the nodes that are docstrings."""
     places = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, places)]
     return {id(body[0].value) for body in bodies if isinstance(body[0], ast.Expr)}
 
 
 def suffixes_looked_at(source: str) -> Iterator[str]:
-    """What of a module's code names a scan's suffix, or takes a path apart at its dots."""
+    """Return the code of a module that names a scan's suffix or splits a path at its dots."""
     tree = ast.parse(source)
     left_out = docstrings(tree)
     for node in ast.walk(tree):

@@ -48,13 +48,13 @@ class CountedFile(io.FileIO):
         self._count, self._readings = str(path), readings
 
     def readinto(self, buffer: Any) -> int | None:
-        """Count what `io.BufferedReader` reads."""
+        """Count the bytes that `io.BufferedReader` reads."""
         done = super().readinto(buffer)
         self._readings.bytes[self._count] += done or 0
         return done
 
     def readall(self) -> bytes:
-        """Count what `io.BufferedReader` reads to the end."""
+        """Count the bytes that `io.BufferedReader` reads to the end."""
         content = super().readall()
         self._readings.bytes[self._count] += len(content)
         return content

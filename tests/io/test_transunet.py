@@ -180,7 +180,7 @@ def test_links_out_of_an_h5_file_are_not_followed(tmp_path: Path, image: np.ndar
 
 
 def readings(path: Path, read: Any) -> Any:
-    """What a damaged file gives: its contents, or None where it is refused."""
+    """Return the contents of a damaged file, or None where it is refused."""
     with suppress(FileFormatError):
         return read(path)
     return None

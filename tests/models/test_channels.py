@@ -49,7 +49,7 @@ def random_network(**architecture) -> EmbeddedViT:
 
 
 def silenced(network: EmbeddedViT, group: ChannelGroup, kept: list[int]) -> EmbeddedViT:
-    """The network at its full size, the other channels of the group read by nothing and unknown to every norm."""
+    """Return the network at full size, with the other channels of the group read by no layer and left out of norms."""
     network = copy.deepcopy(network)
     silent = torch.tensor([index for index in range(group.width) if index not in kept])
     for axis in group.axes:

@@ -15,7 +15,7 @@ from embedded_vit.models.registry import FAMILY, NETWORKS, PRESETS, NetworkConfi
 
 
 def pruned(config: NetworkConfig, part: int) -> NetworkConfig:
-    """The same network with one channel in so many of every group."""
+    """Return the network with one in `part` channels of every group."""
     with torch.device("meta"):
         groups = channel_groups(build_network(config))
     kept = {name: max(1, group.width // part) for name, group in groups.items()}

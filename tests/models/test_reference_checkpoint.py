@@ -28,7 +28,7 @@ def reference(parity_folder: Path) -> dict:
 
 
 def fill(name: str, shape: list[int]) -> torch.Tensor:
-    """The design's formula for parameters."""
+    """Fill parameters by the formula of the design."""
     values = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF).standard_normal(shape)
     if name.endswith("temperature") or ("norm" in name.split(".")[-2] and name.endswith("weight")):
         values = 1 + 0.1 * values

@@ -43,7 +43,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def weightless_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process of the tests may be of any size; budgets here are for scans alone."""
+    """Ignore the size of the test process; memory budgets here are for scans alone."""
     monkeypatch.setattr(memory, "resident_bytes", lambda: 0)
 
 

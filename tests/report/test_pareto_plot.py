@@ -23,14 +23,14 @@ def axes_of(*points: Point, **options) -> Axes:
 
 
 def places_of(axes: Axes) -> list[tuple[float, float]]:
-    """Where the points lie, in the axes' own measure: 0 to 1 from left to right and upwards."""
+    """Return the places of points in axes coordinates: 0 to 1 from left to right and upwards."""
     drawn = [line for line in axes.lines if line.get_linestyle() == "None"]
     to_axes = axes.transData + axes.transAxes.inverted()
     return [tuple(to_axes.transform((line.get_xdata()[0], line.get_ydata()[0]))) for line in drawn]
 
 
 def numbers_of(axes: Axes, which: str) -> list[str]:
-    """The numbers that are written at an axis, those out of sight left out."""
+    """Return the visible numbers at an axis."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     low, high = axis.get_view_interval()
     seen = [place for place in axis.get_majorticklocs() if low <= place <= high]

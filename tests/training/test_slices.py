@@ -20,7 +20,7 @@ CT = Preprocessing.for_modality("CT", image_size=32)
 
 
 def numbered_slices(case_lengths: list[int]) -> SliceSet:
-    """Slices whose pixels all hold their own number."""
+    """Make slices whose pixels all hold the slice's number."""
     total = sum(case_lengths)
     images = np.broadcast_to(np.arange(total, dtype=np.float16)[:, None, None, None], (total, 1, 8, 8))
     names = tuple(f"case{number}" for number in range(len(case_lengths)))

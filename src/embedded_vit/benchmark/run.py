@@ -108,9 +108,8 @@ class _Bench:
     def measure(self, threads: int) -> Measurement:
         """Measure cold starts and memory in fresh processes, then latency and energy in this one."""
         self.on_stage(f"cold start and memory, threads: {threads}")
-        streams = (
-            threads if self.scope == "volume" else 1
-        )  # as in prediction; one stream answers a single image soonest
+        # A scan as in prediction; a single image is answered soonest by one stream of all threads.
+        streams = threads if self.scope == "volume" else 1
         engines = [load(path, self.engine, threads=threads, streams=streams) for path in self.paths]
         processes = [_fresh_process(path, each.name, threads) for path, each in zip(self.paths, engines, strict=True)]
         self.on_stage(f"latency, threads: {threads}, at most {self.seconds:g} s")

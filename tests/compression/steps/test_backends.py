@@ -27,7 +27,7 @@ class Inverting:
 
 @pytest.fixture
 def openvino_that_is_wrong(monkeypatch):
-    """OpenVINO's place is taken by `Inverting`."""
+    """Replace OpenVINO by `Inverting`."""
 
     def replace(*, wrong_without_transforms: bool) -> None:
         def opened(graph: bytes, name="onnxruntime", *, low_precision_transforms=True, threads=1, **options):

@@ -36,7 +36,7 @@ STEP = PruneChannels(target_macs=0.5, rounds=2, epochs=3, importance_slices=4, c
 
 @pytest.fixture(scope="module")
 def run(synapse_folder, tmp_path_factory) -> Path:
-    """A run with its first weights: what counts here is that it can be pruned and trained."""
+    """A run with its initial weights, which is enough to prune and to train it."""
     torch.manual_seed(0)
     data_set = open_data_set(synapse_folder)
     network = network_config(
@@ -267,7 +267,7 @@ def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypa
     measured, macs_of = [], {}
 
     def write_down(checkpoint, output, data_set):
-        """In place of an export; that such networks can be exported is tested above."""
+        """Replace the export; a test above exports such networks."""
         macs_of[output] = macs(checkpoint)
 
     def latency_by_macs(paths, *, engine, threads):

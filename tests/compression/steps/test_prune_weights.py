@@ -73,7 +73,7 @@ def test_one_threshold_holds_for_all_layers():
 
 @pytest.fixture(scope="module")
 def pruned(synapse_folder, trained_run, tmp_path_factory) -> tuple[Path, StepResult]:
-    """The step run whole, and its folder."""
+    """The result of the whole step, and its folder."""
     folder = tmp_path_factory.mktemp("pruned")
     context = StepContext(synapse_folder, load_checkpoint(trained_run), folder / "work", threads=1)
     return folder / "step", SHORT.apply(context.original, context, folder / "step", NOTHING)
