@@ -1,33 +1,24 @@
-"""Peers in the same run: equal time for all, nothing trained twice, peers that export; the peers need an extra."""
+"""Peers on one split: equal time for all, nothing trained twice, one page."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.latency import Latency
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
-from embedded_vit.engines import compare, example_image, open_graph, open_network
-from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.errors import ConfigError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.export.exporting import onnx_graph
-from embedded_vit.models.registry import NetworkConfig, build_network
-from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import load_state, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
-needs_peers = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("monai", "transformers"))), reason="pip install 'embedded-vit[peers]'"
-)
 
 
 @pytest.fixture
@@ -37,59 +28,56 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def from_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `benchmarks.peer_networks` importable, as `embedded-vit train --model` would from the repository."""
-    monkeypatch.syspath_prepend(ROOT)
+def training(peers: ModuleType) -> ModuleType:
+    return importlib.import_module("peer_training")
 
 
-def described(name: str, image_size: int) -> NetworkConfig:
-    return NetworkConfig(
-        name=name, image_size=image_size, in_channels=3, classes=5, model=f"benchmarks.peer_networks:{name}"
-    )
-
-
-def test_every_network_trains_by_our_recipe_and_those_of_others_by_theirs(peers: ModuleType) -> None:
+def test_every_network_trains_by_our_recipe_and_those_of_others_by_theirs(training: ModuleType) -> None:
     recipes = ["modern", "theirs"]
-    assert [one.name for one in peers.trainings_of("embedded-vit-64", recipes)] == ["embedded-vit-64@64-modern"]
-    assert [one.name for one in peers.trainings_of("32-80@128", recipes)] == ["32-80@128-modern"]
-    assert [one.name for one in peers.trainings_of("unet@64", recipes)] == ["unet@64-modern", "unet@64-theirs"]
-    assert [one.name for one in peers.trainings_of("dae-former-224@64", ["theirs"])] == ["dae-former-224@64-theirs"]
+    assert [one.name for one in training.trainings_of("embedded-vit-64", recipes)] == ["embedded-vit-64@64-modern"]
+    assert [one.name for one in training.trainings_of("32-80@128", recipes)] == ["32-80@128-modern"]
+    assert [one.name for one in training.trainings_of("unet@64", recipes)] == ["unet@64-modern", "unet@64-theirs"]
+    assert [one.name for one in training.trainings_of("dae-former-224@64", ["theirs"])] == ["dae-former-224@64-theirs"]
 
 
 @pytest.mark.parametrize("text", ["unett@64", "unet", "unet@big", "32@64", "32-80"])
-def test_a_name_that_says_too_little_is_refused(peers: ModuleType, text: str) -> None:
+def test_a_name_that_says_too_little_is_refused(training: ModuleType, text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition("@")[0]):
-        peers.trainings_of(text, ["modern"])
+        training.trainings_of(text, ["modern"])
 
 
 @pytest.mark.parametrize("seconds_a_step", [0.05, 0.7, 3.1, 17.0])
-def test_the_time_is_filled_and_not_exceeded(peers: ModuleType, seconds_a_step: float) -> None:
-    schedule = peers.schedule_within(8, seconds_a_step, 55)
+def test_the_time_is_filled_and_not_exceeded(training: ModuleType, seconds_a_step: float) -> None:
+    schedule = training.schedule_within(8, seconds_a_step, 55)
     steps = schedule.epochs * schedule.steps_per_epoch
     assert 480 - (schedule.epochs + 1) * seconds_a_step < steps * seconds_a_step <= 480
     assert schedule.passes == pytest.approx(steps / 55)
     assert schedule.epochs == max(1, round(480 / seconds_a_step / 55))
 
 
-def test_a_peer_trains_by_the_recipe_of_its_authors(peers: ModuleType, synapse_folder: Path, tmp_path: Path) -> None:
+def test_a_peer_trains_by_the_recipe_of_its_authors(training: ModuleType, synapse_folder: Path, tmp_path: Path) -> None:
     data_set = open_data_set(synapse_folder)
     split = make_split(data_set, seed=0, validation_cases=0)
-    comparison = peers.Comparison(data_set, split, tmp_path, 8.0, 0, 3, "fp32", 0)
-    dae_former = peers.planned(peers.PeerTraining("dae-former-224", 64, "theirs"), comparison)
+    comparison = training.Comparison(data_set, split, tmp_path, 8.0, 0, 3, "fp32", 0)
+    dae_former = training.planned(training.PeerTraining("dae-former-224", 64, "theirs"), comparison)
     assert (dae_former.network.image_size, dae_former.network.widths) == (64, (128, 320, 512))
     assert dae_former.training.recipe == "paper"
-    unet = peers.planned(peers.PeerTraining("unet", 64, "theirs"), comparison)
+    unet = training.planned(training.PeerTraining("unet", 64, "theirs"), comparison)
     assert (unet.training.learning_rate, unet.training.weight_decay, unet.training.ema_decay) == (1e-3, 0, None)
-    assert peers.planned(peers.PeerTraining("unet", 64, "modern"), comparison).training.ema_decay is not None
+    assert training.planned(training.PeerTraining("unet", 64, "modern"), comparison).training.ema_decay is not None
 
 
 @pytest.mark.slow
 def test_what_is_trained_is_not_trained_again(
-    peers: ModuleType, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    peers: ModuleType,
+    training: ModuleType,
+    synapse_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(peers, "TIMED_SECONDS", 0.1)
-    measure = peers.seconds_a_step
-    monkeypatch.setattr(peers, "seconds_a_step", lambda *comparison: 0.39 if measure(*comparison) > 0 else 0.0)
+    monkeypatch.setattr(training, "TIMED_SECONDS", 0.1)
+    measure = training.seconds_a_step
+    monkeypatch.setattr(training, "seconds_a_step", lambda *comparison: 0.39 if measure(*comparison) > 0 else 0.0)
     words = ["--data", str(synapse_folder), "--output", str(tmp_path), "--networks", "8-16@32", "--repeats", "3"]
     peers.main([*words, "--minutes", "0.02"])
     run = tmp_path / "8-16@32-modern"
@@ -156,33 +144,3 @@ def test_a_file_that_a_backend_cannot_run_is_missing_from_its_plot_alone(
     cells = {column.title: [column.value(row) for row in rows] for column in peer_results.columns_of(results)[3:]}
     assert cells["OpenVINO f32, 1 / 2 threads (ms)"] == ["–", "1.50 / 1.50", "1.00 / 1.00"]
     assert cells["Worst organ"] == ["liver 0.50", "liver 0.70", "liver 0.60"]
-
-
-@needs_peers
-@pytest.mark.usefixtures("from_root")
-@pytest.mark.parametrize("name", ["UNet", "SegFormerB0"])
-def test_a_peer_exports_and_computes_the_same(name: str) -> None:
-    torch.manual_seed(0)
-    network = build_network(described(name, 64)).eval()
-    preprocessing = Preprocessing.for_modality("CT", image_size=64, context_slices=3)
-    image = example_image(preprocessing)
-    assert network(torch.from_numpy(image)).shape == (1, 5, 64, 64)
-    graph = onnx_graph(network, preprocessing)
-    compare(open_network(network), open_graph(graph), [image]).check(name)
-    assert "torchvision" not in sys.modules
-
-
-@needs_peers
-@pytest.mark.usefixtures("from_root")
-@pytest.mark.parametrize("name", ["UNet", "SegFormerB0"])
-def test_a_size_that_a_peer_cannot_halve_is_refused(name: str) -> None:
-    with pytest.raises(NetworkError, match="72"):
-        build_network(described(name, 72))
-
-
-@pytest.mark.usefixtures("from_root")
-def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
-    monkeypatch.delitem(sys.modules, "benchmarks.peer_networks", raising=False)
-    with pytest.raises(NetworkError, match=r"embedded-vit\[peers\]"):
-        build_network(described("UNet", 64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -63,6 +64,28 @@ def test_the_published_form_is_declared_too(name):
             form(image)
     assert declared_macs(config, published=True) == counter.get_total_flops() // 2
     assert complexity(config).naive_macs == counter.get_total_flops() // 2
+
+
+class CarefullyBegun(nn.Module):
+    """A user's own network whose initial values depend on numbers, as those of most vision transformers do."""
+
+    def __init__(self, *, in_channels: int, classes: int, image_size: int) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(in_channels, classes, 1)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.head(image)
+
+
+def test_a_network_of_truncated_normal_values_is_counted_and_draws_no_random_numbers():
+    config = NetworkConfig(name="own", image_size=8, in_channels=3, classes=5, model=f"{__name__}:CarefullyBegun")
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    costs = complexity(config, input_channels=3)
+    assert (costs.parameters, costs.macs) == (3 * 5 + 5, 8 * 8 * 3 * 5)
+    assert torch.equal(torch.rand(1), expected)
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -75,8 +75,9 @@ def counted_macs(config: NetworkConfig, *, input_channels: int = 1) -> int:
 
 def _counted(config: NetworkConfig, input_channels: int) -> tuple[int, int]:
     """Return parameters and multiply-accumulates of any network."""
-    with FakeTensorMode(), torch.no_grad():
-        network = build_network(config).eval()
+    with torch.random.fork_rng(devices=[]):  # counting leaves the random numbers of a training as they are
+        network = build_network(config).eval()  # with numbers, which initial values like trunc_normal_ look at
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         image = torch.zeros(1, input_channels, config.image_size, config.image_size)
         with FlopCounterMode(display=False) as counter:
             network(image)
