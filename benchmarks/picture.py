@@ -29,7 +29,8 @@ def main() -> None:
     cases = [case for case in data_set.cases if case.reserved_for_test][:3]
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.0), layout="constrained", facecolor="black")
     for column, case in enumerate(cases):
-        volume, truth = data_set.read_volume(case), data_set.read_labels(case).reoriented()
+        volume, truth = data_set.read_case(case)
+        truth = truth.reoriented()
         predicted = predictor.predict(volume).mask.reoriented()
         upright = volume.reoriented()
         dice, shown = slice_dice(predicted.array, truth.array, len(labels.labels))

@@ -98,11 +98,10 @@ def segmented(data_set: DataSet, patient: str, artifact: Path) -> tuple[Volume, 
     engine = load(artifact)
     manifest = engine.manifest
     preprocessing, case = manifest.preprocessing, data_set.case(patient)
-    volume = data_set.read_volume(case)
+    volume, truth = data_set.read_case(case)
     mask = segment(volume, manifest.contract, engine)
     orientation = preprocessing.orientation
-    truth = data_set.read_labels(case).reoriented(orientation)
-    return volume.reoriented(orientation), truth, mask.reoriented(orientation), manifest
+    return volume.reoriented(orientation), truth.reoriented(orientation), mask.reoriented(orientation), manifest
 
 
 def worst_slice(volume: Volume, truth: LabelMap, mask: LabelMap, label: int, manifest: Manifest) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.volume import LabelMap, Scan, Volume
+from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 
 __all__ = ["GRID_TOLERANCE", "grid_problem", "laid_on", "voxels_apart"]
 
@@ -34,7 +34,7 @@ def voxels_apart(affine: NDArray[np.float64], other: NDArray[np.float64], shape:
     return float(np.abs(np.linalg.solve(affine[:3, :3], shift_mm.T)).max())
 
 
-def grid_problem(scan: Scan, other: Volume | LabelMap) -> str | None:
+def grid_problem(scan: Scan | Mask, other: Volume | LabelMap) -> str | None:
     """Say how the grid of a mask or of a second channel differs from its scan's; None where the two agree.
 
     Args:

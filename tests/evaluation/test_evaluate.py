@@ -10,7 +10,7 @@ import pytest
 from memory_data_set import box_mask, evaluated_model, install, memory_data_set
 
 from embedded_vit.about import RESEARCH_USE_ONLY
-from embedded_vit.errors import ConfigError, DataSetError, OutputError
+from embedded_vit.errors import ConfigError, DataSetError, FileFormatError, OutputError
 from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.table import text_table
 
@@ -141,7 +141,7 @@ def test_results_are_never_written_over(monkeypatch, tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file_is_refused(monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot make"):
+    with pytest.raises(OutputError, match="cannot create"):
         run(monkeypatch, tmp_path / "file")
 
 
@@ -173,7 +173,45 @@ def test_without_spacing_everything_says_voxels(monkeypatch, tmp_path: Path) -> 
 
 def test_lengths_in_two_units_are_not_averaged(monkeypatch, tmp_path: Path) -> None:
     install(monkeypatch, evaluated_model(SPLIT), memory_data_set(TRUTHS, SHOWN, unknown_spacing=("case3",)))
-    with pytest.raises(DataSetError, match="voxels"):
+    evaluation = evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
+    assert [case.name for case in evaluation.cases] == ["case2"]
+    assert "lengths are in voxels, those of case2 in mm" in evaluation.unscored["case3"]
+
+
+class Unreadable(FileFormatError):
+    pass
+
+
+def test_a_bad_case_is_named_and_the_rest_is_scored(monkeypatch, tmp_path: Path) -> None:
+    data_set = memory_data_set(TRUTHS, SHOWN)
+    read = type(data_set).read_labels
+
+    def read_labels(self, case):
+        if case.name == "case2":
+            raise Unreadable("case2.nii.gz: missing: the mask of case case2; add it or remove the case")
+        return read(self, case)
+
+    monkeypatch.setattr(type(data_set), "read_labels", read_labels)
+    install(monkeypatch, evaluated_model(SPLIT), data_set)
+    evaluation = evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
+    assert [case.name for case in evaluation.cases] == ["case3"]
+    assert list(evaluation.unscored) == ["case2"]
+    metrics = metrics_of(tmp_path)
+    assert metrics["unscored"] == dict(evaluation.unscored)
+    assert metrics["counts"]["cases"] == 1
+    for text in (text_table(evaluation), (tmp_path / "report.html").read_text(encoding="utf-8")):
+        assert "Not scored: case2: case2.nii.gz: missing" in text
+
+
+def test_where_no_case_can_be_scored_the_first_reason_is_given(monkeypatch, tmp_path: Path) -> None:
+    data_set = memory_data_set(TRUTHS, SHOWN)
+
+    def read_volume(self, case):
+        raise Unreadable(f"{case.name}: truncated")
+
+    monkeypatch.setattr(type(data_set), "read_volume", read_volume)
+    install(monkeypatch, evaluated_model(SPLIT), data_set)
+    with pytest.raises(DataSetError, match="none of 2 cases can be scored; case2: case2: truncated"):
         evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
     assert not list(tmp_path.iterdir())
 

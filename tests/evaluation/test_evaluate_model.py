@@ -154,3 +154,18 @@ def test_scores_know_the_files_they_are_of(run_folder: Path, synapse_folder: Pat
         file["image"][...] *= 0.5
     assert not scores.are_of(data)
     assert scores.model_copy(update={"files_sha256": ""}).are_of(data)  # older ones do not say
+
+
+def test_an_unlabelled_and_a_damaged_test_case_leave_the_rest(
+    artifact: Path, synapse_folder: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(synapse_folder, tmp_path / "data"))
+    path = max((data / "test_vol_h5").iterdir())
+    path.write_bytes(path.read_bytes()[:2000])
+    done = evaluate_on_the_command_line(artifact, "--data", data, "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "embedded-vit: 1 of 2 cases scored; without case0006"
+    assert "Not scored: case0006" in done.stdout
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(metrics["cases"]) == ["case0005"]
+    assert list(metrics["unscored"]) == ["case0006"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,8 @@ def command(
 ) -> None:
     """Score a model on labelled cases: Dice, HD95 and NSD of every structure, with a report.
 
+    A case that cannot be read or has no mask is named and left out; the exit status is then 2.
+
     Args:
         model: Run folder of `train`, model file of `export`, or the name of a built-in model.
         data: Labelled data set with the model's structures.
@@ -39,3 +42,7 @@ def command(
     )
     print(text_table(evaluation))
     print(f"report: {output / REPORT_FILE}")
+    if evaluation.unscored:
+        scored = f"{len(evaluation.cases)} of {len(evaluation.cases) + len(evaluation.unscored)} cases scored"
+        print(f"embedded-vit: {scored}; without {', '.join(evaluation.unscored)}", file=sys.stderr)
+        sys.exit(2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
-from embedded_vit.grids import grid_problem
+from embedded_vit.grids import laid_on
 from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.volume import LabelMap, Volume
 
@@ -117,8 +117,11 @@ def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Proble
             problems.append(Problem(case.name, "warning", "the mask is empty: no structure is marked"))
     except FileFormatError as error:
         problems.append(Problem(case.name, "error", str(error)))
-    if volume is not None and label_map is not None and (mismatch := grid_problem(volume, label_map)):
-        problems.append(Problem(case.name, "error", f"{mismatch}; resample the mask to the image"))
+    if volume is not None and label_map is not None:
+        try:
+            laid_on(label_map, volume)
+        except FileFormatError as error:
+            problems.append(Problem(case.name, "error", str(error)))
     return CaseSummary(case.name, subset, shape, spacing_mm, intensities, label_voxels), problems, digest
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from embedded_vit.config import Config
 from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.grids import laid_on
 from embedded_vit.labels import LabelSet
 from embedded_vit.volume import LabelMap, Volume
 
@@ -53,11 +54,20 @@ class DataSet(ABC):
 
     @abstractmethod
     def read_labels(self, case: Case) -> LabelMap:
-        """Read a case's mask, on the grid of its scan.
+        """Read a case's mask, as its file has it; see `read_case`.
 
         Raises:
             FileFormatError: The file is missing or damaged, or holds a number that is not in the label set.
         """
+
+    def read_case(self, case: Case) -> tuple[Volume, LabelMap]:
+        """Read a case's scan, and its mask on the very grid of the scan, whatever axis order its file has.
+
+        Raises:
+            FileFormatError: As `read_volume` and `read_labels`, or the mask lies elsewhere than its scan.
+        """
+        volume = self.read_volume(case)
+        return volume, laid_on(self.read_labels(case), volume)
 
     def files_of(self, case: Case) -> tuple[Path, ...]:
         """Return the files that a case is read from, scan and mask, in a fixed order; none for one in memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.engines import EngineChoice
-from embedded_vit.errors import ConfigError, DataSetError, OutputError
+from embedded_vit.errors import ConfigError, DataSetError, InputError, OutputError
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
 from embedded_vit.evaluation.pictures import PictureCollector
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
@@ -50,6 +50,8 @@ def evaluate(
 ) -> Evaluation:
     """Segment and score every case of a subset, and write `cases.csv`, `metrics.json` and `report.html`.
 
+    A case that cannot be read or has no mask is left out, and named in `Evaluation.unscored` and in all three files.
+
     Args:
         model_path: A run folder or an artifact.
         data_folder: A data set in any layout that `open_data_set` knows, with the model's structures.
@@ -64,8 +66,8 @@ def evaluate(
     Raises:
         ConfigError: `threads` is less than 1, fp16 is given for an artifact, or an engine for a run folder.
         OutputError: `output` already holds results, or cannot be written.
-        DataSetError: The data set does not fit the model, or the subset is empty.
-        CheckpointError, FileFormatError: The model or a scan cannot be read.
+        DataSetError: The data set does not fit the model, the subset is empty, or none of its cases can be scored.
+        CheckpointError, FileFormatError: The model cannot be read.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
@@ -76,7 +78,7 @@ def evaluate(
     model.check_fits(data_set)
     chosen = model.choose(data_set, subset)
     pictures = PictureCollector(model.contract)
-    results = _Runner(model, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
+    results, unscored = _Runner(model, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
     evaluation = Evaluation(
         cases=tuple(results),
         labels=model.contract.labels,
@@ -84,7 +86,11 @@ def evaluate(
         subset=subset,
         unit=results[0].unit,
         provenance=_provenance(model, data_set, results),
-        notes=chosen.notes + _length_notes(PROTOCOLS[protocol], results[0].unit) + _precision_notes(precision),
+        unscored=unscored,
+        notes=chosen.notes
+        + _unscored_notes(unscored)
+        + _length_notes(PROTOCOLS[protocol], results[0].unit)
+        + _precision_notes(precision),
     )
     write_text(output / CASES_FILE, cases_csv(evaluation))
     write_text(output / REPORT_FILE, render_report(evaluation, pictures.chosen()))
@@ -140,26 +146,47 @@ class _Runner:
     threads: int
     on_case: OnCase | None
 
-    def evaluate(self, chosen: ChosenCases) -> list[CaseResult]:
-        """Segment and score the cases one after another; only the scores and a few slices of each are kept."""
+    def evaluate(self, chosen: ChosenCases) -> tuple[list[CaseResult], dict[str, str]]:
+        """Segment and score the cases one after another; only the scores and a few slices of each are kept.
+
+        Returns:
+            The results, and for each case that cannot be scored the reason.
+
+        Raises:
+            DataSetError: No case can be scored.
+        """
         results: list[CaseResult] = []
+        unscored: dict[str, str] = {}
         with _progress_bars() as progress:
             case_bar = progress.add_task("cases", total=len(chosen.cases))
             slice_bar = progress.add_task("slices")
             for case, known_as in chosen.cases:
-                result = self._evaluate_case(case, known_as, progress, slice_bar)
-                results.append(result)
-                if result.unit != results[0].unit:
-                    raise DataSetError(
-                        f"{case.name}: its lengths are in {result.unit}, those of {results[0].name} in "
-                        f"{results[0].unit}: the spacing is known for some cases only, so HD95 has no mean; use "
-                        "--protocol transunet"
-                    )
+                try:
+                    volume, truth = self.data_set.read_case(case)
+                    if results:
+                        self._check_unit(truth, results[0])
+                except InputError as error:
+                    unscored[case.name] = str(error)
+                else:
+                    results.append(self._evaluate_case(case, known_as, volume, truth, progress, slice_bar))
                 progress.advance(case_bar)
-        return results
+        if not results:
+            first, reason = next(iter(unscored.items()))
+            raise DataSetError(f"none of {len(unscored)} cases can be scored; {first}: {reason}")
+        return results, unscored
 
-    def _evaluate_case(self, case: Case, known_as: str, progress: Progress, slice_bar: TaskID) -> CaseResult:
-        volume, truth = self.data_set.read_volume(case), self.data_set.read_labels(case)
+    def _check_unit(self, truth: LabelMap, first: CaseResult) -> None:
+        """Refuse a case whose lengths are in another unit than those of the first case."""
+        unit = self.protocol.unit(truth)
+        if unit != first.unit:
+            raise DataSetError(
+                f"its lengths are in {unit}, those of {first.name} in {first.unit}: the spacing is known for some "
+                "cases only, so HD95 has no mean; use --protocol transunet"
+            )
+
+    def _evaluate_case(
+        self, case: Case, known_as: str, volume: Volume, truth: LabelMap, progress: Progress, slice_bar: TaskID
+    ) -> CaseResult:
         contract = self.model.contract
         slices, _, _ = volume.reoriented(contract.preprocessing.orientation).shape
         progress.reset(slice_bar, total=slices, description=case.name)
@@ -186,6 +213,10 @@ def _progress_bars() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def _unscored_notes(unscored: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"Not scored: {name}: {reason}." for name, reason in unscored.items())
 
 
 def _length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from embedded_vit.contract import Contract
 from embedded_vit.engines import Engine
 from embedded_vit.errors import DataSetError
 from embedded_vit.evaluation.metrics import Comparison, compare_masks
+from embedded_vit.grids import grid_problem
 from embedded_vit.predict.segmentation import OnSlice, segment
 from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
@@ -92,11 +93,8 @@ class Protocol(ABC):
         Raises:
             DataSetError: The truth is not on the grid of the scan.
         """
-        if prediction.array.shape != truth.array.shape or not np.allclose(prediction.affine, truth.affine, atol=1e-2):
-            raise DataSetError(
-                f"{truth.source}: the mask, of shape {truth.array.shape}, is not on its scan's grid, of shape "
-                f"{prediction.array.shape}; resample one of them"
-            )
+        if problem := grid_problem(prediction, truth):
+            raise DataSetError(f"{truth.source}: the mask is not on its scan's grid: {problem}; resample one of them")
         spacing = self.spacing(truth)
         comparisons = compare_masks(
             prediction.array, truth.array, labels=labels, spacing=spacing, tolerance=NSD_TOLERANCE, threads=threads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -67,6 +68,7 @@ class Evaluation:
     subset: str
     unit: Literal["mm", "voxels"]
     provenance: Provenance
+    unscored: Mapping[str, str] = field(default_factory=dict)  # case that could not be scored -> why
     notes: tuple[str, ...] = field(default=())
 
     def values(self, metric: str) -> NDArray[np.float64]:
@@ -112,6 +114,7 @@ def metrics_json(evaluation: Evaluation) -> str:
         "mean_interval_95": {metric: _interval(summaries[metric].overall) for metric in METRICS},
         "mean_definition": "mean over organs of each organ's mean over cases",
         "counts": {"cases": len(evaluation.cases), **evaluation.counts()},
+        "unscored": dict(evaluation.unscored),
         "organs": {name: _organ(evaluation, index) for index, name in enumerate(evaluation.labels.names)},
         "cases": {case.name: _case(case, evaluation.labels.names) for case in evaluation.cases},
         "protocol": {"name": evaluation.protocol.name, "description": evaluation.protocol.description},

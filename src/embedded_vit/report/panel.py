@@ -54,7 +54,7 @@ def slice_panel(data_set: DataSet, case: Case, rows: Sequence[ReportRow], *, thr
         rows: The rows; their artifacts take this kind of data.
         threads: CPU threads.
     """
-    volume, truth_map = data_set.read_volume(case), data_set.read_labels(case)
+    volume, truth_map = data_set.read_case(case)
     engines = [load(row.artifact, threads=threads) for row in rows]
     preprocessing = engines[0].manifest.preprocessing  # orientation and intensities are the same for all rows
     volume, truth_map = volume.reoriented(preprocessing.orientation), truth_map.reoriented(preprocessing.orientation)

@@ -28,7 +28,6 @@ from embedded_vit.about import __version__
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
-from embedded_vit.grids import grid_problem
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
@@ -181,9 +180,8 @@ def _write(
     ):
         for name in names:
             case = data_set.case(name)
-            volume, label_map = data_set.read_volume(case).reoriented(), data_set.read_labels(case).reoriented()
-            if problem := grid_problem(volume, label_map):
-                raise DataSetError(f"{data_set.folder}: case {name}: {problem}; repair it or remove the case")
+            as_stored, stored_mask = data_set.read_case(case)
+            volume, label_map = as_stored.reoriented(), stored_mask.reoriented()
             grid = Grid.of(volume, preprocessing)
             for image, mask in zip(network_inputs(volume, preprocessing, grid=grid), label_map.array, strict=True):
                 reduced = grid.reduce_labels(mask, data_set.labels.classes)
