@@ -34,6 +34,7 @@ class ScanSource(ABC):
         source: The path, for messages.
         modality: "CT", "MR" or another code of DICOM, as the file states it; None where the format does not.
         channels: The number of channels.
+        remarks: What a person should know of how it was read, a sentence each.
     """
 
     format: ClassVar[str | None] = None
@@ -43,6 +44,7 @@ class ScanSource(ABC):
     source: str
     modality: str | None = None
     channels: int = 1
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def takes(cls, path: Path) -> bool:

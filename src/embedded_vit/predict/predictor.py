@@ -160,7 +160,9 @@ class Predictor:
         problems = _modality_violations(source, contract) + contract.violations(volume)
         if problems and not force:
             raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
-        warnings = problems if geometry.orientation_known else [*problems, ORIENTATION_WARNING]
+        warnings = [*problems, *source.remarks]
+        if not geometry.orientation_known:
+            warnings.append(ORIENTATION_WARNING)
         read = time.perf_counter()
         mask = self._segment(volume, on_progress)
         segmented = time.perf_counter()

@@ -5,7 +5,6 @@ pydicom parses. Only the tags named here are ever read, so that no text about a 
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +13,14 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom import uid
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.dicom.magic import has_magic
-from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, one_line_errors, transfer_syntax
+from embedded_vit.io.dicom.pixels import StoredBits, one_line_errors, transfer_syntax
 from embedded_vit.io.limits import check_array_size
 from embedded_vit.volume import AIR_HU
 
-__all__ = ["DicomFile", "DicomSlice", "read_file"]
+__all__ = ["DicomFile", "DicomSlice"]
 
-TAGS = [*PIXEL_TAGS, "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "PixelPaddingValue",
-        "PixelPaddingRangeLimit", "ModalityLUTSequence", "RescaleType", "RescaleSlope", "RescaleIntercept",
-        "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]  # fmt: skip
-MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT", "SC", "SEG", "RTDOSE"}
-HAVE_PIXELS = {uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage,
-               uid.MRImageStorage, uid.EnhancedMRImageStorage, uid.LegacyConvertedEnhancedMRImageStorage,
-               uid.PositronEmissionTomographyImageStorage}  # fmt: skip
 STORED_DTYPES = {8: ("u1", "i1"), 16: ("u2", "i2"), 32: ("u4", "i4")}  # by bits: unsigned, signed
 MOST_SLICE_PIXELS = 4096 * 4096
 MOST_NUMBER = 1e28  # stored numbers of 32 bits times this still are finite in float32
@@ -53,6 +42,7 @@ class DicomSlice:
         slope, intercept: intensity = stored * slope + intercept; HU for CT.
         padding: The lowest and the highest stored number that stand for "nothing was measured here", or None.
         air: The stored number to put there: -1000 HU for CT, else 0.
+        bits: Where in a stored word the number lies.
     """
 
     path: Path
@@ -67,6 +57,7 @@ class DicomSlice:
     intercept: float
     padding: tuple[int, int] | None
     air: int
+    bits: StoredBits
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +68,22 @@ class DicomFile:
         path: The file.
         series: Its SeriesInstanceUID; empty where a tool removed it.
         number: Its SeriesNumber, or None.
+        instance: Its InstanceNumber, or None.
         modality: "CT", "MR", another code of the standard, or "unknown".
         frames: The number of slices.
-        placed: Whether it is part of a volume: it says where its slices lie, and it is not a localizer (scout).
+        placed: Whether it says where its slices lie.
+        localizer: Whether it is a scout, which is planned on and is part of no volume.
         tags: What else was read.
     """
 
     path: Path
     series: str
     number: int | None
+    instance: int | None
     modality: str
     frames: int
     placed: bool
+    localizer: bool
     tags: pydicom.Dataset
 
     def slices(self) -> list[DicomSlice]:
@@ -111,6 +106,11 @@ class DicomFile:
     def _array(self) -> tuple[tuple[int, int], np.dtype[Any]]:
         """Return shape and dtype of a slice; both are checked against the limits and the length of the file."""
         tags, source = self.tags, str(self.path)
+        if "MOSAIC" in (tags.get("ImageType") or ()):
+            raise FileFormatError(
+                f"{source}: a Siemens mosaic, all slices of a volume in one picture; convert it with dcm2niix, and "
+                "give the NIfTI file"
+            )
         if tags.get("SamplesPerPixel", 1) != 1 or tags.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
             # Both stand for the same intensities; which end is shown white is a viewer's business (PS3.3 C.7.6.3.1.2).
             raise FileFormatError(f"{source}: a colour image; a greyscale scan is expected")
@@ -122,7 +122,8 @@ class DicomFile:
         if math.prod(shape) > MOST_SLICE_PIXELS:
             raise FileFormatError(f"{source}: a slice of {shape[0]} x {shape[1]} pixels; no scanner makes it")
         needed, there = self.frames * math.prod(shape) * dtype.itemsize, self.path.stat().st_size
-        if not transfer_syntax(tags, source).is_compressed and there < needed:
+        syntax = transfer_syntax(tags, source)
+        if not (syntax.is_compressed or syntax.is_deflated) and there < needed:
             raise FileFormatError(
                 f"{source}: truncated: {there:,} bytes cannot hold the {needed:,} that the header announces; copy the "
                 "file again"
@@ -153,6 +154,7 @@ class DicomFile:
             slope=slope,
             intercept=intercept,
             padding=self._padding(dtype),
+            bits=StoredBits.of(self.tags, str(self.path)),
             air=round(min(max(air, limits.min), limits.max)),
         )
 
@@ -202,45 +204,3 @@ class DicomFile:
         if numbers is None:
             raise FileFormatError(f"{self.path}: no {keyword}; export the series again")
         return numbers
-
-
-class _HeaderReader(io.BufferedReader):
-    """A file of which only the header may be read."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Read some bytes."""
-        if size is None or size < 0:
-            # pydicom asks for all that is left in order to inflate it, and for nothing else. It may grow a
-            # thousandfold before anything of it can be checked.
-            raise FileFormatError(f"{self.name}: a deflated file; {DECOMPRESS}")
-        return super().read(size)
-
-
-def read_file(path: Path) -> DicomFile | None:
-    """Read the header of a DICOM file; None for another file, and for one without an image, such as a report.
-
-    Raises:
-        FileFormatError: The file is unreadable or damaged, or ends before the image that it should hold.
-    """
-    with one_line_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
-        if not has_magic(header):
-            return None
-        header.seek(0)
-        tags = pydicom.dcmread(header, stop_before_pixels=True, specific_tags=list(TAGS))
-    with one_line_errors(path):
-        if not tags.get("Rows") or not tags.get("Columns"):
-            kind = tags.file_meta.get("MediaStorageSOPClassUID")
-            if kind is None or kind in HAVE_PIXELS:
-                raise FileFormatError(f"{path}: truncated or damaged: no Rows or Columns; copy the file again")
-            return None
-        number, modality = tags.get("SeriesNumber"), tags.get("Modality")
-        placed = "ImagePositionPatient" in tags or "PerFrameFunctionalGroupsSequence" in tags
-        return DicomFile(
-            path=path,
-            series=str(tags.get("SeriesInstanceUID") or ""),
-            number=None if number is None else int(number),
-            modality=modality if modality in MODALITIES else "unknown",
-            frames=int(tags.get("NumberOfFrames") or 1),
-            placed=placed and "LOCALIZER" not in (tags.get("ImageType") or ()),
-            tags=tags,
-        )

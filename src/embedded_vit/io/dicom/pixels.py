@@ -22,13 +22,55 @@ from pydicom.pixels.decoders.base import get_decoder
 from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
 from embedded_vit.io.digest import HashingReader
 
-__all__ = ["DECOMPRESS", "PIXEL_TAGS", "DicomPixels", "one_line_errors", "read_pixels", "transfer_syntax"]
+__all__ = ["DECOMPRESS", "PIXEL_TAGS", "DicomPixels", "StoredBits", "one_line_errors", "read_pixels", "transfer_syntax"]
 
 PIXEL_TAGS = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated",
               "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable",
               "ExtendedOffsetTableLengths"]  # fmt: skip
 DECODERS = {uid.RLELossless: "pydicom"} | dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg")
 DECOMPRESS = "decompress the series first, for example with gdcmconv --raw"
+GDCM = f"pip install python-gdcm, which reads it, or {DECOMPRESS}"  # an extra would bring its licence to everybody
+TWELVE_BIT_DECODERS = {"gdcm", "pylibjpeg"}  # Pillow reads 8 bits of JPEG
+
+
+@dataclass(frozen=True)
+class StoredBits:
+    """Where in a stored word its number lies (PS3.5 section 8.1.1): right-aligned nearly always.
+
+    Attributes:
+        allocated: Bits of the word.
+        stored: Bits of the number.
+        high: The number's highest bit, counted from 0.
+    """
+
+    allocated: int
+    stored: int
+    high: int
+
+    @classmethod
+    def of(cls, tags: pydicom.Dataset, source: str) -> StoredBits:
+        """Read the three from a header; compressed images are always right-aligned.
+
+        Raises:
+            FileFormatError: They contradict each other.
+        """
+        allocated = int(tags.BitsAllocated)
+        stored = int(tags.get("BitsStored") or allocated)
+        high = int(stored - 1 if tags.get("HighBit") is None else tags.HighBit)
+        if not 0 < stored <= high + 1 <= allocated:
+            raise FileFormatError(
+                f"{source}: {stored} bits up to bit {high} of {allocated} are not possible; export the series again"
+            )
+        syntax = transfer_syntax(tags, source)
+        if syntax.is_compressed and syntax != uid.RLELossless:
+            high = stored - 1
+        return cls(allocated, stored, high)
+
+    def right_aligned(self, words: NDArray[Any]) -> NDArray[Any]:
+        """Move numbers to the right end of their words, their sign included, and drop the bits that are not theirs."""
+        if self.stored == self.allocated:
+            return words
+        return words << (self.allocated - 1 - self.high) >> (self.allocated - self.stored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +88,24 @@ class DicomPixels:
     dataset: pydicom.Dataset
 
     def decoded(self, frames: Iterable[int]) -> Iterator[NDArray[Any]]:
-        """Decode slices, (rows, columns) in stored numbers, in the order asked for.
+        """Decode slices, (rows, columns) in stored words, in the order asked for; see `StoredBits.right_aligned`.
 
         Raises:
             FileFormatError: The file is damaged or too short, or nothing is installed that decodes it.
         """
         with one_line_errors(self.path):
             syntax = transfer_syntax(self.dataset, str(self.path))
+            self.dataset.file_meta.TransferSyntaxUID = syntax  # a file without preamble does not say it
             decoder = get_decoder(syntax)
+            wanted = DECODERS.get(syntax, "")
+            plugin = wanted if wanted in decoder.available_plugins else ""
+        options: dict[str, Any] = {"raw": True, "correct_unused_bits": False}
         for frame in frames:
             with one_line_errors(self.path):
                 if syntax.is_compressed:
                     _check_compressed(self.dataset, frame, syntax, str(self.path))
-                stored, _ = decoder.as_array(
-                    self.dataset, index=frame, raw=True, decoding_plugin=DECODERS.get(syntax, "")
-                )
-            yield stored
+                words, _ = decoder.as_array(self.dataset, index=frame, decoding_plugin=plugin, **options)
+            yield words
 
 
 def read_pixels(path: Path) -> DicomPixels:
@@ -72,7 +116,7 @@ def read_pixels(path: Path) -> DicomPixels:
     """
     with one_line_errors(path), open(path, "rb", buffering=0) as file:
         reader = HashingReader(file)
-        dataset = pydicom.dcmread(reader.buffered(), specific_tags=list(PIXEL_TAGS))
+        dataset = pydicom.dcmread(reader.buffered(), specific_tags=list(PIXEL_TAGS), force=True)
         return DicomPixels(path, reader.hexdigest(), dataset)
 
 
@@ -104,17 +148,20 @@ def transfer_syntax(tags: pydicom.Dataset, source: str) -> uid.UID:
         FileFormatError: It is not said, or not one that can be decoded here.
     """
     syntax = tags.file_meta.get("TransferSyntaxUID")
+    if syntax is None and not tags.file_meta:  # a bare data set: only two ways to store it are usual
+        return uid.ImplicitVRLittleEndian if tags.original_encoding[0] else uid.ExplicitVRLittleEndian
     if syntax is None:
         raise FileFormatError(f"{source}: no TransferSyntaxUID: how it is stored is not said; export the series again")
     name = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "in a way unknown here"
     try:
-        readable = get_decoder(syntax).is_available
+        decoder = get_decoder(syntax)
     except NotImplementedError:
-        readable = False
-    if syntax in uid.JPEG2000TransferSyntaxes and not readable:
+        raise FileFormatError(f"{source}: compressed ({name}); {DECOMPRESS}") from None
+    if syntax in uid.JPEG2000TransferSyntaxes and not decoder.is_available:
         raise FileFormatError(f"{source}: compressed ({name}); {missing_extra('pylibjpeg', 'dicom')}")
-    if not readable:
-        raise FileFormatError(f"{source}: compressed ({name}); {DECOMPRESS}")
+    deep = syntax == uid.JPEGExtended12Bit and int(tags.get("BitsStored") or 8) > 8
+    if not decoder.is_available or (deep and not TWELVE_BIT_DECODERS & set(decoder.available_plugins)):
+        raise FileFormatError(f"{source}: compressed ({name}{', 12 bits' if deep else ''}); {GDCM}")
     return syntax
 
 

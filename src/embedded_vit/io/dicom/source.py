@@ -21,7 +21,7 @@ from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.dicom.magic import holds_dicom
 from embedded_vit.io.dicom.placement import place_slices
-from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series
+from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series, numbering_remark
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
 from embedded_vit.volume import Volume
 
@@ -50,9 +50,14 @@ class DicomSource(ScanSource):
         self.source = str(series.folder)
         self.modality: str = series.modality
         self._series = series
-        self._slices, self._affine = place_slices(
-            [piece for file in series.files for piece in file.slices()], self.source
-        )
+        left_out = f"left out of {self.source}: {'; '.join(series.left_out)}" if series.left_out else ""
+        try:
+            self._slices, self._affine = place_slices(
+                [piece for file in series.files for piece in file.slices()], self.source
+            )
+        except FileFormatError as error:
+            raise FileFormatError(f"{error} ({left_out})") if left_out else error from None
+        self.remarks = tuple(filter(None, (left_out, numbering_remark(series.files, self._slices))))
         self._scaled_alike = len({(piece.slope, piece.intercept) for piece in self._slices}) == 1
         self._digest_of_file: dict[Path, str] = {}
 
@@ -70,6 +75,11 @@ class DicomSource(ScanSource):
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
         """Find the series that is meant and open it; it has one channel; `channels` is left aside."""
         return cls(find_series(path, modality=modality, number=series))
+
+    @classmethod
+    def open_together(cls, folders: Sequence[Path], *, modality: str | None, series: int | None) -> Self:
+        """Open a series that is spread over several folders."""
+        return cls(find_series(folders, modality=modality, number=series))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -150,9 +160,10 @@ class DicomSource(ScanSource):
         """Return a decoded slice in the numbers of the volume, its padding made air."""
         if stored.shape != piece.shape or not np.can_cast(stored.dtype, piece.dtype):
             raise FileFormatError(f"{piece.path}: the slice is not what its header announces; copy the file again")
-        if piece.padding is not None:
+        words, stored = stored, piece.bits.right_aligned(stored)
+        if piece.padding is not None:  # which often has more bits than the numbers
             low, high = piece.padding
-            stored = np.where((stored >= low) & (stored <= high), piece.dtype.type(piece.air), stored)
+            stored = np.where((words >= low) & (words <= high), piece.dtype.type(piece.air), stored)
         if self._scaled_alike:
             return stored
         return (stored * piece.slope + piece.intercept).astype(np.float32)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import nibabel.quaternions as quaternions
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
+from embedded_vit.grids import GRID_TOLERANCE, voxels_apart
 from embedded_vit.volume import check_affine
 
 __all__ = ["NiftiGeometry", "read_header"]
@@ -19,6 +21,8 @@ __all__ = ["NiftiGeometry", "read_header"]
 GEOMETRY_FIELDS = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code",
                    "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
                    "srow_x", "srow_y", "srow_z")  # fmt: skip
+# Of a quaternion stored in float32, or rounded to four digits by a tool, beyond 1.
+LONGEST_EXCESS = 1e-3
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), metre, millimetre, micrometre
 
 
@@ -30,11 +34,13 @@ class NiftiGeometry:
         header: NIfTI-1 or NIfTI-2, only the geometry fields filled, exactly as the file stores them.
         affine: (4, 4) float64, array index -> RAS+ mm.
         source: File, for messages.
+        remarks: What is odd about the header and was decided, a sentence each.
     """
 
     header: Nifti1Header
     affine: NDArray[np.float64]
     source: str = "geometry"
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of_header(cls, header: Nifti1Header, source: str) -> NiftiGeometry:
@@ -52,15 +58,11 @@ class NiftiGeometry:
         kept = type(header)()
         for field in GEOMETRY_FIELDS:
             kept[field] = header[field]
-        try:
-            affine = np.array(kept.get_best_affine(), np.float64)
-        except ValueError as error:  # nibabel's HeaderDataError is one
-            raise FileFormatError(
-                f"{source}: the rotation in the header (qform) is not one; repair the header"
-            ) from error
-        affine[:3] *= MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+        mm_per_unit = np.array([[MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)]] * 3 + [[1.0]])
+        affine = mm_per_unit * _affine(kept, source)
         check_affine(affine, source)
-        return cls(kept, affine, source)
+        disagreement = _disagreement(kept, affine / mm_per_unit)
+        return cls(kept, affine, source, (disagreement,) if disagreement else ())
 
     @classmethod
     def from_affine(
@@ -76,7 +78,9 @@ class NiftiGeometry:
         header = Nifti1Header()
         header.set_data_shape(shape)
         header.set_sform(affine, code=1)
-        header.set_qform(affine, code=1)
+        header.set_qform(affine, code=1)  # which keeps the nearest rotation
+        if voxels_apart(affine, header.get_qform(), _three(shape)) > GRID_TOLERANCE:  # as of a tilted gantry
+            header["qform_code"] = 0
         header.set_xyzt_units("mm")
         return cls.of_header(header, source)
 
@@ -89,6 +93,53 @@ class NiftiGeometry:
     def orientation_known(self) -> bool:
         """Whether the header says where the patient's left is; without both codes it is nibabel's guess (LAS)."""
         return int(self.header["qform_code"]) > 0 or int(self.header["sform_code"]) > 0
+
+
+def _affine(header: Nifti1Header, source: str) -> NDArray[np.float64]:
+    """Return the affine that a header states: its sform, else its qform, else the spacing alone.
+
+    Raises:
+        FileFormatError: The rotation is not one.
+    """
+    if not int(header["sform_code"]) and int(header["qform_code"]):
+        return _qform(header, source)
+    return np.array(header.get_best_affine(), np.float64)
+
+
+def _qform(header: Nifti1Header, source: str) -> NDArray[np.float64]:
+    """Return the affine of the qform; a quaternion that is a little too long is shortened, as ITK does."""
+    parts = np.array([float(header[f"quatern_{part}"]) for part in "bcd"])
+    length = float(np.linalg.norm(parts))
+    if not length <= 1 + LONGEST_EXCESS:  # NaN too
+        raise FileFormatError(f"{source}: the rotation in the header (qform) is not one; repair the header")
+    rotation = quaternions.quat2mat((np.sqrt(max(0.0, 1 - length**2)), *parts / max(1.0, length)))
+    spacing = header["pixdim"][1:4].astype(np.float64)
+    handedness = -1.0 if float(header["pixdim"][0]) < 0 else 1.0  # qfac
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * [spacing[0], spacing[1], spacing[2] * handedness]
+    affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
+    return affine
+
+
+def _disagreement(header: Nifti1Header, taken: NDArray[np.float64]) -> str | None:
+    """Say that qform and sform put voxels at different places; None where they do not, or one is not set."""
+    if not int(header["sform_code"]) or not int(header["qform_code"]):
+        return None
+    try:
+        apart = voxels_apart(taken, _qform(header, ""), _three(shape_of(header)))
+    except (FileFormatError, np.linalg.LinAlgError):
+        return "the qform of the header is not a rotation: the sform was taken"
+    if apart <= 1:
+        return None
+    return (
+        f"qform and sform of the header put voxels up to {apart:.3g} voxels apart: the sform was taken; other programs "
+        "may take the qform, so check the sides"
+    )
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    first, second, third = (*shape, 1, 1)[:3]
+    return first, second, third
 
 
 def shape_of(header: Nifti1Header) -> tuple[int, ...]:

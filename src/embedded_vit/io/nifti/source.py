@@ -42,6 +42,7 @@ class NiftiSource(ScanSource):
         self._digest: str | None = None
         self.source = self._stream.source
         self.channels = self._stream.channels
+        self.remarks = self._stream.geometry.remarks
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
