@@ -4,6 +4,7 @@
 # make docs    docs/ as a site in build/site, its links checked
 # make wheel   the package for a device in dist/; needs no `make setup`
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
+# make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ OPTIONS ?=
 MODELS ?= runs/demo/model.onnx runs/demo/small/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs wheel bench arm64 paper-table
+.PHONY: setup demo test lint docs wheel bench arm64 peers paper-table
 
 setup: .venv/ready
 
@@ -59,6 +60,10 @@ bench: setup
 
 arm64: setup
 	$(BIN)/python benchmarks/arm64.py $(MODELS)
+
+peers: setup
+	$(if $(DATA),,$(error say where the data set is: make peers DATA=DIR))
+	$(BIN)/python benchmarks/peers.py --data $(DATA) --output runs/peers $(OPTIONS)
 
 paper-table: setup
 	$(if $(DATA),,$(error say where the data set is: make paper-table DATA=DIR))

@@ -25,7 +25,19 @@ from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.training.checkpoint import read_record
 
-__all__ = ["ARTIFACT", "Cell", "Entry", "entries_of", "finish_cell", "named_splits", "read_cells", "with_patients"]
+__all__ = [
+    "ARTIFACT",
+    "CELL",
+    "EVALUATION",
+    "Cell",
+    "Entry",
+    "entries_of",
+    "finish_cell",
+    "named_splits",
+    "read_cell",
+    "read_cells",
+    "with_patients",
+]
 
 CELL, ARTIFACT, EVALUATION = "cell.json", "model.onnx", "evaluation"
 FOLDS_SEED = 0  # deals the patients to the folds; the seeds of trainings share the folds
@@ -176,6 +188,16 @@ def finish_cell(peer: PeerTraining, comparison: Comparison, *, split_name: str, 
     return cell
 
 
+def read_cell(run: Path) -> Cell:
+    """Read what a cell is.
+
+    Raises:
+        ConfigError: The folder is not a finished cell.
+    """
+    path = run / CELL
+    return Cell.parse(read_json_object(path, ConfigError, hint="give the folder of a finished cell"), source=str(path))
+
+
 def read_cells(output: Path) -> dict[Path, Cell]:
     """Return run folder -> cell of all finished cells of a comparison.
 
@@ -185,7 +207,7 @@ def read_cells(output: Path) -> dict[Path, Cell]:
     found = {}
     for path in sorted(output.glob(f"*/{CELL}")):
         if (path.parent / EVALUATION / METRICS_FILE).is_file():
-            found[path.parent] = Cell.parse(read_json_object(path, ConfigError), source=str(path))
+            found[path.parent] = read_cell(path.parent)
     return found
 
 

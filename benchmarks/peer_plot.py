@@ -79,7 +79,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for dot in panel.dots:
         colour = OURS if dot.ours else PEERS
         filled = colour if dot.complete else "none"
-        axes.scatter(dot.milliseconds, dot.dice, 28, filled, edgecolors=colour, marker="o" if dot.ours else "s")
+        axes.scatter(
+            dot.milliseconds, dot.dice, 28, filled, edgecolors=colour, marker="o" if dot.ours else "s", zorder=2
+        )
         axes.annotate(dot.name, (dot.milliseconds, dot.dice), (4, 4), textcoords="offset points", color=INK,
                       size=LABEL_SIZE, parse_math=False)  # fmt: skip
     if panel.dots:
@@ -90,7 +92,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title(panel.title, color=INK, size=FONT_SIZE, parse_math=False)
-    axes.set_xlabel("milliseconds of one slice, one thread (circles: ours; hollow: fewer patients)")
+    axes.set_xlabel("ms of one slice, one thread (circles: ours, hollow: fewer patients)")
     axes.set_ylabel("Dice")
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=INK, size=FONT_SIZE)

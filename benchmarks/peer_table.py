@@ -45,7 +45,7 @@ class Study:
 
     def lengths(self) -> list[str]:
         """Return the lengths of training, passes before minutes."""
-        return sorted({entry.length for entry in self.entries}, key=lambda length: (length.endswith("minutes"), length))
+        return sorted({entry.length for entry in self.entries}, key=_order_of_length)
 
     def units(self, entry: Entry) -> float | None:
         """Return the latency in units of the yardstick's; None where it was not measured."""
@@ -251,7 +251,7 @@ def _budget_table(study: Study, compared: CompareAt) -> list[str]:
 
 def _summary_table(studies: Sequence[Study]) -> list[str]:
     """For each budget and length, the gain on every data set."""
-    lengths = sorted({length for study in studies for length in study.lengths()})
+    lengths = sorted({length for study in studies for length in study.lengths()}, key=_order_of_length)
     rows = []
     for length in lengths:
         for budget in BUDGETS:
@@ -292,6 +292,12 @@ def _notes(studies: Sequence[Study]) -> list[str]:
         if unmeasured:
             notes.append(f"{study.data}: no latency of {', '.join(unmeasured)}: run peers.py without --cells-only.")
     return notes
+
+
+def _order_of_length(length: str) -> tuple[bool, float]:
+    """Put passes before minutes, and each by their number."""
+    number, _, unit = length.partition(" ")
+    return unit == "minutes", float(number)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -153,7 +153,7 @@ def train_cells(peers: Sequence[PeerTraining], arguments: argparse.Namespace) ->
     splits = named_splits(data_set, folds=arguments.folds, chosen=arguments.fold, test_last=arguments.test_last)
     lengths: dict[str, float | None] = {}
     if arguments.epochs:
-        lengths[f"{arguments.epochs} passes"] = None
+        lengths[f"{arguments.epochs} pass{'es' * (arguments.epochs > 1)}"] = None
     if arguments.minutes:
         lengths[f"{arguments.minutes:g} minutes"] = arguments.minutes
     cells = [

@@ -159,6 +159,36 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert trained == (whole / name / "model.safetensors").stat().st_mtime_ns
 
 
+@pytest.mark.slow
+def test_a_compressed_network_is_a_cell_of_its_own(
+    modules: SimpleNamespace, synapse_folder: Path, tmp_path: Path
+) -> None:
+    words = ["--data", str(synapse_folder), "--output", str(tmp_path), "--networks", "unet-8@32", "--threads", "1"]
+    modules.peers.main([*words, "--folds", "3", "--fold", "0", "1", "--epochs", "1", "--cells-only"])
+    [first, second] = sorted(modules.peer_cells.read_cells(tmp_path))
+    compressed = importlib.import_module("peer_compressed")
+    folder = compressed.add_compressed(first, first / "model.onnx", "small@32", synapse_folder, threads=1)
+    assert folder.name == "small@32-modern-1pass-fold0of3-seed0"
+    cells = modules.peer_cells.read_cells(tmp_path)
+    assert cells[folder] == cells[first].model_copy(update={"network": "small@32"})
+    by_network = {one.at_size: one for one in modules.peer_cells.entries_of(cells)[0]}
+    for pair, dice in by_network["small@32"].dice.items():
+        np.testing.assert_array_equal(dice, by_network["unet-8@32"].dice[pair])
+    assert len(by_network["unet-8@32"].dice) == 4
+    with pytest.raises(ConfigError, match="its test cases are others"):
+        compressed.add_compressed(second, first / "model.onnx", "small@32", synapse_folder)
+    for name in ("small", "unet-8@32"):
+        with pytest.raises(ConfigError, match="for example unet-8-pruned@32"):
+            compressed.add_compressed(first, first / "model.onnx", name, synapse_folder)
+
+
+def test_lengths_stand_in_the_order_of_their_numbers(modules: SimpleNamespace) -> None:
+    lengths = ["8 minutes", "120 passes", "30 minutes", "60 passes", "1 pass"]
+    entries = tuple(replace(entry(modules, "a", {("p1", 0): [0.5]}), length=length) for length in lengths)
+    study = modules.peer_table.Study("d", entries, ("a",), costs_of(modules, {}))
+    assert study.lengths() == ["1 pass", "60 passes", "120 passes", "8 minutes", "30 minutes"]
+
+
 def entry(modules: SimpleNamespace, name: str, dice: dict[tuple[str, int], list[float]], *, ours: bool = False) -> Any:
     values = {pair: np.array(of_pair) for pair, of_pair in dice.items()}
     return modules.peer_cells.Entry(name, name, ours, "4 passes", 4.0, 0.5, values)
