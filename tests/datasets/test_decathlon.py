@@ -162,7 +162,7 @@ def test_a_decathlon_description_that_cannot_be_used_is_one_sentence(
         ({"labels": {"background": 0, "a": 1, "ignore": 2}}, "'ignore' is not supported"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "without gaps or repeats"),
         ({"file_ending": ".mha"}, "'file_ending' is '.mha'"),
-        ({"file_ending": None}, "'file_ending' is None"),
+        ({"file_ending": 7}, "'file_ending' is 7"),
         ({"channel_names": {}}, "'channel_names' must name the channels"),
     ],
 )

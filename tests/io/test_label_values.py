@@ -40,3 +40,19 @@ def test_what_is_no_label_is_refused_by_name(value: float, message: str) -> None
     array[1, 2, 3] = value
     with pytest.raises(FileFormatError, match=f"mask.nii: .*{message}"):
         labels_from(array, "mask.nii")
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [("uint8", 8), ("int16", 24), ("uint16", 24), ("uint8", 25)])
+def test_labels_that_a_program_scaled_to_all_stored_numbers_are_read_back(dtype: str, highest: int) -> None:
+    """As nibabel writes floating point labels under a header of integers: 1 becomes 1.00392."""
+    labels = np.arange(highest + 1).repeat(12).reshape(-1, 3, 4)
+    limits = np.iinfo(dtype)
+    slope = highest / (int(limits.max) - int(limits.min))
+    stored = np.rint(labels / slope + int(limits.min)).astype(dtype)
+    read = labels_from(stored, "mask.nii.gz", slope=slope, intercept=-int(limits.min) * slope)
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_scaled_probabilities_are_no_labels() -> None:
+    with pytest.raises(FileFormatError, match="not an integer; give a mask, not probabilities"):
+        labels_from(np.arange(256, dtype=np.uint8).reshape(1, 16, 16), "mask.nii.gz", slope=1 / 255, intercept=0.0)

@@ -186,6 +186,17 @@ def test_a_rotation_that_is_none_is_refused(tmp_path: Path, scan: np.ndarray) ->
     refused(path, "not one")
 
 
+@pytest.mark.parametrize("excess", [0, 1e-7, 4e-7, 1e-6, 1e-5, 1e-4])
+def test_a_quaternion_that_is_too_long_by_rounding_is_a_rotation(tmp_path: Path, excess: float) -> None:
+    quaternion = {"quatern_b": 0.0, "quatern_c": 0.0, "quatern_d": np.sqrt(1 + excess)}
+    flipped = np.diag([-1.5, -1.5, 3, 1])
+    path = save(tmp_path / "scan.nii", np.zeros((3, 4, 5), np.int16), flipped, sform_code=0, qform_code=1, **quaternion)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.affine[:3, :3], np.diag([-1.5, -1.5, 3]), atol=1e-5)
+    write_labels(tmp_path / "mask.nii", LabelMap(np.zeros((3, 4, 5), np.uint8), volume.affine), path)
+    np.testing.assert_allclose(nib.load(tmp_path / "mask.nii").affine, volume.affine, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])])
 def test_voxels_that_are_no_plain_numbers_are_refused(tmp_path: Path, dtype: Any) -> None:
     refused(save(tmp_path / "scan.nii", np.zeros((3, 3, 3), dtype)), "integers or floating point numbers are expected")

@@ -12,7 +12,7 @@ def command(folder: Path, /) -> None:
     Every scan and every mask is read. The exit status is 2 if training would fail.
 
     Args:
-        folder: Medical Segmentation Decathlon task, nnU-Net v2 raw data set, or folder in TransUNet's layout.
+        folder: Medical Segmentation Decathlon task, nnU-Net data set (v1 or v2 raw), or folder in TransUNet's layout.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -34,7 +34,7 @@ def command(
     Candidates are measured first; those within the budget are trained briefly. The same command resumes a search.
 
     Args:
-        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net v2 raw, or TransUNet's layout.
+        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net data set, or TransUNet's layout.
         budget: Most that the network may cost: latency_ms=5, macs=2e8 or parameters=1e6.
         output: Folder of the search. Several processes may work on one search.
         trials: Number of candidates, including those over the budget, which are not trained.

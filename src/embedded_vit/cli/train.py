@@ -57,7 +57,7 @@ def command(
     """Train a network on a labelled data set.
 
     Args:
-        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net v2 raw, or TransUNet's layout.
+        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net data set, or TransUNet's layout.
         output: Run folder to make.
         model: Your own network as package.module:Class, in place of --network.
         context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below.

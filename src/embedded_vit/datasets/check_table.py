@@ -9,17 +9,20 @@ __all__ = ["report_text"]
 
 HEADER = ("case", "subset", "shape", "spacing (mm)", "intensities", "voxels by label")
 UNREADABLE = "unreadable"
+MEANINGS = {"CT": "CT, in HU", "MR": "MR, the range of each channel measured on each volume"}
 
 
 def report_text(report: DataSetReport) -> str:
-    """Return the table of cases, the labels' names, all problems (errors first), and a summary in one line."""
+    """Return the table of cases, the names of channels and labels, all problems (errors first), and a summary."""
     rows = [HEADER, *(_row(case) for case in report.cases)]
     labels = ", ".join(f"{label.id} {label.name}" for label in report.data_set.labels.labels)
     problems = [
         f"{problem.severity}: {f'{problem.case}: ' if problem.case else ''}{problem.message}"
         for problem in sorted(report.problems, key=lambda problem: problem.severity)
     ]
-    return "\n".join([*in_columns(rows), "", f"labels: {labels}", *problems, _summary(report)])
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(report.data_set.channels))
+    channels = f"channels: {numbered}; taken as {MEANINGS[report.data_set.modality]}"
+    return "\n".join([*in_columns(rows), "", channels, f"labels: {labels}", *problems, _summary(report)])
 
 
 def _summary(report: DataSetReport) -> str:

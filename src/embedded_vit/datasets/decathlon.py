@@ -1,11 +1,9 @@
-"""Data sets of NIfTI files: a task of the Medical Segmentation Decathlon, and nnU-Net v2 raw.
+"""Data sets of NIfTI files, and the layout of a task of the Medical Segmentation Decathlon.
 
-    Decathlon:  dataset.json (modality, labels, training), imagesTr/CASE.nii.gz with all channels, labelsTr/CASE.nii.gz
-    nnU-Net:    dataset.json (channel_names, labels, file_ending), imagesTr/CASE_0000.nii.gz, _0001, ... (a file a
-                channel), labelsTr/CASE.nii.gz; imagesTs and labelsTs, if both are there, are cases that only test
+    dataset.json (modality, labels, training), imagesTr/CASE.nii.gz with all channels, labelsTr/CASE.nii.gz
 
-A case is a patient. `dataset.json` may say `"mirror": true`, which no other program reads: an image mirrored left to
-right is as plausible and keeps its labels.
+A case is a patient. `dataset.json` may say two things that no other program reads: `"mirror": true`, an image mirrored
+left to right is as plausible and keeps its labels; `"intensities": "CT"` or `"MR"`, whether its numbers are HU.
 """
 
 from __future__ import annotations
@@ -19,17 +17,16 @@ from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
 from embedded_vit.datasets.description import (
     DESCRIPTION_FILE,
     channels_of,
-    labels_by_name,
-    labels_by_number,
+    labels_of,
     modality_of,
 )
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.io.channels import join_channels
-from embedded_vit.io.nifti import SUFFIXES, is_nifti, read_labels
+from embedded_vit.io.nifti import is_nifti, read_labels
 from embedded_vit.io.scan_source import open_scan, scan_stem
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["NiftiDataSet", "open_decathlon", "open_nnunet"]
+__all__ = ["CaseFiles", "NiftiDataSet", "data_set_of", "inside", "nifti_files", "open_decathlon"]
 
 
 @dataclass(frozen=True)
@@ -88,94 +85,57 @@ def open_decathlon(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet
     for entry in entries:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
             raise DataSetError(f'{source}: \'training\' must list the cases as {{"image": ..., "label": ...}}')
-        image, label = (_inside(folder, entry[key], source) for key in ("image", "label"))
+        image, label = (inside(folder, entry[key], source) for key in ("image", "label"))
         name = scan_stem(image)
         if name in files:
             raise DataSetError(f"{source}: case {name} is listed twice in 'training'; remove one")
         files[name] = CaseFiles((image,), label)
     listed = {path for case_files in files.values() for path in (*case_files.images, case_files.labels)}
     unlisted = [
-        path for path in _nifti_files(folder, "imagesTr") + _nifti_files(folder, "labelsTr") if path not in listed
+        path for path in nifti_files(folder, "imagesTr") + nifti_files(folder, "labelsTr") if path not in listed
     ]
     remarks = [f"{path}: left out: not in the list of {DESCRIPTION_FILE}" for path in unlisted]
-    return _data_set(folder, channels, labels_by_number(description, source), files, "Medical Segmentation Decathlon",
-                     remarks=remarks, name=description.get("name"))  # fmt: skip
+    return data_set_of(folder, channels, labels_of(description, source), files, "Medical Segmentation Decathlon",
+                     remarks=remarks, description=description)  # fmt: skip
 
 
-def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
-    """Open an nnU-Net v2 raw data set; arguments and errors as `open_decathlon`."""
-    source = folder / DESCRIPTION_FILE
-    channels = channels_of(description, "channel_names", source)
-    ending = description.get("file_ending")
-    if ending not in SUFFIXES:
-        raise DataSetError(
-            f"{source}: 'file_ending' is {ending!r:.40}; {' or '.join(SUFFIXES)} is expected: convert the images"
-        )
-    files = _nnunet_files(folder, "Tr", len(channels), ending)
-    tests: dict[str, CaseFiles] = {}
-    if (folder / "imagesTs").is_dir() and (folder / "labelsTs").is_dir():
-        tests = _nnunet_files(folder, "Ts", len(channels), ending)
-    both = sorted(set(files) & set(tests))
-    if both:
-        raise DataSetError(
-            f"{folder}: {both[0]} is in imagesTr and in imagesTs; a test case must not train: remove one"
-        )
-    if not files and not tests:
-        raise DataSetError(f"{folder}: no case in imagesTr and labelsTr; files CASE_0000{ending} are expected")
-    return _data_set(folder, channels, labels_by_name(description, source), files | tests, "nnU-Net v2 raw",
-                     tests=frozenset(tests), name=description.get("name"))  # fmt: skip
-
-
-def _data_set(
+def data_set_of(
     folder: Path,
     channels: tuple[str, ...],
     labels: Any,
     files: Mapping[str, CaseFiles],
     layout: str,
     *,
-    name: object,
+    description: Mapping[str, Any],
     tests: frozenset[str] = frozenset(),
     remarks: list[str] | None = None,
 ) -> NiftiDataSet:
+    """Put a data set together from the files of its cases and what its `dataset.json` says."""
+    name = description.get("name")
+    modality, stated = modality_of(channels, description, folder / DESCRIPTION_FILE)
     return NiftiDataSet(
         folder=folder,
         name=name if isinstance(name, str) else folder.resolve().name,
-        modality=modality_of(channels),
+        modality=modality,
         channels=channels,
         labels=labels,
         cases=tuple(Case(case, case, reserved_for_test=case in tests) for case in sorted(files)),
         layout=layout,
-        remarks=tuple(remarks or ()),
+        remarks=(*stated, *(remarks or ())),
         files=files,
     )
 
 
-def _nnunet_files(folder: Path, subset: str, channels: int, ending: str) -> dict[str, CaseFiles]:
-    """Return every case that has an image or a mask; a missing file is noticed when the case is read."""
-    images, labels = f"images{subset}", f"labels{subset}"
-    names = {scan_stem(path) for path in _nifti_files(folder, labels)}
-    names |= {scan_stem(path).rpartition("_")[0] for path in _nifti_files(folder, images)}
-    return {
-        name: CaseFiles(
-            tuple(folder / images / f"{name}_{channel:04d}{ending}" for channel in range(channels)),
-            folder / labels / f"{name}{ending}",
-        )
-        for name in sorted(names - {""})
-    }
-
-
-def _nifti_files(folder: Path, name: str) -> list[Path]:
+def nifti_files(folder: Path, name: str) -> list[Path]:
     """Return the NIfTI files of a subfolder; hidden ones (macOS leaves `._CASE.nii.gz`) do not count."""
     if not (folder / name).is_dir():
         return []
     return sorted(path for path in (folder / name).iterdir() if is_nifti(path) and not path.name.startswith("."))
 
 
-def _inside(folder: Path, stated: object, source: Path) -> Path:
+def inside(folder: Path, stated: object, source: Path, key: str = "training") -> Path:
     """Return the path of a file that a description names; it must lie in the data set's folder."""
     path = PurePosixPath(str(stated))
     if path.is_absolute() or ".." in path.parts or not is_nifti(str(path)):
-        raise DataSetError(
-            f"{source}: 'training' names '{path}'; a NIfTI file inside the data set's folder is expected"
-        )
+        raise DataSetError(f"{source}: '{key}' names '{path}'; a NIfTI file inside the data set's folder is expected")
     return folder / path

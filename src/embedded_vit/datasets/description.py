@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,11 @@ from embedded_vit.errors import DataSetError
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.labels import LabelSet
 
-__all__ = ["DESCRIPTION_FILE", "channels_of", "labels_by_name", "labels_by_number", "modality_of", "read_description"]
+__all__ = ["DESCRIPTION_FILE", "channels_of", "labels_of", "modality_of", "read_description"]
 
 DESCRIPTION_FILE = "dataset.json"
+CT_NAME = re.compile(r"(ct|computed tomography)a?([^a-z].*)?", re.IGNORECASE)  # CT, CTA, CT_venous; not CTV, CBCT
+MR_NAME = re.compile(r"t1|t2|flair|(?<![a-z])(mri?|pd|dwi|adc|swi|dce|bssfp|cine|b\d+)(?![a-z])", re.IGNORECASE)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -31,30 +34,55 @@ def channels_of(description: Mapping[str, Any], key: str, source: Path) -> tuple
         DataSetError: They are not numbered 0, 1, ....
     """
     names = description.get(key)
+    if isinstance(names, list):
+        names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, dict) or not names or set(names) != {str(number) for number in range(len(names))}:
         raise DataSetError(f'{source}: \'{key}\' must name the channels as {{"0": "CT"}}, with 0, 1, ... as keys')
     return tuple(str(names[str(number)]) for number in range(len(names)))
 
 
-def modality_of(channels: tuple[str, ...]) -> Literal["CT", "MR"]:
-    """Return CT where every channel is a CT, whose numbers are HU; else MR, whose range is measured on each volume."""
-    return "CT" if all(name.strip().upper() == "CT" for name in channels) else "MR"
+def modality_of(
+    channels: tuple[str, ...], description: Mapping[str, Any], source: Path
+) -> tuple[Literal["CT", "MR"], tuple[str, ...]]:
+    """Return CT where every channel is a CT, whose numbers are HU; else MR, whose range is measured on each volume.
 
+    Args:
+        channels: Their names, which decide unless `intensities` does.
+        description: The content of `dataset.json`.
+        source: That file, for messages.
 
-def labels_by_number(description: Mapping[str, Any], source: Path) -> LabelSet:
-    """Return the label set from the Decathlon's `labels`: {"0": "background", "1": "liver"}.
+    Returns:
+        The modality, and a remark where no channel's name says it.
 
     Raises:
-        DataSetError: The numbers have gaps, or there is no structure.
+        DataSetError: Some channels are CT and others are not, or `intensities` is neither CT nor MR.
     """
-    stated = description.get("labels")
-    if not isinstance(stated, dict):
-        raise DataSetError(f'{source}: \'labels\' must be a mapping such as {{"0": "background", "1": "liver"}}')
-    return _label_set({str(name): number for number, name in stated.items()}, description, source, len(stated))
+    stated = description.get("intensities")
+    if stated is not None:
+        if stated not in ("CT", "MR"):
+            raise DataSetError(f'{source}: \'intensities\' must be "CT" (HU) or "MR", got {stated!r:.40}')
+        return stated, ()
+    computed = [bool(CT_NAME.fullmatch(name.strip())) for name in channels]
+    if all(computed):
+        return "CT", ()
+    if any(computed):
+        raise DataSetError(
+            f"{source}: the channels {', '.join(channels)} are CT and other images, which one network does not take as "
+            'they are; add "intensities": "MR" to have the range of each channel measured on each volume, HU or not'
+        )
+    unknown = [name for name in channels if not MR_NAME.search(name)]
+    if not unknown:
+        return "MR", ()
+    return "MR", (
+        f"{source}: channel '{unknown[0]}' says neither CT nor MR: taken as MR, the range is measured on each volume; "
+        'add "intensities": "CT" if the numbers are HU, else "MR"',
+    )
 
 
-def labels_by_name(description: Mapping[str, Any], source: Path) -> LabelSet:
-    """Return the label set from nnU-Net's `labels`: {"background": 0, "liver": 1}.
+def labels_of(description: Mapping[str, Any], source: Path) -> LabelSet:
+    """Return the label set from `labels`.
+
+    They are {"0": "background", "1": "liver"} in the Decathlon and nnU-Net v1, {"background": 0, "liver": 1} in v2.
 
     Raises:
         DataSetError: The numbers have gaps, a label is a region of several numbers or to be ignored, or there is none.
@@ -62,6 +90,8 @@ def labels_by_name(description: Mapping[str, Any], source: Path) -> LabelSet:
     stated = description.get("labels")
     if not isinstance(stated, dict):
         raise DataSetError(f'{source}: \'labels\' must be a mapping such as {{"background": 0, "liver": 1}}')
+    if stated and all(str(key).isdecimal() for key in stated):
+        return _label_set({str(name): number for number, name in stated.items()}, description, source, len(stated))
     regions = [name for name, number in stated.items() if isinstance(number, list)]
     if regions:
         raise DataSetError(f"{source}: label '{regions[0]}' is a region of several numbers; give every structure one")

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedded_vit.datasets.data_set import DataSet
-from embedded_vit.datasets.decathlon import open_decathlon, open_nnunet
+from embedded_vit.datasets.decathlon import nifti_files, open_decathlon
 from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
+from embedded_vit.datasets.nnunet import open_nnunet
 from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER, open_synapse
 from embedded_vit.errors import DataSetError
+from embedded_vit.io.scan_source import scan_stem
 
 __all__ = ["open_data_set"]
 
 LAYOUTS = (
     f"known layouts: TransUNet ({TRAIN_FOLDER}/, {TEST_FOLDER}/), Medical Segmentation Decathlon "
-    f"({DESCRIPTION_FILE} with 'modality', imagesTr/, labelsTr/), nnU-Net v2 raw ({DESCRIPTION_FILE} with "
+    f"({DESCRIPTION_FILE} with 'modality', imagesTr/, labelsTr/), nnU-Net raw ({DESCRIPTION_FILE} with "
     "'channel_names', imagesTr/CASE_0000.nii.gz, labelsTr/)"
 )
 
@@ -23,7 +25,7 @@ def open_data_set(folder: str | Path) -> DataSet:
     """Open a data set; its layout is recognised from the folder. No voxel is read.
 
     Args:
-        folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net v2 raw.
+        folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net (v1 or v2 raw).
 
     Raises:
         DataSetError: The folder has none of these layouts, or its description cannot be used.
@@ -38,8 +40,14 @@ def open_data_set(folder: str | Path) -> DataSet:
         found = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise DataSetError(f"{folder}: no data set is recognised in it ({found or 'it is empty'}); {LAYOUTS}")
     description = read_description(folder)
-    if "channel_names" in description:
+    if "channel_names" in description or ("modality" in description and _has_a_file_for_each_channel(folder)):
         return open_nnunet(folder, description)
     if "modality" in description:
         return open_decathlon(folder, description)
     raise DataSetError(f"{folder / DESCRIPTION_FILE}: neither 'modality' nor 'channel_names' is in it; {LAYOUTS}")
+
+
+def _has_a_file_for_each_channel(folder: Path) -> bool:
+    """Whether images are named as nnU-Net v1 names them, though `dataset.json` looks like the Decathlon's."""
+    images, masks = ({scan_stem(path) for path in nifti_files(folder, name)} for name in ("imagesTr", "labelsTr"))
+    return not images & masks and any(f"{mask}_0000" in images for mask in masks)

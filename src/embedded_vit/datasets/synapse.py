@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
-from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_by_name, read_description
+from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_of, read_description
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.io.scan_source import open_scan, scan_stem
 from embedded_vit.io.transunet import (
@@ -99,7 +99,7 @@ def open_synapse(folder: Path) -> SynapseDataSet:
             used.
     """
     described = (folder / DESCRIPTION_FILE).exists()
-    labels = labels_by_name(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
+    labels = labels_of(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
     slice_names = _listed(folder, "train.txt", TRAIN_FOLDER, (SLICE_SUFFIX,))
     if slice_names is None:
         slice_names = [path.name.removesuffix(SLICE_SUFFIX) for path in _files(folder / TRAIN_FOLDER, (SLICE_SUFFIX,))]

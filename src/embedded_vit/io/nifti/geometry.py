@@ -23,6 +23,7 @@ GEOMETRY_FIELDS = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sfo
                    "srow_x", "srow_y", "srow_z")  # fmt: skip
 # Of a quaternion stored in float32, or rounded to four digits by a tool, beyond 1.
 LONGEST_EXCESS = 1e-3
+QUATERNION_ROUNDING = 1e-3  # of its square; a rotation by half a turn is then off by 1 in 1000 at most
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), metre, millimetre, micrometre
 
 
@@ -58,6 +59,7 @@ class NiftiGeometry:
         kept = type(header)()
         for field in GEOMETRY_FIELDS:
             kept[field] = header[field]
+        _shorten_quaternion(kept)
         mm_per_unit = np.array([[MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)]] * 3 + [[1.0]])
         affine = mm_per_unit * _affine(kept, source)
         check_affine(affine, source)
@@ -140,6 +142,15 @@ def _disagreement(header: Nifti1Header, taken: NDArray[np.float64]) -> str | Non
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
     first, second, third = (*shape, 1, 1)[:3]
     return first, second, third
+
+
+def _shorten_quaternion(header: Nifti1Header) -> None:
+    """Bring a quaternion that is longer than 1 by rounding, as some programs leave it, to that length."""
+    fields = ("quatern_b", "quatern_c", "quatern_d")
+    square = sum(float(header[field]) ** 2 for field in fields)
+    if 1 < square <= 1 + QUATERNION_ROUNDING:
+        for field in fields:
+            header[field] = float(header[field]) / square**0.5
 
 
 def shape_of(header: Nifti1Header) -> tuple[int, ...]:

@@ -1,0 +1,147 @@
+"""Data sets of nnU-Net: v2 raw, and v1, whose `dataset.json` looks like the Decathlon's.
+
+    dataset.json                     channel_names (v1: modality), labels, file_ending; or `dataset`: case -> files
+    imagesTr/CASE_0000.nii.gz, _0001, ...    a file a channel; without a number where there is one channel
+    labelsTr/CASE.nii.gz
+    imagesTs, labelsTs               if both hold files, cases that only test
+
+Files are looked for, not spelled out, so that endings in capitals and a missing `file_ending` are no obstacle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedded_vit.datasets.decathlon import CaseFiles, NiftiDataSet, data_set_of, inside, nifti_files
+from embedded_vit.datasets.description import DESCRIPTION_FILE, channels_of, labels_of
+from embedded_vit.errors import DataSetError
+from embedded_vit.io.nifti import SUFFIXES
+from embedded_vit.io.scan_source import scan_stem
+
+__all__ = ["open_nnunet"]
+
+NUMBERED = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+EXPLICIT = '{"CASE": {"images": [...], "label": ...}}'
+
+
+def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
+    """Open an nnU-Net data set; no voxel is read.
+
+    Args:
+        folder: The folder of the data set.
+        description: Its `dataset.json`.
+
+    Raises:
+        DataSetError: The description lacks something, or what it says cannot be used.
+    """
+    source = folder / DESCRIPTION_FILE
+    version, key = ("v2 raw", "channel_names") if "channel_names" in description else ("v1 raw", "modality")
+    channels = channels_of(description, key, source)
+    tests: dict[str, CaseFiles] = {}
+    remarks: list[str] = []
+    if "dataset" in description:
+        files = _stated_files(folder, description["dataset"], len(channels), source)
+    else:
+        ending = _ending(folder, description, source)
+        files, remarks = _found_files(folder, "Tr", len(channels), ending)
+        tests, more_remarks = _test_files(folder, len(channels), ending)
+        remarks += more_remarks
+    both = sorted(set(files) & set(tests))
+    if both:
+        raise DataSetError(
+            f"{folder}: {both[0]} is in imagesTr and in imagesTs; a test case must not train: remove one"
+        )
+    if not files and not tests:
+        raise DataSetError(f"{folder}: no case in imagesTr and labelsTr; files such as CASE_0000.nii.gz are expected")
+    return data_set_of(folder, channels, labels_of(description, source), files | tests, f"nnU-Net {version}",
+                       description=description, tests=frozenset(tests), remarks=remarks)  # fmt: skip
+
+
+def _ending(folder: Path, description: Mapping[str, Any], source: Path) -> str:
+    """Return the ending of files that may be missing: the one stated, or that of the files that are there."""
+    stated = description.get("file_ending")
+    if stated is None:
+        there = nifti_files(folder, "imagesTr")
+        return next((suffix for suffix in SUFFIXES if there and there[0].name.lower().endswith(suffix)), SUFFIXES[0])
+    ending = f".{stated}" if isinstance(stated, str) and not stated.startswith(".") else stated
+    if not isinstance(ending, str) or ending.lower() not in SUFFIXES:
+        raise DataSetError(
+            f"{source}: 'file_ending' is {stated!r:.40}; {' or '.join(SUFFIXES)} is expected: convert the images"
+        )
+    return ending
+
+
+def _test_files(folder: Path, channels: int, ending: str) -> tuple[dict[str, CaseFiles], list[str]]:
+    """Return the cases of imagesTs, where masks are there."""
+    if nifti_files(folder, "labelsTs"):
+        return _found_files(folder, "Ts", channels, ending)
+    scans = nifti_files(folder, "imagesTs")
+    if scans and (folder / "labelsTs").is_dir():
+        return {}, [f"{folder / 'imagesTs'}: {len(scans)} files left out: no mask is in labelsTs"]
+    return {}, []
+
+
+def _found_files(folder: Path, subset: str, channels: int, ending: str) -> tuple[dict[str, CaseFiles], list[str]]:
+    """Return every case that has an image or a mask; a missing file is noticed when the case is read.
+
+    Raises:
+        DataSetError: Two files are the same channel or mask of one case.
+    """
+    images, labels = folder / f"images{subset}", folder / f"labels{subset}"
+    masks: dict[str, Path] = {}
+    for path in nifti_files(folder, labels.name):
+        _put(masks, scan_stem(path), path)
+    scans: dict[str, dict[int, Path]] = defaultdict(dict)
+    remarks = []
+    for path in nifti_files(folder, images.name):
+        case, channel = _case_and_channel(scan_stem(path), channels, set(masks))
+        if channel is None:
+            remarks.append(f"{path}: left out: not named CASE_0000{ending}, with a channel below {channels}")
+        else:
+            _put(scans[case], channel, path)
+    return {
+        name: CaseFiles(
+            tuple(scans[name].get(channel, images / f"{name}_{channel:04d}{ending}") for channel in range(channels)),
+            masks.get(name, labels / f"{name}{ending}"),
+        )
+        for name in sorted({*masks, *scans})
+    }, remarks
+
+
+def _case_and_channel(stem: str, channels: int, masks: set[str]) -> tuple[str, int | None]:
+    """Return the case of an image and its channel, None where the name says no channel that there is."""
+    match = NUMBERED.fullmatch(stem)
+    numbered = (match["case"], int(match["channel"])) if match and int(match["channel"]) < channels else None
+    if numbered and numbered[0] in masks:
+        return numbered
+    if channels == 1 and stem in masks:
+        return stem, 0
+    return numbered or (stem, None)
+
+
+def _put(files: dict[Any, Path], key: object, path: Path) -> None:
+    other = files.setdefault(key, path)
+    if other != path:
+        raise DataSetError(f"{path.parent}: {other.name} and {path.name} are the same file of one case; remove one")
+
+
+def _stated_files(folder: Path, stated: object, channels: int, source: Path) -> dict[str, CaseFiles]:
+    """Return the files that `dataset` names, case by case (nnU-Net since 2.1).
+
+    Raises:
+        DataSetError: It is not a mapping of that form, or a path leads out of the folder.
+    """
+    files = {}
+    for name, entry in stated.items() if isinstance(stated, dict) else [("", None)]:
+        if not (isinstance(entry, dict) and isinstance(entry.get("images"), list) and "label" in entry):
+            raise DataSetError(f"{source}: 'dataset' must be {EXPLICIT}")
+        images = entry["images"]
+        if len(images) != channels:
+            raise DataSetError(f"{source}: 'dataset' names {len(images)} images of case {name}, expected {channels}")
+        paths = [inside(folder, path, source, "dataset") for path in (*images, entry["label"])]
+        files[name] = CaseFiles(tuple(paths[:-1]), paths[-1])
+    return files
