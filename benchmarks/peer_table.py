@@ -47,6 +47,11 @@ class Study:
         """Return the lengths of training, passes before minutes."""
         return sorted({entry.length for entry in self.entries}, key=_order_of_length)
 
+    def trained_for(self, length: str) -> list[Entry]:
+        """Return the entries of one length, the fastest first."""
+        entries = [entry for entry in self.entries if entry.length == length]
+        return sorted(entries, key=lambda entry: self.units(entry) or math.inf)
+
     def units(self, entry: Entry) -> float | None:
         """Return the latency in units of the yardstick's; None where it was not measured."""
         costs = self.costs.networks.get(entry.at_size)
@@ -55,7 +60,7 @@ class Study:
 
 @dataclass(frozen=True)
 class CompareAt:
-    """Whom a length's comparison is made on.
+    """The networks within a budget, and whom they are compared on.
 
     Attributes:
         pairs: (patient, seed) that every compared network has.
@@ -89,6 +94,7 @@ class CompareAt:
 class Verdict:
     """The best of ours within a budget beside the best peer within it."""
 
+    compared: CompareAt
     ours: Entry
     peer: Entry
     gain: Estimate
@@ -139,10 +145,9 @@ def write_tables(studies: Sequence[Study], output: Path) -> str:
     for study in studies:
         lines += [f"## {study.data}", "", *cost_table(study.costs), ""]
         for length in study.lengths():
-            compared = CompareAt.of([entry for entry in study.entries if entry.length == length])
-            lines += [f"### {length} of training", "", *_dice_table(study, compared), ""]
-            lines += [*_budget_table(study, compared), ""]
-            panels.append(_panel(study, compared, f"{study.data}, {length}"))
+            lines += [f"### {length} of training", "", *_dice_table(study, length), ""]
+            lines += [*_budget_table(study, length), ""]
+            panels.append(_panel(study, length))
     if len(studies) > 1:
         lines += [*_summary_table(studies), ""]
     text = "\n".join([*lines, *(f"- {note}" for note in _notes(studies)), ""])
@@ -184,11 +189,10 @@ def _giga_macs(costs: Costs, name: str, engine: str) -> str:
     return f"{own.giga_macs_a_second(engine):.0f} ({ratio:.2f})"
 
 
-def _dice_table(study: Study, compared: CompareAt) -> list[str]:
+def _dice_table(study: Study, length: str) -> list[str]:
     rows = []
-    for entry in sorted(compared.entries + compared.left_out, key=lambda entry: study.units(entry) or math.inf):
-        complete = entry in compared.entries
-        pairs = compared.pairs if complete else frozenset(entry.dice)
+    for entry in study.trained_for(length):
+        pairs = frozenset(entry.dice)
         summary = summarise(entry.by_patient(pairs))
         worst = min(
             ((organ.mean, name) for organ, name in zip(summary.organs, study.structures, strict=True)
@@ -199,7 +203,7 @@ def _dice_table(study: Study, compared: CompareAt) -> list[str]:
         rows.append(
             (
                 f"**{entry.network}**" if entry.ours else entry.network,
-                _estimate(summary.overall) + ("" if complete else ", not compared"),
+                _estimate(summary.overall),
                 NOTHING if worst is None else f"{worst[1]} {worst[0]:.2f}",
                 f"{len(patients)} x {len(seeds)}",
                 f"{entry.passes:.3g}",
@@ -209,44 +213,52 @@ def _dice_table(study: Study, compared: CompareAt) -> list[str]:
     return _table(("Network", "Dice [95 %]", "Worst structure", "Patients x seeds", "Passes", "Minutes"), rows)
 
 
-def verdict(study: Study, compared: CompareAt, budget: float) -> Verdict | None:
+def verdict(study: Study, length: str, budget: float) -> Verdict | None:
     """Compare the best of ours within a budget with the best peer within it; None where one is missing.
 
     Args:
-        study: The costs.
-        compared: The entries of one length, and the patients and seeds that count.
+        study: The entries and the costs.
+        length: Of training.
         budget: The largest latency, in units.
     """
-    within = [entry for entry in compared.entries if (study.units(entry) or math.inf) <= budget]
-    best = [
-        max((entry for entry in within if entry.ours is ours), key=compared.dice, default=None)
-        for ours in (True, False)
-    ]
-    if best[0] is None or best[1] is None:
+    within = [entry for entry in study.trained_for(length) if (study.units(entry) or math.inf) <= budget]
+    if {entry.ours for entry in within} != {True, False}:
         return None
-    gains = best[0].by_patient(compared.pairs) - best[1].by_patient(compared.pairs)
+    compared = CompareAt.of(within)
+    best = {
+        ours: max((entry for entry in compared.entries if entry.ours is ours), key=compared.dice, default=None)
+        for ours in (True, False)
+    }
+    ours, peer = best[True], best[False]
+    if ours is None or peer is None:
+        return None
+    gains = ours.by_patient(compared.pairs) - peer.by_patient(compared.pairs)
     known = gains[~np.isnan(gains).all(axis=1)]
     better = int((np.nanmean(known, axis=1) > 0).sum())
-    return Verdict(best[0], best[1], summarise(gains).overall, better, len(gains))
+    return Verdict(compared, ours, peer, summarise(gains).overall, better, len(gains))
 
 
-def _budget_table(study: Study, compared: CompareAt) -> list[str]:
+def _budget_table(study: Study, length: str) -> list[str]:
     rows: list[tuple[str, ...]] = []
+    left_out = []
     for budget in BUDGETS:
-        found = verdict(study, compared, budget)
+        found = verdict(study, length, budget)
         if found is None:
             rows.append((f"{budget:g}", NOTHING, NOTHING, NOTHING, NOTHING, "not compared"))
             continue
         rows.append(
             (
                 f"{budget:g}",
-                *(f"{entry.network} {compared.dice(entry):.3f}" for entry in (found.ours, found.peer)),
+                *(f"{entry.network} {found.compared.dice(entry):.3f}" for entry in (found.ours, found.peer)),
                 _points(found.gain),
                 f"{found.better} of {found.patients}",
                 found.word,
             )
         )
-    return _table(("Budget, units", "Our best", "Best peer", "Gain, points [95 %]", "Patients better", "Ours"), rows)
+        if names := [entry.network for entry in found.compared.left_out]:
+            left_out.append(f"Within {budget:g}, trained on fewer patients or seeds and left out: {', '.join(names)}.")
+    header = ("Budget, units", "Our best", "Best peer", "Gain, points [95 %]", "Patients better", "Ours")
+    return [*_table(header, rows), *(line for note in left_out for line in ("", note))]
 
 
 def _summary_table(studies: Sequence[Study]) -> list[str]:
@@ -257,23 +269,23 @@ def _summary_table(studies: Sequence[Study]) -> list[str]:
         for budget in BUDGETS:
             cells = []
             for study in studies:
-                entries = [entry for entry in study.entries if entry.length == length]
-                found = verdict(study, CompareAt.of(entries), budget) if entries else None
+                found = verdict(study, length, budget)
                 cells.append(NOTHING if found is None else f"{_points(found.gain)} {found.word}")
             rows.append((f"{length}, {budget:g}", *cells))
     header = ("Training, budget", *(study.data for study in studies))
     return ["## Our gain over the best peer, points", "", *_table(header, rows)]
 
 
-def _panel(study: Study, compared: CompareAt, title: str) -> Panel:
+def _panel(study: Study, length: str) -> Panel:
     dots = []
-    for entry in compared.entries + compared.left_out:
+    entries = study.trained_for(length)
+    most = max(len(entry.dice) for entry in entries)
+    for entry in entries:
         costs = study.costs.networks.get(entry.at_size)
         if costs is not None and ENGINE in costs.latency_ms:
-            complete = entry in compared.entries
-            dice = compared.dice(entry) if complete else CompareAt.of([entry]).dice(entry)
+            dice, complete = CompareAt.of([entry]).dice(entry), len(entry.dice) == most
             dots.append(Dot(entry.network, costs.latency_ms[ENGINE], dice, entry.ours, complete))
-    return Panel(title, tuple(dots))
+    return Panel(f"{study.data}, {length}", tuple(dots))
 
 
 def _notes(studies: Sequence[Study]) -> list[str]:
@@ -283,7 +295,8 @@ def _notes(studies: Sequence[Study]) -> list[str]:
         "Dice: protocol strict, exported files, patients that did not train; the mean over a patient's cases, then "
         "over seeds, then over patients, then over structures. Intervals: bootstrap over patients; gains are paired.",
         "Our best and the best peer are chosen by the same patients that the gain is measured on.",
-        "Ours are bold. 'Not compared': trained on fewer patients or seeds than the networks that are compared.",
+        "Ours are bold. Within a budget, networks are compared on the most patients and seeds that one of ours and one "
+        "peer have.",
         "G MAC/s, in brackets: divided by that of the slim U-Net nearest in latency, if that is within a quarter.",
     ]
     for study in studies:

@@ -228,10 +228,9 @@ def study_of(modules: SimpleNamespace) -> Any:
 
 def test_the_best_of_ours_meets_the_best_peer_within_each_budget(modules: SimpleNamespace) -> None:
     study = study_of(modules)
-    compared = modules.peer_table.CompareAt.of(study.entries)
-    assert [one.network for one in compared.left_out] == ["screened"]
-    found = {budget: modules.peer_table.verdict(study, compared, budget) for budget in modules.peer_table.BUDGETS}
+    found = {budget: modules.peer_table.verdict(study, "4 passes", budget) for budget in modules.peer_table.BUDGETS}
     assert found[0.4] is None  # none of ours is as fast
+    assert [one.network for one in found[1.0].compared.left_out] == ["screened"]
     assert (found[1.0].ours.network, found[1.0].peer.network, found[1.0].word) == ("ours", "unet-16", "ahead")
     assert found[1.0].gain.mean == pytest.approx(0.05)
     assert (found[1.0].better, found[1.0].patients) == (8, 8)
@@ -243,12 +242,29 @@ def test_the_tables_say_so(modules: SimpleNamespace, tmp_path: Path) -> None:
     text = modules.peer_table.write_tables([study_of(modules), study_of(modules)], tmp_path)
     assert "| 1 | ours 0.770 | unet-16 0.720 | +5.0 [+5.0, +5.0] | 8 of 8 | ahead |" in text
     assert "| 0.4 | – | – | – | – | not compared |" in text
-    assert "| screened | 0.990, not compared | a 0.99 | 1 x 1 | 4 | 0.5 |" in text
+    assert "| screened | 0.990 | a 0.99 | 1 x 1 | 4 | 0.5 |" in text
+    assert "Within 1, trained on fewer patients or seeds and left out: screened." in text
     assert "| 4 passes, 3.5 | -5.0 [-5.0, -5.0] behind | -5.0 [-5.0, -5.0] behind |" in text
     assert "| ours | 0.90 | 1.80 | 50 (1.00) | 90 M | 1.00 MB |" in text
     assert (tmp_path / "peers.md").read_text() == text
     assert (tmp_path / "peers.png").stat().st_size > 1000
     assert max(line.count("|") for line in text.splitlines()) <= 7  # at most six columns
+
+
+def test_finalists_of_one_budget_do_not_shut_out_those_who_were_screened_at_another(modules: SimpleNamespace) -> None:
+    """At 0.4 units nobody has more than one fold; the two folds of others, at 3.5, do not count there."""
+    one, two = ({(name, 0): [dice] for name in names} for names, dice in ((PATIENTS[:4], 0.5), (PATIENTS, 0.6)))
+    entries = (
+        entry(modules, "small", {pair: [0.7] for pair in one}, ours=True),
+        entry(modules, "unet-8", one),
+        entry(modules, "large", two, ours=True),
+        entry(modules, "unet-32", two),
+    )
+    units = {"small": 0.3, "unet-8": 0.3, "large": 3.0, "unet-32": 3.0}
+    study = modules.peer_table.Study("phantoms", entries, ("a",), costs_of(modules, units))
+    small, large = (modules.peer_table.verdict(study, "4 passes", budget) for budget in (0.4, 3.5))
+    assert (small.ours.network, small.peer.network, small.patients) == ("small", "unet-8", 4)
+    assert (large.ours.network, large.peer.network, large.patients) == ("large", "unet-32", 8)
 
 
 def test_a_seed_less_is_compared_on_the_seeds_that_both_have(modules: SimpleNamespace) -> None:
