@@ -20,7 +20,9 @@ def made_network(config: NetworkConfig) -> nn.Module:
     torch.manual_seed(0)
     network = build_network(config).eval()
     for name, statistic in network.named_buffers():  # of batch norms, which begin at exactly 0 and 1
-        if "running" in name:
+        if name.endswith("running_mean"):  # on both sides of 0, so that no ReLU silences all that follows
+            nn.init.uniform_(statistic, -0.2, 0.2)
+        elif name.endswith("running_var"):
             nn.init.uniform_(statistic, 0.2, 0.8)
     for parameter in network.parameters():
         if parameter.ndim == 1:  # norms and biases begin at exactly 1 and 0, which would hide mistakes
@@ -40,7 +42,12 @@ def made_run(
     """Make a run folder as training writes it, with random weights."""
     config = RunConfig(
         network=network,
-        preprocessing=Preprocessing.for_modality("CT", image_size=network.image_size, context_slices=context_slices),
+        preprocessing=Preprocessing.for_modality(
+            "CT",
+            image_size=network.image_size,
+            output_stride=network.output_stride,
+            context_slices=context_slices,
+        ),
         labels=SYNAPSE_LABELS,
         training=TrainingConfig.for_recipe("paper"),
     )

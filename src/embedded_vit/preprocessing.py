@@ -4,7 +4,9 @@ Training, evaluation and prediction call these functions and no others, so that 
 everywhere::
 
     Volume --Intensities.normalise--> [0, 1] --Grid.reduce--> S x S --network_input--> (C, S, S) in [-1, 1]
-    logits (K, S, S) --Grid.enlarge + argmax--> labels on the slice's own grid
+    logits (K, T, T) --Grid.enlarge + argmax--> labels on the slice's own grid
+
+T is S, or a half or a quarter of it for networks whose logits are coarser than their input.
 
 Resizing is linear and separable, see `embedded_vit.resampling`; its matrices are made once for each volume. The field
 of view is a square in mm around the slice. Outside the slice it is 0, the air of a CT.
@@ -44,6 +46,7 @@ class Preprocessing(Config):
         default=None, description="MR: the percentiles of each volume that become 0 and 1"
     )
     image_size: int = Field(ge=8, description="S: rows and columns of the network's input")
+    output_stride: int = Field(default=1, ge=1, description="pixels of the input's side for one of the logits' side")
     context_slices: Literal[1, 3] = Field(default=1, description="slices that the network sees to label one")
     context_mm: float | None = Field(
         default=None, gt=0, description="approximate distance between these slices; None takes neighbours"
@@ -71,6 +74,17 @@ class Preprocessing(Config):
     def input_channels(self) -> int:
         """The number of channels of the network's input: the scan's channels times the context slices."""
         return len(self.channels) * self.context_slices
+
+    @property
+    def output_size(self) -> int:
+        """T: rows and columns of the network's logits."""
+        return self.image_size // self.output_stride
+
+    def on_input_grid(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Resize logits (..., T, T) to the grid of the network's input: (..., S, S), as `Grid.enlarge` does."""
+        if self.output_stride == 1:
+            return logits
+        return Grid.between((self.image_size,) * 2, self.image_size, output_size=self.output_size).enlarge(logits)
 
     def context_step(self, volume: Scan) -> int:
         """Return the step between context slices, in slices of a volume in training orientation; at least 1."""
@@ -120,17 +134,19 @@ def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[f
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The mapping between a slice's own grid and the network's S x S grid over its square field of view.
+    """The mapping between a slice's own grid and the network's grids over its square field of view.
 
     Attributes:
         shape: (rows, columns) of the slice.
-        size: S.
+        size: S, the side of the network's input.
+        output_size: T, the side of its logits.
         reduce_rows, reduce_columns: rows -> S and columns -> S, slice -> network.
-        enlarge_rows, enlarge_columns: S -> rows and S -> columns, network -> slice, bilinear.
+        enlarge_rows, enlarge_columns: T -> rows and T -> columns, network -> slice, bilinear.
     """
 
     shape: tuple[int, int]
     size: int
+    output_size: int
     reduce_rows: Resampling
     reduce_columns: Resampling
     enlarge_rows: Resampling
@@ -144,8 +160,13 @@ class Grid:
         *,
         spacing_mm: tuple[float, float] = (1.0, 1.0),
         interpolation: Interpolation = "antialias",
+        output_size: int | None = None,
     ) -> Grid:
-        """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape` in its middle."""
+        """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape` in its middle.
+
+        The logits have as many pixels unless `output_size` says otherwise.
+        """
+        output_size = output_size or size
         side_mm = max(length * spacing for length, spacing in zip(shape, spacing_mm, strict=True))
         axes = []
         for length, spacing in zip(shape, spacing_mm, strict=True):
@@ -153,10 +174,10 @@ class Grid:
             inside = slice((padded - length) // 2, (padded - length) // 2 + length)
             reduce = cubic_matrix if interpolation == "cubic" else antialias_matrix
             axes.append(
-                (Resampling(reduce(padded, size)[:, inside]), Resampling(bilinear_matrix(size, padded)[inside]))
+                (Resampling(reduce(padded, size)[:, inside]), Resampling(bilinear_matrix(output_size, padded)[inside]))
             )
         (reduce_rows, enlarge_rows), (reduce_columns, enlarge_columns) = axes
-        return cls(shape, size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns)
+        return cls(shape, size, output_size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns)
 
     @classmethod
     def of(cls, volume: Scan, preprocessing: Preprocessing) -> Grid:
@@ -168,6 +189,7 @@ class Grid:
             preprocessing.image_size,
             spacing_mm=(spacing_mm[0], spacing_mm[1]),
             interpolation=preprocessing.interpolation,
+            output_size=preprocessing.output_size,
         )
 
     def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -183,7 +205,7 @@ class Grid:
         return np.array([0, *present], np.uint8)[np.argmax(np.stack([background, *cover]), axis=0)]
 
     def enlarge(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Resize (K, S, S) to (K, rows, columns), bilinear with pixel centres aligned."""
+        """Resize (K, T, T) to (K, rows, columns), bilinear with pixel centres aligned."""
         return self.enlarge_rows.along_rows(self.enlarge_columns.along_columns(logits))
 
 

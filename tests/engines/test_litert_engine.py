@@ -28,6 +28,9 @@ NETWORKS = {
     "convolutions around": NetworkConfig(
         name="small", image_size=32, widths=(8, 16), convolution_widths=(4, 6), classes=9
     ),
+    "hybrid": NetworkConfig(
+        name="small", family="hybrid", image_size=32, widths=(8, 12, 16), depth=2, stem_stride=2, classes=9
+    ),
     "dense convolutions": NetworkConfig(name="small", image_size=32, widths=(8, 16), mixing="dense", classes=9),
 }
 
@@ -35,7 +38,9 @@ NETWORKS = {
 @needs_litert
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
 def test_a_translated_network_gives_the_logits_of_onnx_runtime(network: NetworkConfig) -> None:
-    preprocessing = Preprocessing.for_modality("CT", image_size=network.image_size, context_slices=3)
+    preprocessing = Preprocessing.for_modality(
+        "CT", image_size=network.image_size, output_stride=network.output_stride, context_slices=3
+    )
     graph = onnx_graph(made_network(network), preprocessing)
     image = np.random.default_rng(0).uniform(-1, 1, (2, 3, network.image_size, network.image_size)).astype(np.float32)
     logits = open_graph(graph, "litert", threads=1).run(image)
@@ -84,6 +89,9 @@ REFUSED = {
         "ConvTranspose", ["image", "image"], ["negated"]
     ),
     "operator Softmax over axis 2": helper.make_node("Softmax", ["image"], ["negated"], axis=2),
+    "operator Resize that is not a bilinear enlargement": helper.make_node(
+        "Resize", ["image", "", "minus_one"], ["negated"], mode="nearest"
+    ),
     "operator Clip with an upper end": helper.make_node("Clip", ["image", "minus_one", "minus_one"], ["negated"]),
 }
 

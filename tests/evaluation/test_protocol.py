@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from memory_data_set import CONTRACT, LABELS, SLP_AFFINE, IntensityEngine, box_mask
 from scipy.ndimage import zoom
+from torch.nn.functional import interpolate
 
 from embedded_vit.contract import Contract
 from embedded_vit.errors import DataSetError
@@ -99,3 +101,23 @@ def test_a_truth_on_another_grid_is_refused_in_one_line() -> None:
     with pytest.raises(DataSetError, match="grid") as caught:
         PROTOCOLS["strict"].score(label_map(LIVER), label_map(LIVER[:, :-1]), labels=STRUCTURES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["strict", "transunet"])
+def test_logits_coarser_than_the_input_give_the_mask_of_logits_that_were_enlarged_before(name: str) -> None:
+    """A network with a stride of 2 is the same network with its logits enlarged inside it."""
+
+    class Coarse(IntensityEngine):
+        def run(self, image_bchw: np.ndarray) -> np.ndarray:
+            return super().run(image_bchw).reshape(1, -1, 32, 2, 32, 2).mean(axis=(3, 5)).astype(np.float32)
+
+    class Enlarged(Coarse):
+        def run(self, image_bchw: np.ndarray) -> np.ndarray:
+            logits = torch.from_numpy(super().run(image_bchw))
+            return interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False).numpy()
+
+    volume = noise_volume((3, 64, 64))
+    coarse = Contract(preprocessing=Preprocessing.for_modality("CT", image_size=64, output_stride=2), labels=LABELS)
+    fine = Contract(preprocessing=Preprocessing.for_modality("CT", image_size=64), labels=LABELS)
+    expected = PROTOCOLS[name].segment(volume, fine, Enlarged()).array
+    np.testing.assert_array_equal(PROTOCOLS[name].segment(volume, coarse, Coarse()).array, expected)

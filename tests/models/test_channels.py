@@ -11,14 +11,17 @@ from torch import Tensor, nn
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.errors import NetworkError
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
-from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.models.registry import build_network, network_config
 
 TWO_STAGES = {"widths": (16, 24), "depth": 1}
 THREE_STAGES = {"widths": (16, 24, 32), "depth": 1, "mixing": "dense"}
 CONVOLUTIONS = {"widths": (16, 24), "depth": 1, "convolution_widths": (6, 10)}
+HYBRID = {"family": "hybrid", "widths": (8, 12, 16), "depth": 2, "hidden_ratio": 2, "stem_stride": 2}
 EVERY_KIND = pytest.mark.parametrize(
-    "architecture", [TWO_STAGES, THREE_STAGES, CONVOLUTIONS], ids=["two stages", "three stages, dense", "convolutions"]
+    "architecture",
+    [TWO_STAGES, THREE_STAGES, CONVOLUTIONS, HYBRID],
+    ids=["two stages", "three stages, dense", "convolutions", "hybrid"],
 )
 NEVER = -1e4  # a logit whose softmax is zero
 
@@ -36,9 +39,9 @@ class NormOverKept(nn.Module):
         return (tokens - kept.mean(dim=-1, keepdim=True)) / deviation * self.weight + self.bias
 
 
-def random_network(**architecture) -> EmbeddedViT:
+def random_network(**architecture) -> LayeredNetwork:
     torch.manual_seed(0)
-    network = EmbeddedViT(**architecture, classes=5).eval()
+    network = build_network(network_config(classes=5, image_size=64, **architecture)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -48,7 +51,7 @@ def random_network(**architecture) -> EmbeddedViT:
     return network
 
 
-def silenced(network: EmbeddedViT, group: ChannelGroup, kept: list[int]) -> EmbeddedViT:
+def silenced(network: LayeredNetwork, group: ChannelGroup, kept: list[int]) -> LayeredNetwork:
     """Return the network at full size, with the other channels of the group read by no layer and left out of norms."""
     network = copy.deepcopy(network)
     silent = torch.tensor([index for index in range(group.width) if index not in kept])
@@ -119,7 +122,8 @@ def test_modules_say_what_their_weights_are(architecture):
             assert module.weight.shape[:2] == (module.in_channels, module.out_channels)
         elif isinstance(module, nn.Conv2d):
             assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
-    assert network.encoder[0].blocks[0].channel_attention.heads == 4
+    if architecture is not HYBRID:
+        assert network.encoder[0].blocks[0].channel_attention.heads == 4
 
 
 def test_every_prunable_width_has_a_group():
@@ -133,6 +137,10 @@ def test_every_prunable_width_has_a_group():
     inside = {"down.0", "down.1", "up.0.convolutions", "up.1.convolutions"}
     names = set(channel_groups(random_network(**CONVOLUTIONS)))
     assert names == tokens | convolutions | {f"{name}.convolution1" for name in inside}
+    streams = {"encoder.0", "encoder.1", "tokens"}
+    pairs = {f"{way}.{level}.first" for way in ("encoder", "decoder") for level in range(2)}
+    blocks = {"tokens.0", "tokens.1", "tokens.0.expansion", "tokens.1.expansion"}
+    assert set(channel_groups(random_network(**HYBRID))) == streams | pairs | blocks
 
 
 def test_a_pruned_network_costs_less_and_has_no_published_counts():

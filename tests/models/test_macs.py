@@ -37,8 +37,21 @@ def declared_macs(config: NetworkConfig, **options) -> int:
         (48, 6, 3, {"widths": (16, 24, 32), "in_channels": 6}),
         (64, 3, 1, {"widths": (32, 80), "convolution_widths": (12, 24)}),
         (32, 1, 3, {"widths": (16, 24, 32), "convolution_widths": (6, 10)}),
+        (64, 3, 1, {"family": "hybrid", "widths": (16, 32, 64), "depth": 2, "stem_stride": 2}),
+        (64, 1, 3, {"family": "hybrid", "widths": (16, 24, 32, 48), "stem_stride": 1}),
+        (64, 6, 3, {"family": "hybrid", "widths": (16, 24), "depth": 0, "stem_stride": 4, "in_channels": 6}),
     ],
-    ids=["whole", "a third of all channels", "dense", "three stages, six channels", "convolutions", "a third of them"],
+    ids=[
+        "whole",
+        "a third of all channels",
+        "dense",
+        "three stages, six channels",
+        "convolutions",
+        "a third of them",
+        "hybrid",
+        "hybrid, a third of all channels",
+        "hybrid without tokens, six channels",
+    ],
 )
 def test_layers_declare_what_pytorch_counts(image_size, input_channels, part, architecture):
     config = pruned(network_config(classes=5, image_size=image_size, **architecture), part)

@@ -168,16 +168,18 @@ def test_as_many_items_wait_as_there_are_workers(workers: int) -> None:
 @given(
     seed=st.integers(0, 2**16),
     size=st.sampled_from([8, 24, 64]),
+    output_stride=st.sampled_from([1, 2, 4]),
     shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     spacing_mm=st.tuples(st.floats(0.5, 3), st.floats(0.5, 3)),
     lead=st.floats(0, 3),
 )
 def test_label_slice_is_the_argmax_of_enlarged_logits(
-    seed: int, size: int, shape: tuple[int, int], spacing_mm: tuple[float, float], lead: float
+    seed: int, size: int, output_stride: int, shape: tuple[int, int], spacing_mm: tuple[float, float], lead: float
 ) -> None:
-    logits = np.random.default_rng(seed).standard_normal((5, size, size)).astype(np.float32)
+    output_size = size // output_stride
+    logits = np.random.default_rng(seed).standard_normal((5, output_size, output_size)).astype(np.float32)
     logits[0] += lead
-    grid = Grid.between(shape, size, spacing_mm=spacing_mm)
+    grid = Grid.between(shape, size, spacing_mm=spacing_mm, output_size=output_size)
     enlarged = grid.enlarge(logits)
     labels = label_slice(logits, grid)
     chosen = np.take_along_axis(enlarged, labels[None].astype(int), axis=0)[0]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from training_bench import CONVOLUTIONS, TOKENS, Workbench
+from training_bench import CONVOLUTIONS, HYBRID, TOKENS, Workbench
 
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.models.registry import build_network
@@ -35,8 +35,13 @@ def assert_equal(
 
 @pytest.mark.parametrize(
     ("architecture", "context_slices", "training"),
-    [(TOKENS, 1, {}), (CONVOLUTIONS, 3, {}), (CONVOLUTIONS, 3, {"cutmix": 0.0, "precision": "bf16"})],
-    ids=["tokens", "convolutions", "bf16"],
+    [
+        (TOKENS, 1, {}),
+        (CONVOLUTIONS, 3, {}),
+        (CONVOLUTIONS, 3, {"cutmix": 0.0, "precision": "bf16"}),
+        (HYBRID, 3, {}),
+    ],
+    ids=["tokens", "convolutions", "bf16", "hybrid"],
 )
 def test_two_epochs_give_the_same_weights(
     bench: Workbench, tmp_path: Path, architecture: dict[str, Any], context_slices: int, training: dict[str, Any]

@@ -48,8 +48,9 @@ def answers_of(*sizes: int) -> list[Tensor]:
         ({"widths": (8, 16)}, [(16, 4)]),
         ({"widths": (8, 16, 24)}, [(24, 2), (8, 8)]),
         ({"widths": (8, 16), "convolution_widths": (4, 8)}, [(16, 4), (8, 8), (8, 16)]),
+        ({"family": "hybrid", "widths": (8, 12, 16), "stem_stride": 1}, [(16, 8), (12, 16)]),
     ],
-    ids=["two stages", "three stages", "between convolutions"],
+    ids=["two stages", "three stages", "between convolutions", "hybrid"],
 )
 def test_every_coarser_scale_on_the_way_up_has_a_head(
     network: dict[str, object], features: list[tuple[int, int]], batch: Batch
@@ -73,5 +74,5 @@ def test_half_as_fine_counts_half_and_sees_the_labels_at_its_pixels(batch: Batch
     supervision = ScaleSupervision(made_network(config.network), config)
     coarse, fine = answers_of(8, SIZE)
     of_fine, of_coarse = segmentation_loss(fine, batch.labels), segmentation_loss(coarse, batch.labels[:, 2::4, 2::4])
-    torch.testing.assert_close(supervision.loss([coarse, fine], batch), (of_fine + of_coarse / 4) / 1.25)
-    torch.testing.assert_close(supervision.loss([fine], batch), of_fine)
+    torch.testing.assert_close(supervision.loss([coarse], fine, batch), (of_fine + of_coarse / 4) / 1.25)
+    torch.testing.assert_close(supervision.loss([], fine, batch), of_fine)

@@ -18,6 +18,7 @@ from embedded_vit.training.training import plan
 
 TOKENS = {"image_size": 32, "widths": (8, 16)}
 CONVOLUTIONS = {**TOKENS, "depth": 1, "convolution_widths": (4, 8)}
+HYBRID = {"image_size": 64, "family": "hybrid", "widths": (8, 16, 16), "depth": 1, "stem_stride": 2}
 
 
 class Workbench:

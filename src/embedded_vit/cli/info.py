@@ -37,8 +37,10 @@ def command(
         )
     costs = complexity(config, input_channels=input_channels)
     size = config.image_size
-    print(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {size} x {size}")
-    print(f"  widths {config.widths}, depth {config.depth}, hidden ratio {config.hidden_ratio}, {config.mixing} mixing")
+    output_size = size // config.output_stride
+    print(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {output_size} x {output_size}")
+    kind = f"{config.mixing} mixing" if config.family == "dual" else f"hybrid, stem stride {config.stem_stride}"
+    print(f"  widths {config.widths}, depth {config.depth}, hidden ratio {config.hidden_ratio}, {kind}")
     if config.convolution_widths:
         print(f"  between convolutions of {config.convolution_widths} channels at full and half resolution")
     print(f"  parameters            {costs.parameters:>16,}")

@@ -198,11 +198,10 @@ class StepContext:
         preprocessing, classes = self.original.config.preprocessing, self.original.config.labels.classes
         for name in self.gate_cases:
             indices = self.slices.indices_of([name])[::every]
-            predicted = [
-                engine.run(self.slices.batch(indices[first : first + PROBE_BATCH], preprocessing.context_slices)[0])
-                .argmax(axis=1)
-                .astype(np.uint8)
-                for first in range(0, len(indices), PROBE_BATCH)
-            ]
+            predicted = []
+            for first in range(0, len(indices), PROBE_BATCH):
+                images, _ = self.slices.batch(indices[first : first + PROBE_BATCH], preprocessing.context_slices)
+                logits = preprocessing.on_input_grid(engine.run(images))  # (batch, K, S, S)
+                predicted.append(logits.argmax(axis=1).astype(np.uint8))
             scores.extend(dice_by_case(np.concatenate(predicted), self.slices.labels[indices], classes))
         return float(np.mean(scores))

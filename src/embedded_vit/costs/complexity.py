@@ -17,6 +17,7 @@ from embedded_vit.layers.dual_block import DualBlock
 from embedded_vit.layers.feed_forward import MixFeedForward
 from embedded_vit.layers.patches import PatchEmbedding
 from embedded_vit.models.embedded_vit import DecoderStage, EmbeddedViT
+from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.models.published_form import why_unpublished
 from embedded_vit.models.registry import NETWORKS, NetworkConfig, build_network
 
@@ -56,12 +57,15 @@ def complexity(config: NetworkConfig, *, input_channels: int = 1) -> Complexity:
         return Complexity(parameters, None, macs, None)
     with torch.device("meta"):
         network = build_network(config)
-    assert isinstance(network, EmbeddedViT)
+    assert isinstance(network, LayeredNetwork)
+    naive_macs = None
+    if isinstance(network, EmbeddedViT) and not why_unpublished(config):
+        naive_macs = network.macs(config.image_size, published=True)
     return Complexity(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         published_parameters=published_parameters(config),
         macs=network.macs(config.image_size, input_channels=input_channels),
-        naive_macs=None if why_unpublished(config) else network.macs(config.image_size, published=True),
+        naive_macs=naive_macs,
     )
 
 

@@ -37,9 +37,9 @@ class ArtifactEngine:
         Raises:
             FileFormatError: The graph's input and output differ from the manifest.
         """
-        size = manifest.preprocessing.image_size
+        size, output_size = manifest.preprocessing.image_size, manifest.preprocessing.output_size
         _check(graph.inputs, "input", (manifest.preprocessing.input_channels, size, size), source)
-        _check(graph.outputs, "output", (manifest.labels.classes, size, size), source)
+        _check(graph.outputs, "output", (manifest.labels.classes, output_size, output_size), source)
         self.manifest, self.name, self.version = manifest, name, graph.version
         self._graph, self._source = graph, source
 

@@ -164,7 +164,7 @@ class TransUnetProtocol(Protocol):
         nearest_pixel = np.ix_(_nearest(cubic.image_size, rows), _nearest(cubic.image_size, columns))
         grid = _stretched_grid(rows, columns, cubic.image_size)
         for index, image in enumerate(network_inputs(upright, cubic, grid=grid)):
-            labels = engine.run(image[None])[0].argmax(axis=0).astype(np.uint8)  # (S, S)
+            labels = cubic.on_input_grid(engine.run(image[None])[0]).argmax(axis=0).astype(np.uint8)  # (S, S)
             upright_mask.put(index, labels[nearest_pixel])
             if on_slice is not None:
                 on_slice()
@@ -192,6 +192,7 @@ def _stretched_grid(rows: int, columns: int, size: int) -> Grid:
     by_columns = Grid.between((columns, columns), size, interpolation="cubic")
     return Grid(
         (rows, columns),
+        size,
         size,
         by_rows.reduce_rows,
         by_columns.reduce_columns,

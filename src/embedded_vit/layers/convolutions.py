@@ -14,7 +14,14 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from embedded_vit.layers.channel_axes import ChannelAxis, inside, read, repeated, written
 
-__all__ = ["ConvolutionStage", "UpsamplingStage", "convolution_macs", "convolved", "without_batch_norms"]
+__all__ = [
+    "ConvolutionStage",
+    "NormedConvolution",
+    "UpsamplingStage",
+    "convolution_macs",
+    "convolved",
+    "without_batch_norms",
+]
 
 
 def convolved(convolution: nn.Conv2d, image: Tensor) -> Tensor:
@@ -40,6 +47,45 @@ def convolution_macs(convolution: nn.Conv2d, pixels: int, *, grey: bool = False)
     return pixels * (weights // convolution.weight.shape[1] if grey else weights)
 
 
+class NormedConvolution(nn.Module):
+    """A convolution and its batch norm, without activation.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: C of the output.
+        kernel_size: Side of the square kernel. The padding lets an output have H x W = input / stride.
+        stride: Of the convolution.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, *, stride: int = 1) -> None:
+        super().__init__()
+        padding = (kernel_size - stride + 1) // 2
+        self.convolution = nn.Conv2d(in_channels, channels, kernel_size, stride, padding, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Compute features: (B, in_channels or 1, stride * H, stride * W) -> (B, C, H, W)."""
+        return self.norm(convolved(self.convolution, image))
+
+    def fold(self) -> None:
+        """Fold the batch norm into the convolution's weight and bias, in place; for a network in evaluation mode."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.convolution, self.norm = fuse_conv_bn_eval(self.convolution, self.norm), nn.Identity()
+
+    def macs(self, pixels: int, *, grey: bool = False) -> int:
+        """Count the multiply-accumulates of an output of so many pixels; `grey` as in `convolution_macs`."""
+        return convolution_macs(self.convolution, pixels, grey=grey)
+
+    def input_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        return read("convolution")
+
+    def output_axes(self) -> list[ChannelAxis]:
+        """See `channel_axes`."""
+        statistics = [ChannelAxis(f"norm.{kept}", 0) for kept in ("running_mean", "running_var")]
+        return [*written("convolution", bias=False), *written("norm"), *statistics]
+
+
 class ConvolutionStage(nn.Module):
     """Two 3 x 3 convolutions, each with batch norm and ReLU.
 
@@ -60,6 +106,12 @@ class ConvolutionStage(nn.Module):
         """Compute features: (B, in_channels or 1, stride * H, stride * W) -> (B, C, H, W)."""
         image = functional.relu(self.norm1(convolved(self.convolution1, image)))
         return functional.relu(self.norm2(self.convolution2(image)))
+
+    def fold(self) -> None:
+        """Fold the batch norms into the convolutions, in place; for a network in evaluation mode."""
+        for convolution, norm in (("convolution1", "norm1"), ("convolution2", "norm2")):
+            setattr(self, convolution, fuse_conv_bn_eval(getattr(self, convolution), getattr(self, norm)))
+            setattr(self, norm, nn.Identity())
 
     def macs(self, pixels: int, *, grey: bool = False) -> int:
         """Count the multiply-accumulates of an output of `pixels` pixels; `grey` as in `convolution_macs`."""
@@ -125,7 +177,7 @@ def _normed(number: int) -> list[ChannelAxis]:
 
 
 def without_batch_norms(network: nn.Module) -> nn.Module:
-    """Return a network for inference, with the batch norms of its convolution stages folded into the kernels.
+    """Return a network for inference, with the batch norms of its convolutions folded into the kernels.
 
     Args:
         network: The network; not changed.
@@ -134,9 +186,7 @@ def without_batch_norms(network: nn.Module) -> nn.Module:
         A copy in evaluation mode that computes the same function; its convolutions have a bias.
     """
     network = copy.deepcopy(network).eval()
-    for stage in list(network.modules()):
-        if isinstance(stage, ConvolutionStage):
-            for convolution, norm in (("convolution1", "norm1"), ("convolution2", "norm2")):
-                setattr(stage, convolution, fuse_conv_bn_eval(getattr(stage, convolution), getattr(stage, norm)))
-                setattr(stage, norm, nn.Identity())
+    for module in list(network.modules()):
+        if isinstance(module, ConvolutionStage | NormedConvolution):
+            module.fold()
     return network

@@ -12,6 +12,12 @@ belong to:
     expand, decoder.0.expand                       the channels after a patch expanding
     down.0, up.0                                   the output of a convolution stage, and what it is joined to
     down.0.convolution1                            the channels between its two convolutions
+
+and in the hybrid family:
+
+    encoder.0, tokens                              all features of a level of pixels, and those of the tokens
+    encoder.0.first                                the channels between the two convolutions of a pair
+    tokens.0, tokens.0.expansion                   whole heads of a token block, hidden channels of its perceptron
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from torch import nn
 from embedded_vit.config import nearest_name
 from embedded_vit.errors import NetworkError
 from embedded_vit.layers.channel_axes import ChannelAxis
-from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.layered_network import LayeredNetwork
 
 __all__ = ["ChannelGroup", "channel_groups", "keep_channels"]
 
@@ -53,7 +59,7 @@ def channel_groups(network: nn.Module) -> dict[str, ChannelGroup]:
     Raises:
         NetworkError: The network is a user's own, whose layers do not declare their channels.
     """
-    if not isinstance(network, EmbeddedViT):
+    if not isinstance(network, LayeredNetwork):
         raise NetworkError(f"{type(network).__name__}: channels can be removed from this package's networks only")
     return {name: _group(network, name, axes) for name, axes in network.channel_axes().items()}
 

@@ -7,27 +7,25 @@ thin structures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from embedded_vit.errors import NetworkError
-from embedded_vit.layers.channel_axes import ChannelAxis, HasInnerAxes, inside, read, repeated, written
+from embedded_vit.layers.channel_axes import ChannelAxis, inside, read, repeated, written
 from embedded_vit.layers.convolutions import ConvolutionStage, UpsamplingStage
 from embedded_vit.layers.cross_attention import CrossAttention
 from embedded_vit.layers.dual_block import DualBlock
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.layers.patches import PatchEmbedding, PatchExpanding, tokens_to_image
+from embedded_vit.models.layered_network import LayeredNetwork, check_square, inner_axes, of_kind
 
 __all__ = ["EmbeddedViT", "check_image_size", "check_widths"]
-
-Kind = TypeVar("Kind", bound=nn.Module)
 
 HEADS = 8  # of every channel attention; every width is a multiple of it
 
 
-class EmbeddedViT(nn.Module):
+class EmbeddedViT(LayeredNetwork):
     """A small U-shaped dual-attention transformer: images B x C x S x S in, logits B x K x S x S out.
 
     S may be any multiple of 8 with two stages, and of 16 with three.
@@ -87,23 +85,9 @@ class EmbeddedViT(nn.Module):
             part.apply(_xavier)
 
     def forward(self, image: Tensor, coarse: list[Tensor] | None = None) -> Tensor:
-        """Segment images.
-
-        Args:
-            image: (B, in_channels or 1, S, S), intensities in [-1, 1].
-            coarse: A list that receives the decoder's features below the image's resolution, coarsest first: (B, C,
-                S / 8, S / 8), and so on. Training may supervise them too.
-
-        Returns:
-            Logits (B, K, S, S).
-
-        Raises:
-            NetworkError: S or the number of channels does not fit.
-        """
-        _, channels, height, width = image.shape
-        check_image_size(height, width, stages=self.stages)
-        if channels not in (1, self.in_channels):
-            raise NetworkError(f"image has {channels} channels; this network takes 1 or {self.in_channels}")
+        """Segment images: (B, in_channels or 1, S, S) -> (B, K, S, S); see `LayeredNetwork.forward`."""
+        self.check_channels(image)
+        check_image_size(*image.shape[2:], stages=self.stages)
         if self.down:  # with few channels, convolutions train faster channels-last, as tokens lie anyway
             image = image.contiguous(memory_format=torch.channels_last)
         else:  # a copy: one channel counts as either order, and its features would come out as planes
@@ -140,7 +124,7 @@ class EmbeddedViT(nn.Module):
         return image
 
     def macs(self, image_size: int, *, input_channels: int = 1, published: bool = False) -> int:
-        """Count the multiply-accumulates of one image: convolutions and matrix products.
+        """Count the multiply-accumulates of one image; see `LayeredNetwork.macs`.
 
         Args:
             image_size: S.
@@ -151,35 +135,25 @@ class EmbeddedViT(nn.Module):
         pixels, grey = image_size**2, input_channels == 1 and not published
         tokens = [pixels // 4 ** (level + 2) for level in range(self.stages)]  # of every stage, finest first
         total = pixels * self.head.weight.numel() + self.expand.macs(tokens[-1])
-        for index, down in enumerate(_all(self.down, ConvolutionStage)):
+        for index, down in enumerate(of_kind(self.down, ConvolutionStage)):
             total += down.macs(pixels // 4**index, grey=grey and index == 0)
-        for index, encoder in enumerate(_all(self.encoder, EncoderStage)):
+        for index, encoder in enumerate(of_kind(self.encoder, EncoderStage)):
             sees_image = index == 0 and not self.down
             total += encoder.macs(tokens[index], published=published, grey=grey and sees_image)
-        for count, decoder in zip(reversed(tokens[:-1]), _all(self.decoder, DecoderStage), strict=True):
+        for count, decoder in zip(reversed(tokens[:-1]), of_kind(self.decoder, DecoderStage), strict=True):
             total += decoder.macs(count, published=published)
-        for index, up in enumerate(reversed(_all(self.up, UpsamplingStage))):
+        for index, up in enumerate(reversed(of_kind(self.up, UpsamplingStage))):
             total += up.macs(pixels // 4**index)
         return total
 
     def channel_axes(self) -> dict[str, list[ChannelAxis]]:
-        """Join the declarations of the layers: for every group of channels the axes that must be pruned together.
-
-        Returns:
-            Name of the module that the channels belong to -> axes; `embedded_vit.models.channels` lists the names.
-        """
-        inner = {
-            f"{name}.{channels}".removesuffix("."): inside(name, axes)
-            for name, module in self.named_modules()
-            if isinstance(module, HasInnerAxes)
-            for channels, axes in module.inner_axes().items()
-        }
-        return {**self._stream_axes(), **inner, **self._expanded_axes(), **self._convolution_axes()}
+        """Join what the layers declare; see `LayeredNetwork.channel_axes`."""
+        return {**self._stream_axes(), **inner_axes(self), **self._expanded_axes(), **self._convolution_axes()}
 
     def _stream_axes(self) -> dict[str, list[ChannelAxis]]:
         """Return the residual stream of every stage; an encoder's is also the skip of a decoder stage."""
         axes = {}
-        encoder, decoder = _all(self.encoder, EncoderStage), _all(self.decoder, DecoderStage)
+        encoder, decoder = of_kind(self.encoder, EncoderStage), of_kind(self.decoder, DecoderStage)
         for index, stage in enumerate(encoder):
             name = f"encoder.{index}"
             axes[name] = inside(name, stage.stream_axes())
@@ -193,12 +167,12 @@ class EmbeddedViT(nn.Module):
             name = f"decoder.{index}"
             axes[name] = inside(name, joined.stream_axes())
             if joined.expand is None:
-                axes[name] += inside("up.0", _all(self.up, UpsamplingStage)[0].input_axes())
+                axes[name] += inside("up.0", of_kind(self.up, UpsamplingStage)[0].input_axes())
         return axes
 
     def _expanded_axes(self) -> dict[str, list[ChannelAxis]]:
         """Return the output channels of each patch expanding, which the next decoder stage or the head reads."""
-        decoder = _all(self.decoder, DecoderStage)
+        decoder = of_kind(self.decoder, DecoderStage)
         expanding = [
             ("expand", self.expand),
             *((f"decoder.{i}.expand", stage.expand) for i, stage in enumerate(decoder)),
@@ -212,8 +186,8 @@ class EmbeddedViT(nn.Module):
 
     def _convolution_axes(self) -> dict[str, list[ChannelAxis]]:
         """Return the output channels of each convolution stage; on the way down they are also a skip."""
-        down, up = _all(self.down, ConvolutionStage), _all(self.up, UpsamplingStage)
-        stem = inside("encoder.0", _all(self.encoder, EncoderStage)[0].input_axes())
+        down, up = of_kind(self.down, ConvolutionStage), of_kind(self.up, UpsamplingStage)
+        stem = inside("encoder.0", of_kind(self.encoder, EncoderStage)[0].input_axes())
         axes = {}
         for index, (descending, ascending) in enumerate(zip(down, up, strict=True)):
             last, joining = index + 1 == len(down), len(up) - 1 - index
@@ -246,7 +220,7 @@ class EncoderStage(nn.Module):
 
         `grey`: a single channel stands for all that the embedding reads.
         """
-        blocks = sum(block.macs(tokens, published=published) for block in _all(self.blocks, DualBlock))
+        blocks = sum(block.macs(tokens, published=published) for block in of_kind(self.blocks, DualBlock))
         return self.embedding.macs(tokens, grey=grey) + blocks
 
     def input_axes(self) -> list[ChannelAxis]:
@@ -290,7 +264,7 @@ class DecoderStage(nn.Module):
         """Count the multiply-accumulates of N tokens before expanding, in the form that runs or the published one."""
         linear = self.linear_below.weight.numel() + self.linear_joined.weight.numel()
         total = tokens * linear + self.cross_attention.macs(tokens, published=published)
-        total += sum(block.macs(tokens, published=published) for block in _all(self.blocks, DualBlock))
+        total += sum(block.macs(tokens, published=published) for block in of_kind(self.blocks, DualBlock))
         return total if self.expand is None else total + self.expand.macs(tokens)
 
     def input_axes(self) -> list[ChannelAxis]:
@@ -326,24 +300,13 @@ def check_image_size(height: int, width: int, *, stages: int) -> None:
     Raises:
         NetworkError: The message names the next sizes that fit.
     """
-    multiple = 2 ** (stages + 1)
-    if height != width or height % multiple or height < multiple:
-        smaller = max(multiple, max(height, width) // multiple * multiple)
-        raise NetworkError(
-            f"image size {height} x {width}: expected a square with a side that is a multiple of {multiple}, "
-            f"for example {smaller} or {smaller + multiple}"
-        )
-
-
-def _all(modules: nn.ModuleList, kind: type[Kind]) -> list[Kind]:
-    """Return the modules of a list with their type."""
-    return [module for module in modules if isinstance(module, kind)]
+    check_square(height, width, multiple=2 ** (stages + 1))
 
 
 def _blocks_axes(blocks: nn.ModuleList) -> list[ChannelAxis]:
     return [
         axis
-        for index, block in enumerate(_all(blocks, DualBlock))
+        for index, block in enumerate(of_kind(blocks, DualBlock))
         for axis in inside(f"blocks.{index}", block.stream_axes())
     ]
 

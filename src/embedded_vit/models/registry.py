@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -16,6 +16,7 @@ from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size, check_widths
+from embedded_vit.models.hybrid_vit import HybridViT, check_hybrid_size, check_hybrid_widths
 
 __all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config"]
 
@@ -37,7 +38,18 @@ FAMILY: dict[str, dict[str, Any]] = {
     "embedded-vit-m": {"image_size": 128, **OURS},
     "embedded-vit-l": {"image_size": 192, **OURS},
 }
-PRESETS = NETWORKS | FAMILY
+# Made for milliseconds. In units of the latency of a U-Net with 16 channels at 64 pixels: 0.4, 0.9, 3.4 and 8
+# (docs/log/architecture.md).
+HYBRID: dict[str, Any] = {"family": "hybrid", "depth": 2, "hidden_ratio": 2, "stem_stride": 2}
+HYBRIDS: dict[str, dict[str, Any]] = {
+    "hybrid-xs": {"image_size": 80, "widths": (16, 32, 64, 128), **HYBRID},
+    "hybrid-s": {"image_size": 128, "widths": (16, 32, 64, 128), **HYBRID},
+    "hybrid-m": {"image_size": 256, "widths": (16, 32, 64, 128, 128), **HYBRID},
+    "hybrid-l": {"image_size": 224, "widths": (32, 64, 128, 192), **HYBRID},
+}
+PRESETS = NETWORKS | FAMILY | HYBRIDS
+
+Family = Literal["dual", "hybrid"]
 
 
 class NetworkConfig(Config):
@@ -45,12 +57,14 @@ class NetworkConfig(Config):
 
     name: str = Field(default="custom", description="the preset that it started from, or a name of the user's")
     image_size: int = Field(description="S, the side of the square input")
-    widths: tuple[int, ...] = Field(default=(), description="channels of every stage, finest first")
-    depth: int = Field(default=1, ge=1, description="dual blocks in every encoder stage")
+    family: Family = Field(default="dual", description="dual attention as published, or the hybrid family")
+    widths: tuple[int, ...] = Field(default=(), description="channels of every stage or level, finest first")
+    depth: int = Field(default=1, ge=0, description="dual blocks in every encoder stage; hybrid: token blocks in all")
     hidden_ratio: int = Field(
-        default=4, ge=1, description="hidden width of the feed-forward layers over the width of the stage"
+        default=4, ge=1, description="hidden width of the feed-forward layers over that of the stage"
     )
-    mixing: Mixing = "depthwise"
+    mixing: Mixing = Field(default="depthwise", description="dual: convolution of the feed-forward layers")
+    stem_stride: Literal[1, 2, 4] = Field(default=1, description="hybrid: pixels of the image for one of the logits")
     convolution_widths: tuple[int, ...] = Field(
         default=(), description="channels of convolution stages around the transformer, at full and half resolution"
     )
@@ -64,13 +78,27 @@ class NetworkConfig(Config):
     )
     model: str | None = Field(default=None, description="package.module:Class of a user's own network")
 
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image's side for one of the logits' side."""
+        return self.stem_stride
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.model is None:
-            if not self.widths:
-                raise ValueError("widths are missing")
-            check_widths(self.widths, self.convolution_widths)
-            check_image_size(self.image_size, self.image_size, stages=len(self.widths))
+        if self.model is not None:
+            return self
+        if not self.widths:
+            raise ValueError("widths are missing")
+        if self.family == "hybrid":
+            check_hybrid_widths(self.widths)
+            check_hybrid_size(self.image_size, self.image_size, levels=len(self.widths), stem_stride=self.stem_stride)
+            if self.convolution_widths:
+                raise ValueError("convolution_widths are for the dual family")
+            return self
+        check_widths(self.widths, self.convolution_widths)
+        check_image_size(self.image_size, self.image_size, stages=len(self.widths))
+        if self.stem_stride != 1 or self.depth < 1:
+            raise ValueError("the dual family needs a depth of at least 1, and has no stem_stride")
         return self
 
 
@@ -83,8 +111,8 @@ def network_config(
         name: A key of `PRESETS`; None if `architecture` describes the whole network.
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
-        **architecture: image_size, widths, depth, hidden_ratio, mixing, convolution_widths, model; None counts as not
-            given.
+        **architecture: image_size, family, widths, depth, hidden_ratio, mixing, stem_stride, convolution_widths, model;
+            None counts as not given.
 
     Raises:
         ConfigError: The name or a hyperparameter is unknown, or the image size is missing.
@@ -112,6 +140,15 @@ def build_network(config: NetworkConfig) -> nn.Module:
     if config.model is not None:
         network: nn.Module = _import_class(config.model)(
             in_channels=config.in_channels, classes=config.classes, image_size=config.image_size
+        )
+    elif config.family == "hybrid":
+        network = HybridViT(
+            config.widths,
+            depth=config.depth,
+            hidden_ratio=config.hidden_ratio,
+            stem_stride=config.stem_stride,
+            in_channels=config.in_channels,
+            classes=config.classes,
         )
     else:
         network = EmbeddedViT(

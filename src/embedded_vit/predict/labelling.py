@@ -20,7 +20,7 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
     that is below background on the whole of the network's grid is below it everywhere.
 
     Args:
-        logits: (K, S, S) float32.
+        logits: (K, T, T) float32.
         grid: The slice's grid.
 
     Returns:
@@ -38,14 +38,14 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
     labels = corners[0].take(across.of_target, axis=1).take(down.of_target, axis=0)
     mixed = (corners[0] != corners[1]) | (corners[0] != corners[2]) | (corners[0] != corners[3])
     row, column = np.nonzero(mixed)  # (M,)
-    top, bottom = down.first[row] * grid.size, down.second[row] * grid.size
+    top, bottom = down.first[row] * grid.output_size, down.second[row] * grid.output_size
     left, right = across.first[column], across.second[column]
     sources = np.stack([top + left, top + right, bottom + left, bottom + right])  # (4, M): places in a flat plane
     below = down.weights.take(row, axis=1)[:, None]  # (pixels down, 1, M)
     beside = across.weights.take(column, axis=1)[None]  # (1, pixels across, M)
 
     def interpolated(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Interpolate (S, S) logits in the mixed cells: (pixels down, pixels across, M)."""
+        """Interpolate (T, T) logits in the mixed cells: (pixels down, pixels across, M)."""
         top_left, top_right, bottom_left, bottom_right = plane.take(sources)
         on_left = top_left + (bottom_left - top_left) * below
         on_right = top_right + (bottom_right - top_right) * below

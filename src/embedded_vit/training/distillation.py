@@ -14,6 +14,7 @@ from torch.nn import functional
 from embedded_vit.training.augmentation import augment
 from embedded_vit.training.distortion import draw
 from embedded_vit.training.hooks import Batch, TrainingHook
+from embedded_vit.training.losses import enlarged
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
 
@@ -126,7 +127,7 @@ def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
     A pixel at the edge of a structure counts five times.
 
     Args:
-        logits: (B, K, S, S), the student's.
+        logits: (B, K, T, T), the student's; enlarged to S where T is less.
         taught: (B, K, S, S), the teachers' probabilities at the same temperature.
 
     Returns:
@@ -134,7 +135,7 @@ def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 1503.02531.
     """
-    student = (logits.float() / TEMPERATURE).log_softmax(dim=1)
+    student = (enlarged(logits.float(), taught.shape[-1]) / TEMPERATURE).log_softmax(dim=1)
     divergence = functional.kl_div(student, taught, reduction="none").sum(dim=1)  # (B, S, S)
     weights = 1 + BOUNDARY_WEIGHT * _edges(taught.argmax(dim=1))
     return TEMPERATURE**2 * (weights * divergence).sum() / weights.sum()

@@ -29,6 +29,7 @@ from embedded_vit.training.checkpoint import (
 from embedded_vit.training.distortion import draw
 from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.journal import Journal
+from embedded_vit.training.losses import enlarged
 from embedded_vit.training.progress import TrainingProgress
 from embedded_vit.training.stepper import DrawnBatch, Stepper
 
@@ -165,7 +166,7 @@ class Trainer:
                 images, _ = self.slices.batch(
                     indices[first : first + self.training.batch_size], self.config.preprocessing.context_slices
                 )
-                logits = network(torch.from_numpy(images).to(self.learner.device))
+                logits = enlarged(network(torch.from_numpy(images).to(self.learner.device)), images.shape[-1])
                 predicted.append(logits.argmax(dim=1).to(torch.uint8).cpu().numpy())
         return np.concatenate(predicted)
 

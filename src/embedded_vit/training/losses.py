@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from embedded_vit.training.processes import sum_over_processes
 
-__all__ = ["segmentation_loss", "soft_dice_loss"]
+__all__ = ["enlarged", "segmentation_loss", "soft_dice_loss"]
 
 CROSS_ENTROPY_WEIGHT = 0.4  # the paper's; soft Dice has the rest
+
+
+def enlarged(logits: Tensor, size: int) -> Tensor:
+    """Resize logits (B, K, T, T) to (B, K, S, S), bilinear with pixel centres aligned, as labelling does."""
+    if logits.shape[-1] == size:
+        return logits
+    return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return 0.4 cross-entropy + 0.6 soft Dice, computed in float32.
 
     Args:
-        logits: (B, K, S, S), any float dtype.
+        logits: (B, K, T, T), any float dtype; enlarged to S where T is less.
         labels: (B, S, S) int64 in 0..K-1.
 
     Returns:
@@ -25,6 +33,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Source: TransUNet, 2102.04306; weights from Embedded-ViT.
     """
     logits = logits.to(torch.float32, memory_format=torch.contiguous_format)  # one plane per class: sums are faster
+    logits = enlarged(logits, labels.shape[-1])
     logarithms = logits.log_softmax(dim=1)
     chosen = logarithms.gather(1, labels[:, None])  # (B, 1, S, S): of the true class
     dice = soft_dice_loss(logarithms, chosen, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config
@@ -78,6 +78,16 @@ class RunConfig(Config):
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="found in the training masks")
     labels: LabelSet
     training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        ours, theirs = self.preprocessing, self.network
+        if (ours.image_size, ours.output_stride) != (theirs.image_size, theirs.output_stride):
+            raise ValueError(
+                f"preprocessing gives {ours.image_size} pixels and takes one logit for {ours.output_stride}, "
+                f"the network takes {theirs.image_size} and gives one for {theirs.output_stride}"
+            )
+        return self
 
     @property
     def contract(self) -> Contract:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from embedded_vit.errors import ConfigError
-from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.training.hooks import Batch
 from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.settings import RunConfig
@@ -27,7 +27,7 @@ def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
     """
     if not config.training.deep_supervision:
         return Supervision()
-    if not isinstance(network, EmbeddedViT):
+    if not isinstance(network, LayeredNetwork):
         raise ConfigError(
             "--deep-supervision: works with this package's networks only; train a user's own network without it"
         )
@@ -38,7 +38,7 @@ class Supervision(nn.Module):
     """The loss of the network's logits."""
 
     def forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Run a network on a batch; return logits (B, K, S, S) and the loss, a scalar."""
+        """Run a network on a batch; return logits (B, K, T, T) and the loss, a scalar."""
         with batch.autocast():
             logits = network(batch.images)
         return logits, segmentation_loss(logits, batch.labels)
@@ -54,7 +54,7 @@ class ScaleSupervision(Supervision):
     Source: Lee et al., "Deeply-Supervised Nets", 1409.5185; weights as in nnU-Net, 1904.08128.
     """
 
-    def __init__(self, network: EmbeddedViT, config: RunConfig) -> None:
+    def __init__(self, network: LayeredNetwork, config: RunConfig) -> None:
         super().__init__()
         weight, size = next(network.parameters()), config.network.image_size
         features: list[Tensor] = []
@@ -67,13 +67,13 @@ class ScaleSupervision(Supervision):
         with batch.autocast():
             logits = network(batch.images, features)
             coarse = [head(each) for head, each in zip(self.heads, features, strict=True)]
-        return logits, self.loss([*coarse, logits], batch)
+        return logits, self.loss(coarse, logits, batch)
 
-    def loss(self, answers: Sequence[Tensor], batch: Batch) -> Tensor:
-        """Return the loss of answers (B, K, T, T), T from coarse to S, against the labels at their pixel centres."""
-        size, total, weights = batch.labels.shape[-1], torch.zeros((), device=batch.labels.device), 0.0
-        for answer in answers:
-            step = size // answer.shape[-1]
+    def loss(self, coarse: Sequence[Tensor], logits: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of logits (B, K, T, T) and of coarser answers, these against the labels at pixel centres."""
+        total, weights = segmentation_loss(logits, batch.labels), 1.0
+        for answer in coarse:
+            step = batch.labels.shape[-1] // answer.shape[-1]
             labels = batch.labels[:, step // 2 :: step, step // 2 :: step]
             total, weights = total + segmentation_loss(answer, labels) / step, weights + 1 / step
         return total / weights

@@ -60,6 +60,7 @@ def plan(
         data_set.modality,
         channels=data_set.channels,
         image_size=described.image_size,
+        output_stride=described.output_stride,
         context_slices=context_slices,
         interpolation="cubic" if training.recipe == "paper" else "antialias",
     )

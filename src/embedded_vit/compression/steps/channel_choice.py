@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.channels import channel_groups
-from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.models.registry import NetworkConfig, build_network
 
 __all__ = ["choose_channels", "next_width"]
@@ -90,8 +90,8 @@ class _Shrinking:
         with torch.device("meta"):
             network = build_network(config)
         groups = channel_groups(network)  # refuses a user's own network
-        assert isinstance(network, EmbeddedViT)
-        self.network: EmbeddedViT = network
+        assert isinstance(network, LayeredNetwork)
+        self.network: LayeredNetwork = network
         self.image_size, self.input_channels = config.image_size, input_channels
         self.multiple, self.least = multiple, least
         self.groups = {name: group for name, group in groups.items() if name in importance}

@@ -27,7 +27,7 @@ from embedded_vit.export.exporting import export_checkpoint
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
-from embedded_vit.models.embedded_vit import EmbeddedViT
+from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
 from embedded_vit.training.distillation import Distillation, Teacher
 
@@ -253,6 +253,6 @@ def _widths_of(folder: Path, before: Checkpoint) -> Target:
 def _macs(checkpoint: Checkpoint) -> int:
     """Return the multiply-accumulates of one image."""
     channel_groups(checkpoint.network)  # refuses a user's own network
-    assert isinstance(checkpoint.network, EmbeddedViT)
+    assert isinstance(checkpoint.network, LayeredNetwork)
     preprocessing = checkpoint.config.preprocessing
     return checkpoint.network.macs(preprocessing.image_size, input_channels=preprocessing.input_channels)

@@ -29,8 +29,15 @@ def softmax(translation: Translation, node: Node) -> Held:
 
 
 def elementwise(translation: Translation, node: Node) -> Held:
-    """Translate a sum, difference, product or quotient, which broadcasts."""
+    """Translate a sum, difference, product or quotient, which broadcasts.
+
+    Channels stay last where two images of one shape have them last.
+    """
     builder = translation.builder
+    held = [translation.held[name] for name in node.inputs if name in translation.held]
+    if len(held) == 2 and held[0].channels_last and held[1].channels_last and held[0].shape == held[1].shape:
+        index = builder.binary(node.operator, held[0].index, held[1].index, builder.shape(held[0].index))
+        return Held(index, held[0].shape, channels_last=True)
     left, right = (translation.operand(name) for name in node.inputs)
     shape = np.broadcast_shapes(builder.shape(left), builder.shape(right))
     return Held(builder.binary(node.operator, left, right, shape), shape)

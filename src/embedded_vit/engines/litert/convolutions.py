@@ -1,4 +1,4 @@
-"""Convolutions, which LiteRT computes with the channels last."""
+"""Convolutions and the enlarging of images, which LiteRT computes with the channels last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from embedded_vit.artifact.onnx_graph import Node
 from embedded_vit.engines.litert.builder import Operator, schema
 from embedded_vit.engines.litert.translation import Held, Translation
 
-__all__ = ["conv", "conv_transpose"]
+__all__ = ["conv", "conv_transpose", "resize"]
 
 
 def _kernel(translation: Translation, node: Node) -> NDArray[Any]:
@@ -77,3 +77,19 @@ def conv_transpose(translation: Translation, node: Node) -> Held:
     inputs = [builder.constant(np.array(shape)), kernel, index, builder.constant(bias)]
     index = builder.emit(Operator.TRANSPOSE_CONV, inputs, shape, options)
     return Held(index, (batch, out_channels, *shape[1:3]), channels_last=True)
+
+
+def resize(translation: Translation, node: Node) -> Held:
+    """Translate a bilinear enlargement by a constant factor, pixel centres aligned."""
+    builder = translation.builder
+    value = translation.held[node.inputs[0]]
+    scales = translation.constants.get(node.inputs[2]) if len(node.inputs) == 3 else None
+    kind = (node.attributes.get("mode"), node.attributes.get("coordinate_transformation_mode", "half_pixel"))
+    if scales is None or kind != ("linear", "half_pixel") or tuple(scales[:2]) != (1, 1) or min(scales) < 1:
+        raise ValueError("operator Resize that is not a bilinear enlargement with aligned pixel centres")
+    batch, channels, *size = (round(length * scale) for length, scale in zip(value.shape, scales.tolist(), strict=True))
+    options = schema.ResizeBilinearOptionsT()
+    options.halfPixelCenters = True
+    inputs = [translation.channels_last(value), builder.constant(np.array(size))]
+    index = builder.emit(Operator.RESIZE_BILINEAR, inputs, (batch, *size, channels), options)
+    return Held(index, (batch, channels, *size), channels_last=True)
