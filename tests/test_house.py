@@ -29,6 +29,7 @@ FOUNDATION = (
     "hounsfield",
     "resampling",
     "preprocessing",
+    "fingerprint",
     "postprocessing",
     "contract",
     "overlay",

@@ -1,4 +1,4 @@
-"""What a network expects of a scan, and what its labels mean: preprocessing, labels, postprocessing, spacing range."""
+"""What a network expects of a scan, and what its labels mean: preprocessing, labels, postprocessing, ranges."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from embedded_vit.config import Config
 from embedded_vit.errors import ContractError
+from embedded_vit.fingerprint import IntensityFingerprint, fingerprint_mismatches, scan_brightness
 from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
@@ -34,6 +35,7 @@ class Contract(Config):
     labels: LabelSet = Field(description="the structure that each number of a mask stands for")
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where it is not known")
+    intensities: IntensityFingerprint | None = Field(default=None, description="None in older model files")
 
     @property
     def smallest_shares(self) -> list[float]:
@@ -65,6 +67,17 @@ class Contract(Config):
         if self.preprocessing.modality == "CT":
             found += hounsfield_problems(scan, self.preprocessing.channels)
         return found
+
+    def doubts(self, scan: Scan) -> list[str]:
+        """Say what looks unlike the training scans though it violates nothing, one sentence each: channels, contrast.
+
+        Args:
+            scan: In any orientation, with the contract's channels.
+        """
+        if self.intensities is None:
+            return []
+        found = scan_brightness(scan, self.preprocessing)
+        return fingerprint_mismatches(self.intensities, found, self.preprocessing.channels)
 
     def _spacing_violations(self, upright: Scan, allowed: SpacingRange) -> list[str]:
         between_slices, *in_plane_mm = upright.spacing_mm

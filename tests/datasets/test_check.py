@@ -182,6 +182,26 @@ def test_a_ct_that_is_not_in_hu_is_a_warning(folder: Path) -> None:
     assert "a CT in HU is expected" in found(check(folder), "warning")[0]
 
 
+def test_structures_that_become_one_value_are_named(folder: Path) -> None:
+    """Two bright lesions above the 99.5th percentile are one to the network."""
+    description = json.loads((folder / "dataset.json").read_text())
+    bright = {"modality": {"0": "T1"}}
+    (folder / "dataset.json").write_text(json.dumps(description | bright))
+    for case in open_data_set(folder).cases:
+        path = folder / "imagesTr" / f"{case.name}.nii.gz"
+        mask_path = folder / "labelsTr" / f"{case.name}.nii.gz"
+        mask = read_labels(mask_path)
+        image = np.random.default_rng(0).uniform(100, 200, mask.shape).astype(np.float32)
+        lesions = np.zeros(mask.shape, np.uint8)
+        for label, brightness in ((1, 150), (2, 5000), (3, 9000)):
+            lesions[10 * label, 10:18, :4], image[10 * label, 10:18, :4] = label, brightness
+        write_labels(mask_path, LabelMap(lesions, mask.affine), overwrite=True)
+        write_volume(path, Volume(image[None], mask.affine), overwrite=True)
+    warnings = [message for message in found(check(folder), "warning") if "one value" in message]
+    assert [message.split(": ")[1] for message in warnings] == ["label 2 (gallbladder)", "label 3 (left kidney)"]
+    assert all("outside of the 0.5 to 99.5 % of each scan in every channel" in message for message in warnings)
+
+
 def test_a_constant_image_is_a_warning(folder: Path) -> None:
     change_image(folder, np.full((96, 96, 12), -7, np.int16))
     assert "every voxel is -7" in found(check(folder), "warning")[0]

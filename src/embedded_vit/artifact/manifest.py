@@ -19,6 +19,7 @@ from embedded_vit.artifact.onnx_file import check_self_contained, graph_digest, 
 from embedded_vit.config import Config
 from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.fingerprint import IntensityFingerprint
 from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
@@ -43,6 +44,7 @@ class Manifest(Config):
     preprocessing: Preprocessing = Field(description="how a scan becomes the network's input")
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
+    intensities: IntensityFingerprint | None = Field(default=None, description="brightness of the training scans")
     labels: LabelSet
     precision: GraphPrecision = "fp32"
     recipe: str = Field(description="name of the training recipe")
@@ -63,6 +65,7 @@ class Manifest(Config):
             labels=self.labels,
             postprocessing=self.postprocessing,
             spacing_range=self.spacing_range,
+            intensities=self.intensities,
         )
 
     @property

@@ -18,11 +18,13 @@ from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.grids import laid_on
 from embedded_vit.hounsfield import hounsfield_problems
+from embedded_vit.preprocessing import Intensities, Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set"]
 
 Severity = Literal["error", "warning"]
+MOST_CLIPPED = 0.5  # of a structure's voxels
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class CaseSummary:
         spacing_mm: Along the same axes; None when unknown.
         intensities: Lowest and highest, HU for CT; None when the image cannot be read.
         label_voxels: How many voxels have each label, background first; None when the mask cannot be read.
+        clipped_voxels: How many of these lie, in every channel, at an end of the range that the network sees; None when
+            image or mask cannot be used.
     """
 
     name: str
@@ -53,6 +57,7 @@ class CaseSummary:
     spacing_mm: tuple[float, float, float] | None = None
     intensities: tuple[float, float] | None = None
     label_voxels: tuple[int, ...] | None = None
+    clipped_voxels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Proble
     """Read a case and check it; also return a digest of its image, None where it cannot be read."""
     problems: list[Problem] = []
     subset: Literal["train", "test"] = "test" if case.reserved_for_test else "train"
-    shape = spacing_mm = intensities = label_voxels = digest = None
+    shape = spacing_mm = intensities = label_voxels = clipped = digest = None
     volume = label_map = None
     try:
         volume = data_set.read_volume(case)
@@ -119,10 +124,10 @@ def _check_case(data_set: DataSet, case: Case) -> tuple[CaseSummary, list[Proble
         problems.append(Problem(case.name, "error", str(error)))
     if volume is not None and label_map is not None:
         try:
-            laid_on(label_map, volume)
+            clipped = _count_clipped(data_set, volume, laid_on(label_map, volume))
         except FileFormatError as error:
             problems.append(Problem(case.name, "error", str(error)))
-    return CaseSummary(case.name, subset, shape, spacing_mm, intensities, label_voxels), problems, digest
+    return CaseSummary(case.name, subset, shape, spacing_mm, intensities, label_voxels, clipped), problems, digest
 
 
 def _check_intensities(data_set: DataSet, case: Case, volume: Volume, low: float, high: float) -> Iterator[Problem]:
@@ -143,10 +148,41 @@ def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Pr
         for label in data_set.labels.labels:
             if not totals[label.id]:
                 yield Problem(None, "warning", f"label {label.id} ({label.name}) is in no mask")
+    yield from _check_clipping(data_set, summaries)
     try:
         make_split(data_set, seed=0)
     except DataSetError as error:
         yield Problem(None, "error", str(error))
+
+
+def _check_clipping(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Problem]:
+    """Yield the structures that the network cannot see into, as most of their voxels become one value."""
+    usable = [
+        (case.label_voxels, case.clipped_voxels) for case in summaries if case.label_voxels and case.clipped_voxels
+    ]
+    totals = np.sum([labelled for labelled, _ in usable], axis=0)
+    clipped = np.sum([at_an_end for _, at_an_end in usable], axis=0)
+    ends = "of -125 to 275 HU" if data_set.modality == "CT" else "of the 0.5 to 99.5 % of each scan"
+    for label in data_set.labels.labels if usable else ():
+        if clipped[label.id] > MOST_CLIPPED * totals[label.id]:
+            share = clipped[label.id] / totals[label.id]
+            message = (
+                f"label {label.id} ({label.name}): {share:.0%} of its voxels lie outside {ends} in every channel, so "
+                "that the network sees one value for them"
+            )
+            yield Problem(None, "warning", message)
+
+
+def _count_clipped(data_set: DataSet, volume: Volume, label_map: LabelMap) -> tuple[int, ...]:
+    """Count the voxels of each label that have the lowest or the highest value of the network's range, or beyond."""
+    preprocessing = Preprocessing.for_modality(data_set.modality, channels=data_set.channels, image_size=64)
+    intensities, counts = Intensities.of(volume, preprocessing), np.zeros(256, np.int64)
+    for index in range(volume.shape[0]):
+        labels = label_map.get(index)
+        if labels.any():
+            seen = intensities.normalise(volume.intensities(index))  # (channels, rows, columns)
+            counts += np.bincount(labels[(seen >= 1).all(axis=0) | (seen <= 0).all(axis=0)], minlength=256)
+    return tuple(counts[: data_set.labels.classes].tolist())
 
 
 def _duplicate(case: Case, earlier: Case) -> Problem:

@@ -222,6 +222,7 @@ def _manifest(
         preprocessing=config.preprocessing,
         postprocessing=config.postprocessing,
         spacing_range=None if data_set is None else _spacing_range(data_set, record.split.train),
+        intensities=config.intensities,
         labels=config.labels,
         precision=precision,
         recipe=config.training.recipe,

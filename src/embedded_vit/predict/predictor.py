@@ -160,7 +160,7 @@ class Predictor:
         problems = _modality_violations(source, contract) + contract.violations(volume)
         if problems and not force:
             raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
-        warnings = [*problems, *source.remarks]
+        warnings = [*problems, *contract.doubts(volume), *source.remarks]
         if not geometry.orientation_known:
             warnings.append(ORIENTATION_WARNING)
         read = time.perf_counter()

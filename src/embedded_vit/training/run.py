@@ -10,6 +10,7 @@ from torch import nn
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.datasets.identity import combined, data_content
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
+from embedded_vit.fingerprint import IntensityFingerprint
 from embedded_vit.models.registry import build_network
 from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.provenance import describe_machine, versions
@@ -73,14 +74,10 @@ def open_run(
     processes = processes or Processes()
     if postprocess or (postprocess is None and network is None and config.training.recipe == "modern"):
         config = _with_postprocessing(config, slices, split)
-    record = TrainingRecord(
-        data_folder=str(data_folder.resolve()),
-        data_fingerprint=slices.fingerprint,
-        files_sha256=combined(slices.contents, sorted(split.train + split.validation)) if slices.contents else "",
-        split=split,
-        machine=describe_machine(device),
-        versions=versions(),
-    )
+    if config.intensities is None:
+        fingerprint = IntensityFingerprint.of(slices.brightness_of(split.train))
+        config = config.model_copy(update={"intensities": fingerprint})
+    record = _fresh_record(slices, split, data_folder, device)
     begun = (folder / STATE).is_file()
     if begun:
         check_same_settings(folder, config)
@@ -93,6 +90,17 @@ def open_run(
     elif processes.leads:
         describe_run(folder, config, record)
     return trainer
+
+
+def _fresh_record(slices: SliceSet, split: Split, data_folder: Path, device: str) -> TrainingRecord:
+    return TrainingRecord(
+        data_folder=str(data_folder.resolve()),
+        data_fingerprint=slices.fingerprint,
+        files_sha256=combined(slices.contents, sorted(split.train + split.validation)) if slices.contents else "",
+        split=split,
+        machine=describe_machine(device),
+        versions=versions(),
+    )
 
 
 def _with_postprocessing(config: RunConfig, slices: SliceSet, split: Split) -> RunConfig:
@@ -112,12 +120,14 @@ def _fresh_network(config: RunConfig, folder: Path) -> nn.Module:
 def is_finished(folder: Path, planned: RunConfig, split: Split, data_set: DataSet) -> bool:
     """Return whether a folder holds a run of this configuration, split and data, trained for all its epochs.
 
-    The postprocessing is not compared, because it is found in the data. Older runs do not say what files they saw.
+    Postprocessing and intensities are not compared, because they are found in the data. Older runs do not say what
+    files they saw.
     """
     if not (folder / MODEL).is_file():
         return False
     config, record = read_run_config(folder), read_record(folder)
-    same = config.model_copy(update={"postprocessing": planned.postprocessing}) == planned
+    found = {"postprocessing": planned.postprocessing, "intensities": planned.intensities}
+    same = config.model_copy(update=found) == planned
     if not same or record.split != split or len(record.epochs) != planned.training.epochs:
         return False
     return record.files_sha256 in ("", data_content(data_set, split.train + split.validation))

@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from embedded_vit.config import Config
 from embedded_vit.contract import Contract
+from embedded_vit.fingerprint import IntensityFingerprint
 from embedded_vit.labels import LabelSet
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.postprocessing import Postprocessing
@@ -76,6 +77,7 @@ class RunConfig(Config):
     network: NetworkConfig
     preprocessing: Preprocessing
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="found in the training masks")
+    intensities: IntensityFingerprint | None = Field(default=None, description="brightness of the training scans")
     labels: LabelSet
     training: TrainingConfig
 
@@ -92,7 +94,12 @@ class RunConfig(Config):
     @property
     def contract(self) -> Contract:
         """The contract of the network; export adds the spacing range."""
-        return Contract(preprocessing=self.preprocessing, labels=self.labels, postprocessing=self.postprocessing)
+        return Contract(
+            preprocessing=self.preprocessing,
+            labels=self.labels,
+            postprocessing=self.postprocessing,
+            intensities=self.intensities,
+        )
 
     def with_training(self, **changes: Any) -> Self:
         """Return a copy with other training settings; None counts as unchanged."""

@@ -28,6 +28,7 @@ from embedded_vit.about import __version__
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
+from embedded_vit.fingerprint import brightness, sampled
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
@@ -68,6 +69,12 @@ class SliceSet:
         """Yield for each named case its label slices, (S, S) uint8, upwards."""
         for name in names:
             yield (self.labels[index] for index in self.indices_of([name]))
+
+    def brightness_of(self, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+        """Yield the brightness of each named case, as `embedded_vit.fingerprint` measures it."""
+        for name in names:
+            indices = self.indices_of([name])
+            yield brightness(self.images[indices[sampled(len(indices))]])
 
     def batch(self, indices: NDArray[np.int64], context_slices: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Assemble a batch.
