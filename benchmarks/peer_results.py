@@ -13,14 +13,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from footnote import footnote
+from peer_latency import watched
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
 from embedded_vit.compression.record import Measurements
 from embedded_vit.costs.latency import Latency, paired_latency_of
-from embedded_vit.costs.machine_state import CoreTimes, load_average
-from embedded_vit.costs.noise import MAXIMUM_SPREAD, busy_reasons
+from embedded_vit.costs.noise import MAXIMUM_SPREAD
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.engines import Engine, EngineName, engine_entry, example_image, installed_engines, load, open_graph
 from embedded_vit.errors import FileFormatError
@@ -28,7 +28,7 @@ from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.exporting import export
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
-from embedded_vit.provenance import available_cores, processor_flags, versions
+from embedded_vit.provenance import processor_flags, versions
 from embedded_vit.report.page import PageFacts, plots_of, render_page
 from embedded_vit.report.panel import slice_panel
 from embedded_vit.report.pareto_plot import Plot
@@ -162,15 +162,8 @@ def in_turns(
             reasons.append(str(error))
             continue
         images.append(example_image(read_run_config(result.run).preprocessing))
-    load_before, begin = load_average(), CoreTimes.now()
-    latencies = paired_latency_of(list(engines.values()), images, repeats=repeats)
-    end = CoreTimes.now()
-    reasons += busy_reasons(
-        threads=threads,
-        cores=available_cores(),
-        load_before=load_before,
-        other_cores_busy=None if begin is None or end is None else begin.other_cores_busy(end),
-    )
+    latencies, doubts = watched(threads, lambda: paired_latency_of(list(engines.values()), images, repeats=repeats))
+    reasons += doubts
     found = dict(zip(engines, latencies, strict=True))
     unsteady = [str(1 + place) for place, value in found.items() if value.p90_ms > MAXIMUM_SPREAD * value.p50_ms]
     if unsteady:

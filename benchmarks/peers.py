@@ -209,14 +209,17 @@ def print_costs(peers: Sequence[PeerTraining], arguments: argparse.Namespace) ->
     """Measure untrained networks in turns and print what they cost; nothing is trained."""
     data_set = None if arguments.data is None else open_data_set(arguments.data)
     names = dict.fromkeys([*(peer.network_at_size for peer in peers), YARDSTICK])
-    graphs = {}
+    graphs, failures = {}, []
     for name in names:
         print(f"{name}: exporting", file=sys.stderr, flush=True)
-        graphs[name] = untrained(name, data_set, arguments)
+        try:
+            graphs[name] = untrained(name, data_set, arguments)
+        except EmbeddedVitError as error:  # the others go on; the table names the failure
+            failures.append(f"{name} failed: {error}")
     costs = measure_costs(graphs, rounds=arguments.repeats)
     if arguments.output is not None:
         write_text(arguments.output / COSTS, costs.model_dump_json(indent=1), overwrite=True)
-    print("\n".join([*cost_table(costs), "", f"{costs.machine}; random weights", *costs.doubts]))
+    print("\n".join([*cost_table(costs), "", f"{costs.machine}; random weights", *failures, *costs.doubts]))
 
 
 def compare_once(peers: Sequence[PeerTraining], arguments: argparse.Namespace) -> None:

@@ -160,6 +160,20 @@ def test_killed_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
+def test_latency_alone_needs_no_data_and_goes_on_after_a_failure(
+    modules: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    modules.peers.main(["--latency-only", "--networks", "unet-8@72", "unet-8@64", "--repeats", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    cells = {row[0]: row for line in lines if line.startswith("| unet") for row in [line.strip("| ").split(" | ")]}
+    assert cells.keys() == {"unet-8@64", "unet-16@64"}
+    assert cells["unet-16@64"][1].startswith("1.00")
+    assert [cells[name][4] for name in ("unet-8@64", "unet-16@64")] == ["45 M", "180 M"]
+    [failure] = [line for line in lines if line.startswith("unet-8@72 failed")]
+    assert "expected a multiple of 16" in failure
+
+
+@pytest.mark.slow
 def test_a_compressed_network_is_a_cell_of_its_own(
     modules: SimpleNamespace, synapse_folder: Path, tmp_path: Path
 ) -> None:
