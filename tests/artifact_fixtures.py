@@ -16,16 +16,22 @@ from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 
 
-def threshold_graph(size: int = 32, batch: int | str = 1, **model_options: Any) -> onnx.ModelProto:
-    """Make a graph with logits (-image, image): class 1 where a slice is brighter than mid-window, 75 HU."""
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 1, size, size])
+def threshold_graph(
+    size: int = 32, batch: int | str = 1, *, channels: int = 1, **model_options: Any
+) -> onnx.ModelProto:
+    """Make a graph with logits (-image, image) of the first channel: class 1 where it is brighter than mid-window."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, channels, size, size])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 2, size, size])
-    minus_one = helper.make_tensor("minus_one", TensorProto.FLOAT, [1], [-1.0])
-    nodes = [
-        helper.make_node("Mul", ["image", "minus_one"], ["negated"]),
-        helper.make_node("Concat", ["negated", "image"], ["logits"], axis=1),
+    constants = [helper.make_tensor("minus_one", TensorProto.FLOAT, [1], [-1.0])]
+    first, nodes = "image", []
+    if channels > 1:
+        constants.append(helper.make_tensor("zero", TensorProto.INT64, [1], [0]))
+        first, nodes = "first", [helper.make_node("Gather", ["image", "zero"], ["first"], axis=1)]
+    nodes += [
+        helper.make_node("Mul", [first, "minus_one"], ["negated"]),
+        helper.make_node("Concat", ["negated", first], ["logits"], axis=1),
     ]
-    graph = helper.make_graph(nodes, "threshold", [image], [logits], [minus_one])
+    graph = helper.make_graph(nodes, "threshold", [image], [logits], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10, **model_options)
 
 

@@ -20,6 +20,7 @@ FOUNDATION = (
     "errors",
     "lazy",
     "columns",
+    "printable",
     "fresh_python",
     "quiet",
     "config",

@@ -34,7 +34,7 @@ def voxels_apart(affine: NDArray[np.float64], other: NDArray[np.float64], shape:
     return float(np.abs(np.linalg.solve(affine[:3, :3], shift_mm.T)).max())
 
 
-def grid_problem(scan: Scan | Mask, other: Volume | LabelMap) -> str | None:
+def grid_problem(scan: Scan | Mask, other: Scan | LabelMap) -> str | None:
     """Say how the grid of a mask or of a second channel differs from its scan's; None where the two agree.
 
     Args:

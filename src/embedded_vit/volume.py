@@ -144,6 +144,21 @@ class Mask(_OnGrid):
     def counts(self) -> NDArray[np.int64]:
         """Return how many voxels have each label, (256,)."""
 
+    def at_border(self) -> NDArray[np.bool_]:
+        """Return which labels have a voxel in the first or last plane along any axis of two planes or more, (256,)."""
+        found = np.zeros(256, np.bool_)
+        last = None
+        for number, plane in enumerate(self.planes()):  # (axis 0, axis 1)
+            for edge, length in ((plane[[0, -1]], plane.shape[0]), (plane[:, [0, -1]], plane.shape[1])):
+                if length > 1:
+                    found[edge] = True
+            if number == 0:
+                first = plane
+            last = plane if number else None
+        if last is not None:
+            found[first], found[last] = True, True
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Volume(Scan):

@@ -25,7 +25,14 @@ MIB = 2**20
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("400M", 400 * MIB), ("1.5G", 1536 * MIB), ("1g", 1024 * MIB), ("64 MiB", 64 * MIB), ("2kB", 2048), ("7", 7)],
+    [
+        ("400M", 400 * MIB),
+        ("1.5G", 1536 * MIB),
+        ("1g", 1024 * MIB),
+        ("64 MiB", 64 * MIB),
+        ("2kB", 2048),
+        ("1048576", 2**20),
+    ],
 )
 def test_amounts_are_powers_of_1024(text: str, amount: int) -> None:
     assert parse_bytes(text) == amount

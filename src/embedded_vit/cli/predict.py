@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from embedded_vit.cli.options import EngineOption, Flag, OutputAlias
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from embedded_vit.predict.predictor import Predictor
+
 
 def command(
     model: str,
-    scan: Path,
     /,
-    *,
+    *scan: Path,
     output: Annotated[Path, OutputAlias],
     threads: int | None = None,
     engine: EngineOption = "onnxruntime",
@@ -29,7 +30,8 @@ def command(
 
     Args:
         model: Model file made by `embedded-vit export`, or the name of a built-in model.
-        scan: NIfTI file, folder of a DICOM series, TransUNet .h5 file, or folder with scans at any depth.
+        scan: NIfTI file, folder of a DICOM series, TransUNet .h5 file, or folder with scans at any depth. For a model
+            of several channels, the files of one scan: their names tell which is which.
         output: Mask to write (.nii.gz), with a .json of the structures' volumes beside it; for a folder of scans, the
             folder of the masks.
         threads: Cores to compute on; all cores by default.
@@ -41,13 +43,13 @@ def command(
     memory_bytes = _limit_memory_and_threads(memory)
     # From here on NumPy may be imported.
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from embedded_vit.builtin.resolve import model_path
-    from embedded_vit.predict.folder import predict_path
+    from embedded_vit.errors import InputError
     from embedded_vit.predict.predictor import Predictor
+    from embedded_vit.printable import printable
 
+    if not scan:
+        raise InputError("no scan is given: embedded-vit predict MODEL SCAN -o MASK")
     artifact = model_path(model)
     if engine == "auto":
         from embedded_vit.engines import fastest_engine
@@ -56,19 +58,26 @@ def command(
         print(f"engine: {choice.engine} ({choice})", file=sys.stderr)
         engine = choice.engine
     predictor = Predictor.load(artifact, engine, threads=threads)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        masks = predict_path(
-            predictor,
-            scan,
-            output,
-            force=force,
-            memory_bytes=memory_bytes,
-            series=series,
-            on_progress=lambda path: _slice_bar(progress, path.name),
-            on_failure=lambda error: progress.console.out(f"embedded-vit: {error}", highlight=False),
-        )
+    masks = _predict(predictor, scan, output, force=force, memory_bytes=memory_bytes, series=series)
     for mask in masks:
-        print(mask)
+        print(printable(mask))
+
+
+def _predict(predictor: Predictor, scans: Sequence[Path], output: Path, **options: Any) -> list[Path]:
+    """Segment with a progress bar, and print remarks above it; return the masks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from embedded_vit.predict.folder import Listener, predict_path
+    from embedded_vit.printable import printable
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+
+        def say(sentence: object) -> None:
+            progress.console.out(f"embedded-vit: {printable(sentence)}", highlight=False)
+
+        listener = Listener(lambda path: _slice_bar(progress, path.name), on_failure=say, on_remark=say)
+        return predict_path(predictor, scans, output, listener=listener, **options)
 
 
 def _limit_memory_and_threads(memory: str | None) -> int | None:
@@ -85,5 +94,9 @@ def _limit_memory_and_threads(memory: str | None) -> int | None:
 
 def _slice_bar(progress: Progress, name: str) -> Callable[[int, int], None]:
     """Add a progress bar for one scan; return the function that moves it."""
-    bar = progress.add_task(name, total=None)
+    from rich.markup import escape
+
+    from embedded_vit.printable import printable
+
+    bar = progress.add_task(escape(printable(name)), total=None)
     return lambda done, total: progress.update(bar, completed=done, total=total)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedded_vit.errors import OutputError
 
-__all__ = ["atomic_path", "refuse_existing", "write_text"]
+__all__ = ["atomic_path", "refuse_existing", "sweep_leftovers", "write_text"]
+
+TEMPORARY = re.compile(r"\.([0-9a-f]{6})[0-9a-f]{2}\..")  # the number of the process, and a random byte
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     path = Path(path)
     if not overwrite:
         refuse_existing(path)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = path.with_name(f".{os.getpid() & 0xFFFFFF:06x}{secrets.token_hex(1)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -47,6 +50,36 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it was never made, or its place is no folder
             temporary.unlink()
+
+
+def sweep_leftovers(folder: Path, suffixes: Sequence[str]) -> None:
+    """Remove the temporary files that killed processes left in a folder.
+
+    Args:
+        folder: Where to look; nothing below it is touched.
+        suffixes: Of the finished files' names, for example `.nii.gz`; other temporary files stay.
+    """
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            match = TEMPORARY.match(path.name)
+            if match and path.name.endswith(tuple(suffixes)) and not _lives(int(match[1], 16)):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this number may be running."""
+    if process == os.getpid():
+        return True
+    if os.name == "nt":  # where a signal of 0 ends it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is somebody else's
+        return True
+    return True
 
 
 def refuse_existing(path: Path) -> None:

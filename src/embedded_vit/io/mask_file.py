@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from embedded_vit.errors import OutputError
-from embedded_vit.io.nifti.stream import SUFFIX, is_nifti
+from embedded_vit.errors import FileFormatError, OutputError
+from embedded_vit.io.atomic import sweep_leftovers
+from embedded_vit.io.json_file import read_json_object
+from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
 from embedded_vit.io.scan_source import scan_stem
 
-__all__ = ["is_mask_name", "mask_name", "summary_path"]
+__all__ = ["is_mask_name", "is_our_summary", "mask_name", "read_summary", "summary_path", "sweep_masks"]
+
+SUMMARY_SUFFIX = ".json"
+
+KEYS = {"model_sha256", "volumes", "labels"}  # that the summary of a mask has, and no other JSON file
 
 
-def mask_name(scan: Path) -> str:
-    """Return the name of a scan's mask; two scans of one folder may have the same."""
-    return f"{scan_stem(scan)}{SUFFIX}"
+def mask_name(stem: str) -> str:
+    """Return the name of a mask: `case.nii.gz` for `case`."""
+    return f"{stem}{SUFFIX}"
 
 
 def is_mask_name(path: Path) -> bool:
@@ -29,4 +36,23 @@ def summary_path(mask_path: Path) -> Path:
     """
     if not is_mask_name(mask_path) or not scan_stem(mask_path):
         raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}")
-    return mask_path.with_name(f"{scan_stem(mask_path)}.json")
+    return mask_path.with_name(f"{scan_stem(mask_path)}{SUMMARY_SUFFIX}")
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """Read the JSON file beside a mask that a prediction wrote; None for anything else."""
+    try:
+        summary = read_json_object(path, FileFormatError)
+    except FileFormatError:
+        return None
+    return summary if summary.keys() >= KEYS else None
+
+
+def sweep_masks(folder: Path) -> None:
+    """Remove what killed predictions left in a folder: masks and summaries that were not finished."""
+    sweep_leftovers(folder, (*SUFFIXES, SUMMARY_SUFFIX))
+
+
+def is_our_summary(path: Path) -> bool:
+    """Whether a file is the JSON file that a prediction writes beside a mask."""
+    return read_summary(path) is not None

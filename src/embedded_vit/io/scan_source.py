@@ -9,6 +9,8 @@ path's suffix or at what a folder holds; they ask `is_scan` and `scan_stem`.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
+from embedded_vit.io.channels import ChannelFiles
 from embedded_vit.io.dicom.source import DicomSource
 from embedded_vit.io.nifti.source import NiftiSource
 from embedded_vit.io.transunet.source import H5Source
@@ -28,12 +31,17 @@ EXPECTED = f"{', '.join(kind.described for kind in FORMATS[:-1])}, or {FORMATS[-
 
 
 def open_scan(
-    scan: str | Path | Volume, *, modality: str | None = None, channels: int | None = None, series: int | None = None
+    scan: str | Path | Volume | Sequence[str | Path],
+    *,
+    modality: str | None = None,
+    channels: int | None = None,
+    series: int | None = None,
 ) -> ScanSource:
     """Open a scan: read its header and check it; no voxel is read.
 
     Args:
-        scan: A file, a folder with a DICOM series, or a volume in memory.
+        scan: A file, a folder with a DICOM series, or a volume in memory. Several files are the channels of one scan,
+            in order; several folders hold one series.
         modality: What the scan is wanted for, "CT" or "MR". Of several series in a folder, the only one of that
             modality is taken; a scan of another modality is opened nevertheless, and `ScanSource.modality` says so.
         channels: How many channels a NIfTI file is expected to have; None takes as many as it has.
@@ -45,6 +53,18 @@ def open_scan(
     """
     if isinstance(scan, Volume):
         return VolumeSource(scan)
+    if isinstance(scan, (list, tuple)) and len(scan) > 1:
+        paths = [Path(path) for path in scan]
+        if all(path.is_dir() for path in paths):
+            return DicomSource.open_together(paths, modality=modality, series=series)
+        return ChannelFiles([open_scan(path, modality=modality, channels=1, series=series) for path in paths])
+    if isinstance(scan, (list, tuple)) and scan:
+        (scan,) = scan
+    if not isinstance(scan, (str, os.PathLike)):
+        raise FileFormatError(
+            f"a scan of type {type(scan).__name__}: a path or an embedded_vit.volume.Volume is expected; an array "
+            "becomes one with Volume(array[None], affine)"
+        )
     path = Path(scan)
     if not path.is_file() and not path.is_dir():
         raise FileFormatError(f"{path}: there is no such file")

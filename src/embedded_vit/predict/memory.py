@@ -24,6 +24,7 @@ __all__ = [
 
 WORKING_BYTES = 32 * 2**20  # the current slices and blocks of planes, and the compressor
 M_ARENA_MAX = -8  # glibc's malloc.h
+LEAST_BYTES = 2**20  # less stands for another unit that was left out
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 MEMINFO = Path("/proc/meminfo")
 PROCESS_CGROUP = Path("/proc/self/cgroup")
@@ -39,6 +40,8 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ConfigError(f"--memory '{text}': expected a number with K, M or G, for example 400M")
+    if not match[2] and float(match[1]) < LEAST_BYTES:
+        raise ConfigError(f"--memory '{text}': {match[1]} bytes, or {match[1]}M? give the unit: K, M or G")
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.contract import Contract
 from embedded_vit.engines import ArtifactEngine, EngineChoice, load
 from embedded_vit.errors import ContractError
-from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.io.atomic import atomic_path, refuse_existing, write_text
+from embedded_vit.io.channels import channel_files
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.mask_file import summary_path
+from embedded_vit.io.mask_file import is_our_summary, summary_path
 from embedded_vit.io.nifti import NiftiGeometry, write_labels
-from embedded_vit.io.scan_source import ScanSource, open_scan
+from embedded_vit.io.scan_source import ScanSource, open_scan, scan_stem
 from embedded_vit.labels import LabelSet
 from embedded_vit.predict.memory import free_bytes, room_below
 from embedded_vit.predict.segmentation import map_ahead, segment
@@ -50,6 +51,7 @@ class Prediction:
         forced: Whether the scan does not fit the contract and was segmented nevertheless.
         warnings: Differences between scan and contract, and doubts, one sentence each.
         geometry: The geometry of the scan's file, which the mask's file repeats.
+        cut_off: The structures that touch the border of the scan.
     """
 
     mask: Mask
@@ -63,6 +65,7 @@ class Prediction:
     forced: bool
     warnings: tuple[str, ...]
     geometry: NiftiGeometry
+    cut_off: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, object]:
         """Return the content of the JSON file that `save` writes."""
@@ -77,6 +80,7 @@ class Prediction:
             "warnings": list(self.warnings),
             "unit": "ml" if self.mask.spacing_known else "voxels",
             "volumes": structure_volumes(self.mask, self.labels),
+            "touches_border": {label.name: label.name in self.cut_off for label in self.labels.labels},
             "labels": {label.name: label.id for label in self.labels.labels},
             "seconds": {stage: round(duration, 3) for stage, duration in self.seconds.items()},
             "embedded_vit": __version__,
@@ -92,12 +96,16 @@ class Prediction:
         Raises:
             OutputError: A file exists, has another suffix, or cannot be written.
         """
-        path = Path(path)
+        path, text = Path(path), json.dumps(self.summary(), indent=2) + "\n"
         summary = summary_path(path)
         if not overwrite:
-            refuse_existing(summary)
-        write_labels(path, self.mask, self.geometry, overwrite=overwrite)
-        write_text(summary, json.dumps(self.summary(), indent=2) + "\n", overwrite=overwrite)
+            refuse_existing(path)
+            if not is_our_summary(summary):  # one without its mask is left of a process that was killed between the two
+                refuse_existing(summary)
+        # The summary takes its place first: a mask that is there is complete.
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            write_labels(temporary, self.mask, self.geometry)
+            write_text(summary, text, overwrite=True)
 
 
 class Predictor:
@@ -121,7 +129,7 @@ class Predictor:
 
     def predict(
         self,
-        scan: str | Path | Volume,
+        scan: str | Path | Volume | Sequence[str | Path],
         *,
         force: bool = False,
         memory_bytes: int | None = None,
@@ -132,7 +140,8 @@ class Predictor:
         """Segment one scan.
 
         Args:
-            scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU).
+            scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU). Several files are
+                the channels of one scan, matched by their names (`channel_files`); several folders hold one series.
             force: Segment the scan even if it does not fit the model's contract; the prediction says so.
             memory_bytes: The memory that this process may take. A scan that does not fit, with its mask, is read onto
                 the disk and segmented from there, with the same result. By default half of the free memory is for the
@@ -151,21 +160,19 @@ class Predictor:
         contract = self._contract
         if memory_bytes is not None:
             self._run_once()
-        channels = len(contract.preprocessing.channels)
-        with open_scan(scan, modality=contract.preprocessing.modality, channels=channels, series=series) as source:
+        with self._open(scan, series) as source:
             fits = source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes)
             volume = source.read() if fits else source.spool(spool_folder)
             geometry, digest = source.geometry, source.sha256()
-        contract.check_channels(volume)
-        problems = _modality_violations(source, contract) + contract.violations(volume)
-        if problems and not force:
-            raise ContractError(f"{volume.source}: refused: {'; '.join(problems)} (--force segments it nevertheless)")
-        warnings = [*problems, *contract.doubts(volume), *source.remarks]
-        if not geometry.orientation_known:
-            warnings.append(ORIENTATION_WARNING)
+            warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
+        problems = _violations(source, volume, contract, force=force)
+        warnings += contract.doubts(volume)
         read = time.perf_counter()
         mask = self._segment(volume, on_progress)
         segmented = time.perf_counter()
+        cut_off = _cut_off(mask, contract.labels)
+        if cut_off:
+            warnings.append(f"at the border of the scan, perhaps cut off: {', '.join(cut_off)}")
         return Prediction(
             mask=mask,
             labels=contract.labels,
@@ -176,9 +183,32 @@ class Predictor:
             input_format=source.format,
             input_sha256=digest,
             forced=bool(problems),
-            warnings=tuple(warnings),
+            warnings=(*problems, *warnings),
             geometry=geometry,
+            cut_off=cut_off,
         )
+
+    def _open(self, scan: str | Path | Volume | Sequence[str | Path], series: int | None) -> ScanSource:
+        preprocessing = self._contract.preprocessing
+        if isinstance(scan, (list, tuple)):
+            scan = self.in_order([Path(path) for path in scan])
+        return open_scan(scan, modality=preprocessing.modality, channels=len(preprocessing.channels), series=series)
+
+    def in_order(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Return the files of one scan in the order of the model's channels; folders as they are.
+
+        Raises:
+            ContractError: There are more or fewer files than channels, or their names contradict the channels.
+        """
+        if len(paths) == 1 or all(path.is_dir() for path in paths):
+            return tuple(paths)
+        names = self._contract.preprocessing.channels
+        return channel_files(paths, names, {path: scan_stem(path) for path in paths})
+
+    @property
+    def model_sha256(self) -> str:
+        """SHA-256 of the model file."""
+        return self._model_sha256
 
     def _run_once(self) -> None:
         """Compute one slice in each stream, so that the network's memory is allocated before it is measured."""
@@ -203,11 +233,26 @@ class Predictor:
         return segment(volume, self._contract, self._engine, on_slice=on_slice)
 
 
-def _modality_violations(source: ScanSource, contract: Contract) -> list[str]:
+def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: bool) -> list[str]:
+    """Return in what a scan differs from the contract, a sentence each.
+
+    Raises:
+        ContractError: Its channels differ; or it differs otherwise, and `force` is not given.
+    """
+    contract.check_channels(volume)
     expected = contract.preprocessing.modality
-    if source.modality in (None, expected):
-        return []
-    return [f"the modality is {source.modality}, the artifact is made for {expected}"]
+    found = contract.violations(volume)
+    if source.modality not in (None, expected):
+        found.insert(0, f"the modality is {source.modality}, the artifact is made for {expected}")
+    if found and not force:
+        raise ContractError(f"{volume.source}: refused: {'; '.join(found)} (--force segments it nevertheless)")
+    return found
+
+
+def _cut_off(mask: Mask, labels: LabelSet) -> tuple[str, ...]:
+    """Return the names of the structures that touch the border of the scan."""
+    at_border = mask.at_border()
+    return tuple(label.name for label in labels.labels if at_border[label.id])
 
 
 def structure_volumes(mask: Mask, labels: LabelSet) -> dict[str, float]:
