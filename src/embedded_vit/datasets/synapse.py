@@ -160,7 +160,7 @@ def _volumes(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if names is not None:
         return {name: found.get(name, folder / TEST_FOLDER / f"{name}{VOLUME_SUFFIX}") for name in names}, []
     others = [path for path in _files(folder / TEST_FOLDER, ("",)) if path not in files]
-    expected = f"not named caseXXXX{VOLUME_SUFFIX} or caseXXXX.h5"
+    expected = f"not named {' or '.join(f'caseXXXX{suffix}' for suffix in VOLUME_SUFFIXES)}"
     return found, [f"{path}: left out: {expected}" for path in others]
 
 
