@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import nibabel.orientations as orientations
 import numpy as np
 import pytest
@@ -36,6 +38,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_patient() -
     assert first[1].array.tobytes() == again[1].array.tobytes()
     assert first[0].affine.tolist() == again[0].affine.tolist()
     assert (first[1].array != other[1].array).mean() > 0.01
+
+
+def test_the_abdomen_is_the_one_that_it_always_was() -> None:
+    volume, labels = make_phantom(1, seed=0, settings=PhantomSettings(size=96, slices=12))
+    found = hashlib.sha256(volume.array.tobytes() + labels.array.tobytes()).hexdigest()
+    assert found == "bd406f806d08efbd54a944307b46eb467cc0a0654d9cc188b953d03a7785a0e3"
 
 
 def test_volumes_are_ct_in_training_orientation(patients: list[tuple[Volume, LabelMap]]) -> None:

@@ -7,18 +7,20 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from embedded_vit.datasets.description import DESCRIPTION_FILE
-from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+from embedded_vit.datasets.phantom import ANATOMIES, Anatomy, PhantomSettings, make_phantom
 from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER
 from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.io.nifti import SUFFIX, write_labels, write_volume
 from embedded_vit.io.transunet import SLICE_SUFFIX, VOLUME_SUFFIX, stored_numbers
 from embedded_vit.labels import SYNAPSE_LABELS
+from embedded_vit.preprocessing import CT_WINDOW_HU
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["Layout", "write_phantoms"]
@@ -43,7 +45,7 @@ def write_phantoms(
         cases: The number of patients. The last quarter of them, at least one, is for testing, except in the
             Decathlon's layout, which has no labelled test cases.
         layout: "transunet", "decathlon" or "nnunet" (v2 raw).
-        settings: Size of the volumes.
+        settings: Size of the volumes, and the body part.
         seed: The same seed writes the same data set.
         on_case: Called after each patient.
 
@@ -51,7 +53,8 @@ def write_phantoms(
         ConfigError: Fewer than two cases.
         OutputError: The folder is not empty or cannot be written.
     """
-    folder = Path(folder)
+    folder, settings = Path(folder), settings or PhantomSettings()
+    anatomy = ANATOMIES[settings.anatomy]
     if cases < 2:
         raise ConfigError(f"{cases} cases cannot train and test; at least 2 are needed")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -63,10 +66,14 @@ def write_phantoms(
         training = cases if layout == "decathlon" else cases - max(1, round(cases / 4))
         for number in range(1, cases + 1):
             volume, labels = make_phantom(number, seed=seed, settings=settings)
+            if layout != "transunet":
+                volume, labels = volume.reoriented(anatomy.file_axes), labels.reoriented(anatomy.file_axes)
+            elif anatomy.modality == "MR":
+                volume = _in_window(volume)
             write(temporary, number, volume, labels, number > training)
             on_case()
-        if layout != "transunet":
-            _write_description(temporary, layout, training)
+        if layout != "transunet" or anatomy.labels != SYNAPSE_LABELS:
+            _write_description(temporary, layout, training, anatomy)
         if folder.exists():
             folder.rmdir()
         os.replace(temporary, folder)
@@ -99,27 +106,33 @@ def _write_transunet(folder: Path, number: int, volume: Volume, labels: LabelMap
 
 
 def _write_decathlon(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
-    _write_nifti(folder, number, "", volume, labels, test)
+    _write_nifti(folder, f"phantom_{number:04d}", "", volume, labels, test)
 
 
 def _write_nnunet(folder: Path, number: int, volume: Volume, labels: LabelMap, test: bool) -> None:
-    _write_nifti(folder, number, "_0000", volume, labels, test)
+    _write_nifti(folder, f"phantom_{number:04d}", "_0000", volume, labels, test)
 
 
-def _write_nifti(folder: Path, number: int, channel: str, volume: Volume, labels: LabelMap, test: bool) -> None:
-    """Write a case in the axis order of scanners' files: columns to the left, rows to posterior, slices last."""
-    case, subset = f"phantom_{number:04d}", "Ts" if test else "Tr"
-    write_volume(folder / f"images{subset}" / f"{case}{channel}{SUFFIX}", volume.reoriented("LPS"))
-    write_labels(folder / f"labels{subset}" / f"{case}{SUFFIX}", labels.reoriented("LPS"))
+def _write_nifti(folder: Path, case: str, channel: str, volume: Volume, labels: LabelMap, test: bool) -> None:
+    """Write a case in the axis order of the volume."""
+    subset = "Ts" if test else "Tr"
+    write_volume(folder / f"images{subset}" / f"{case}{channel}{SUFFIX}", volume)
+    write_labels(folder / f"labels{subset}" / f"{case}{SUFFIX}", labels)
 
 
-def _write_description(folder: Path, layout: Layout, training: int) -> None:
-    names = ["background", *SYNAPSE_LABELS.names]
+def _in_window(volume: Volume) -> Volume:
+    """Return an MR volume whose range is the CT window: 0 to 1 in TransUNet's layout, which knows no modality."""
+    low, high = CT_WINDOW_HU
+    return replace(volume, slope=(high - low) / max(float(volume.array.max()), 1.0), intercept=low)
+
+
+def _write_description(folder: Path, layout: Layout, training: int, anatomy: Anatomy) -> None:
+    names = ["background", *anatomy.labels.names]
     description: dict[str, object] = {"name": "Phantom", "description": DESCRIPTION, "numTraining": training}
     if layout == "decathlon":
         description |= {
             "tensorImageSize": "3D",
-            "modality": {"0": "CT"},
+            "modality": {"0": anatomy.modality},
             "labels": {str(number): name for number, name in enumerate(names)},
             "training": [
                 {"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"}
@@ -128,9 +141,10 @@ def _write_description(folder: Path, layout: Layout, training: int) -> None:
             "test": [],
         }
     else:
-        description |= {
-            "channel_names": {"0": "CT"},
-            "labels": {name: number for number, name in enumerate(names)},
-            "file_ending": SUFFIX,
-        }
+        nnunet = layout == "nnunet"
+        description |= {"channel_names": {"0": anatomy.modality}} if nnunet else {}
+        description["labels"] = {name: number for number, name in enumerate(names)}
+        description |= {"file_ending": SUFFIX} if nnunet else {}
+    if anatomy.labels.mirror:
+        description["mirror"] = True
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")

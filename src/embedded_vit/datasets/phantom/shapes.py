@@ -1,17 +1,19 @@
-"""The shapes that a phantom patient is made of: deformed ellipsoids, and structures that unite or cut them.
+"""The shapes that a phantom patient is made of: deformed ellipsoids, blocks and tubes, united or cut.
 
 Positions are in mm in the patient: (superior, left, posterior), the direction in which slices, rows and columns of a
-volume in training orientation run. A shape is evaluated one slice at a time, and only inside its bounding box.
+volume in training orientation run. In an anatomy whose slices are not axial they are (along the slices, along the
+rows, along the columns) all the same. A shape is evaluated one slice at a time, and only inside its bounding box.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Blob", "PixelBox", "SlicePlane", "Structure"]
+__all__ = ["Blob", "Block", "PixelBox", "Position", "Shape", "SlicePlane", "Structure", "Tube"]
 
 Position = tuple[float, float, float]  # superior, left, posterior, in mm
 PixelBox = tuple[slice, slice]  # rows, columns
@@ -36,6 +38,13 @@ class SlicePlane:
         rows = np.searchsorted(self.left_mm, [left - reach_left, left + reach_left])
         columns = np.searchsorted(self.posterior_mm, [posterior - reach_posterior, posterior + reach_posterior])
         return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
+
+
+class Shape(Protocol):
+    """Anything that has a cross-section in every slice."""
+
+    def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
+        """Return the cross-section: its bounding box and, in it, which pixels are inside; None where it is empty."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +102,91 @@ class Blob:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A box with rounded edges, as a vertebra's body is: a superellipsoid, turned within the slice.
+
+    Attributes:
+        centre_mm: Its middle.
+        radii_mm: Half axes along slices, rows and columns, before turning.
+        turn: Angle in radians, from rows towards columns.
+        roundness: Exponent: 2 is an ellipsoid, and more is nearer to a box.
+    """
+
+    centre_mm: Position
+    radii_mm: Position
+    turn: float = 0.0
+    roundness: float = 5.0
+
+    def shrunk(self, margin_mm: float) -> Block:
+        """Return the same block with its surface moved inwards."""
+        first, second, third = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
+        return replace(self, radii_mm=(first, second, third))
+
+    def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
+        """Return the cross-section, as `Shape.inside`."""
+        height = (plane.superior_mm - self.centre_mm[0]) / self.radii_mm[0]
+        if abs(height) >= 1:
+            return None
+        reach = float(np.hypot(self.radii_mm[1], self.radii_mm[2])) * 1.2
+        box = plane.box(self.centre_mm[1], self.centre_mm[2], reach, reach)
+        down = (plane.left_mm[box[0]] - np.float32(self.centre_mm[1]))[:, None]
+        across = (plane.posterior_mm[box[1]] - np.float32(self.centre_mm[2]))[None, :]
+        if not down.size or not across.size:
+            return None
+        cosine, sine = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
+        first = np.abs((down * cosine + across * sine) / np.float32(self.radii_mm[1]))
+        second = np.abs((across * cosine - down * sine) / np.float32(self.radii_mm[2]))
+        return box, first**self.roundness + second**self.roundness < 1 - abs(height) ** self.roundness
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A straight tube with round ends, as a vessel or the shaft of a bone; its width may change along it.
+
+    Attributes:
+        begin_mm, end_mm: The middles of both ends.
+        begin_radius_mm, end_radius_mm: The radii there.
+    """
+
+    begin_mm: Position
+    end_mm: Position
+    begin_radius_mm: float
+    end_radius_mm: float
+
+    def shrunk(self, margin_mm: float) -> Tube:
+        """Return the same tube with its surface moved inwards."""
+        begin, end = (max(radius - margin_mm, 0.5) for radius in (self.begin_radius_mm, self.end_radius_mm))
+        return replace(self, begin_radius_mm=begin, end_radius_mm=end)
+
+    def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
+        """Return the cross-section, as `Shape.inside`."""
+        begin, end = self.begin_mm, self.end_mm
+        widest = max(self.begin_radius_mm, self.end_radius_mm)
+        if not min(begin[0], end[0]) - widest < plane.superior_mm < max(begin[0], end[0]) + widest:
+            return None
+        middle = [(begin[axis] + end[axis]) / 2 for axis in (1, 2)]
+        reach = [abs(begin[axis] - end[axis]) / 2 + widest for axis in (1, 2)]
+        box = plane.box(middle[0], middle[1], reach[0], reach[1])
+        height = np.float32(plane.superior_mm - begin[0])
+        down = (plane.left_mm[box[0]] - np.float32(begin[1]))[:, None]
+        across = (plane.posterior_mm[box[1]] - np.float32(begin[2]))[None, :]
+        if not down.size or not across.size:
+            return None
+        along = np.array(end, np.float32) - np.array(begin, np.float32)
+        share = (height * along[0] + down * along[1] + across * along[2]) / max(float(along @ along), 1e-6)
+        share = np.clip(share, 0, 1).astype(np.float32)
+        distance = (height - share * along[0]) ** 2 + (down - share * along[1]) ** 2 + (across - share * along[2]) ** 2
+        radius = self.begin_radius_mm + share * np.float32(self.end_radius_mm - self.begin_radius_mm)
+        return box, distance < radius * radius
+
+
+@dataclass(frozen=True)
 class Structure:
     """A part of the body: blobs united, others cut out, and what fills it.
 
     Attributes:
         parts: United.
-        intensity_hu: Mean intensity.
+        intensity_hu: Mean intensity; of MR in the scanner's unit.
         label: Number in the mask; 0 for what is not labelled.
         cuts: Taken away.
         texture_hu: Standard deviation of its slow mottling.
@@ -106,10 +194,10 @@ class Structure:
         in_cavity: Whether it ends at the abdominal wall.
     """
 
-    parts: tuple[Blob, ...]
+    parts: tuple[Shape, ...]
     intensity_hu: float
     label: int = 0
-    cuts: tuple[Blob, ...] = ()
+    cuts: tuple[Shape, ...] = ()
     texture_hu: float = 5.0
     gas_before_mm: float | None = None
     in_cavity: bool = True

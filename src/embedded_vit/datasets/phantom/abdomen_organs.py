@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from embedded_vit.datasets.phantom_shapes import Blob, Position, Structure
+from embedded_vit.datasets.phantom.shapes import Blob, Position, Structure
+from embedded_vit.datasets.phantom.trunk import Trunk
 from embedded_vit.labels import SYNAPSE_LABELS
 
 __all__ = ["Patient", "draw_patient"]
@@ -29,25 +30,13 @@ class Patient:
     """A patient, as a renderer needs it.
 
     Attributes:
-        half_width_mm, half_depth_mm: Half axes of the trunk (left, posterior).
-        fat_mm: Thickness of the fat under the skin.
-        wall_mm: Thickness of the muscular wall.
-        fat_hu, muscle_hu: Intensities.
-        diaphragm_mm: Height of its right dome; the left one is a little lower.
-        rib_phase: Where the ribs begin, in radians.
+        trunk: The wall around all of it.
         before_lungs: Structures in the order of painting, cut off by the lungs.
         after_lungs: Structures that the lungs do not cut off: heart, vessels, spine.
         noise_hu: Standard deviation of the scanner's noise.
     """
 
-    half_width_mm: float
-    half_depth_mm: float
-    fat_mm: float
-    wall_mm: float
-    fat_hu: float
-    muscle_hu: float
-    diaphragm_mm: float
-    rib_phase: float
+    trunk: Trunk
     before_lungs: tuple[Structure, ...]
     after_lungs: tuple[Structure, ...]
     noise_hu: float
@@ -111,14 +100,16 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     plan = _Plan(rng)
     fat = float(rng.uniform(10, 34))
     return Patient(
-        half_width_mm=138 * plan.scale + fat,
-        half_depth_mm=99 * plan.scale + 0.75 * fat,
-        fat_mm=fat,
-        wall_mm=float(rng.uniform(10, 15)),
-        fat_hu=float(rng.normal(-102, 5)),
-        muscle_hu=float(rng.normal(58, 6)),
-        diaphragm_mm=float(rng.normal(98, 7)) * plan.scale,
-        rib_phase=float(rng.uniform(0, 2 * np.pi)),
+        trunk=Trunk(
+            half_width_mm=138 * plan.scale + fat,
+            half_depth_mm=99 * plan.scale + 0.75 * fat,
+            fat_mm=fat,
+            wall_mm=float(rng.uniform(10, 15)),
+            fat_hu=float(rng.normal(-102, 5)),
+            muscle_hu=float(rng.normal(58, 6)),
+            diaphragm_mm=float(rng.normal(98, 7)) * plan.scale,
+            rib_phase=float(rng.uniform(0, 2 * np.pi)),
+        ),
         before_lungs=(*_bowel(plan), *_liver(plan), *_spleen(plan), *_stomach(plan), *_pancreas(plan),
                       *_kidneys(plan), *_gallbladder(plan)),
         after_lungs=(*_heart(plan), *_vessels(plan), *_bones(plan)),
