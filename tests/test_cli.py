@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import pytest
 
 from embedded_vit.about import __version__
-from embedded_vit.cli.application import GROUPS, application
+from embedded_vit.cli.application import EXTRA_OF_LIBRARY, GROUPS, application
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def embedded_vit(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
@@ -123,3 +128,72 @@ def test_a_users_own_network_goes_all_the_way_to_a_mask(synapse_folder, decathlo
         result = embedded_vit(*arguments, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
     assert nibabel.load(tmp_path / "mask.nii.gz").shape == nibabel.load(scan).shape
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "--device gpu: expected cpu, cuda, cuda:N or mps"),
+        ("cpu:0", "expected cpu, cuda, cuda:N or mps"),
+        ("cuda:one", "expected cpu, cuda, cuda:N or mps"),
+        ("cuda:99", "--device cuda:99: "),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line_before_any_work(device: str, message: str, tmp_path: Path) -> None:
+    for words in (
+        ("train", "--data", tmp_path / "none", "--output", tmp_path / "run"),
+        ("compress", tmp_path / "none", "--plan", "quick", "--output", tmp_path / "small"),
+        ("search", "--data", tmp_path / "none", "--budget", "macs=1e8", "--output", tmp_path / "search"),
+    ):
+        result = embedded_vit(*words, "--device", device)
+        assert result.returncode == 2, result.stderr
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from embedded_vit.errors import ConfigError
+    from embedded_vit.training.processes import check_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    check_device("cpu")
+    with pytest.raises(ConfigError, match="--device cuda: PyTorch finds no CUDA GPU here; use --device cpu"):
+        check_device("cuda")
+    with pytest.raises(ConfigError, match="--device mps: PyTorch finds no Apple GPU"):
+        check_device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_device("cuda:1")
+    with pytest.raises(ConfigError, match="there are only the GPUs 0 to 1"):
+        check_device("cuda:2")
+
+
+def test_info_of_a_model_file_is_a_short_table_with_its_cost(make_artifact: Callable[..., Path]) -> None:
+    artifact_path = make_artifact()
+    result = embedded_vit("info", artifact_path)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 15
+    assert max(map(len, lines)) < 160
+    for word in ("scan", "spacing", "structures", "MACs", "file", "Research use only"):
+        assert word in result.stdout
+    manifest = json.loads(embedded_vit("info", artifact_path, "--json").stdout)
+    assert lines[0] == manifest["name"]
+    assert manifest["graph_sha256"].startswith(next(line.split()[1] for line in lines if line.startswith("  graph")))
+
+
+def test_every_extra_that_a_message_advises_is_one() -> None:
+    """The advice installs into a package that is there already, also from a checkout."""
+    section = (REPOSITORY / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
+    project = re.findall(r"^(\w+) = \[", section, flags=re.MULTILINE)
+    calls = [
+        call
+        for path in (REPOSITORY / "src").rglob("*.py")
+        for call in re.findall(r"missing_extra\(.*?, '(\w+)'\)", path.read_text())
+    ]
+    assert {"h5", "dicom"} <= set(calls)
+    assert {*calls, *EXTRA_OF_LIBRARY.values(), "train", "openvino", "litert"} <= set(project)

@@ -49,7 +49,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "models": ("layers",),
     "training": ("io", "datasets", "models"),
     "export": ("io", "artifact", "engines", "datasets", "layers", "training"),
-    "costs": ("engines", "predict", "layers", "models"),
+    "costs": ("artifact", "engines", "predict", "layers", "models"),
     "evaluation": ("io", "artifact", "engines", "predict", "datasets", "training"),
     "compression": ("io", "artifact", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "search": ("io", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),

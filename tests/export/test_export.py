@@ -19,10 +19,11 @@ import embedded_vit.export.exporting as export_module
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import load, open_network
 from embedded_vit.errors import ContractError, NetworkError, OutputError
-from embedded_vit.export.exporting import ExportReport, export, onnx_graph
+from embedded_vit.export.exporting import ExportReport, export, model_name, onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.training.checkpoint import read_record
 
 
 class PlainConvolution(nn.Module):
@@ -58,7 +59,8 @@ def test_the_artifact_computes_what_pytorch_computes(report_64: ExportReport) ->
 def test_the_manifest_says_where_the_network_comes_from_without_case_names(report_64: ExportReport) -> None:
     manifest = load(report_64.path, threads=1).manifest
     assert manifest == report_64.manifest
-    assert manifest.name == "embedded-vit-64"
+    assert manifest.name.endswith("-run")  # after the data and the run folder; see below
+    assert manifest.network["name"] == "embedded-vit-64"
     assert manifest.network["widths"] == [32, 80]
     assert manifest.labels == SYNAPSE_LABELS
     assert manifest.metrics == {"validation_dice": 0.25}
@@ -206,3 +208,16 @@ def test_openvino_compiles_it_and_agrees_in_float32(name: str, report_64: Export
     assert difference < 1e-3
     assert disagreement <= 1e-4
     assert spread > 0.1
+
+
+def test_a_model_is_named_after_its_data_and_its_run(nnunet_folder: Path, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "Liver, 3rd try", network_config("embedded-vit-64", classes=9))
+    data_set, record = open_data_set(nnunet_folder), read_record(run)
+    here = record.model_copy(update={"data_folder": str(nnunet_folder)})
+    assert model_name(here, data_set, run) == "phantom-liver-3rd-try"  # the name in dataset.json
+    gone = record.model_copy(update={"data_folder": "/clinic/Task03 Spleen"})
+    assert model_name(gone, None, run) == "task03-spleen-liver-3rd-try"
+    assert model_name(gone, data_set, run) == "task03-spleen-liver-3rd-try"
+    assert len(model_name(gone, None, tmp_path / ("x" * 200))) == 64
+    asked = export(run, tmp_path / "model.onnx", name="spleen")
+    assert load(asked.path, threads=1).manifest.name == "spleen"

@@ -41,6 +41,6 @@ def example_measurements(**figures: Any) -> Measurements:
 def example_row(run: str = "runs/a", step: str = "", **figures: Any) -> ReportRow:
     original_dice = figures.pop("original_dice", None)
     latency_ms = figures.pop("taken_ms", {"1": 8.0, "2": 5.0})
-    return ReportRow(
-        Path(run), step, Path(run) / "model.onnx", example_measurements(**figures), latency_ms, original_dice
-    )
+    epochs = {name: figures.pop(name, 0) for name in ("epochs", "step_epochs")}
+    measured = example_measurements(**figures)
+    return ReportRow(Path(run), step, Path(run) / "model.onnx", measured, latency_ms, original_dice, **epochs)

@@ -11,11 +11,11 @@ PRUNED = {"nonzero_parameters": 165_000, "previous_latency_ms": {"1": 18.0, "2":
 
 
 def test_markdown_has_a_row_for_every_step_with_what_it_cost() -> None:
-    rows = [example_row(step="original"), example_row(step="1 prune_weights", **PRUNED)]
+    rows = [example_row(step="original", epochs=8), example_row(step="1 prune_weights", **PRUNED)]
     page = markdown_table(rows, columns_for("voxels"), ["A note."])
     table = [line for line in page.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
-    assert "| 1 | a · original | 0.700 (0.600 – 0.800) | 0.600 | 12.3 | 0.500 | 0.33 M | 46 M |" in page
+    assert "| 1 | a · original | 0.700 (0.600 – 0.800) | 0.600 | 12.3 | 0.500 | 8 | 0.33 M | 46 M |" in page
     assert "0.17 M not zero" in page or "0.16 M not zero" in page
     assert "8.0 ms (0.50 of the step before)" in page
     assert "HD95 (voxels)" in page

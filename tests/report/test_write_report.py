@@ -12,7 +12,13 @@ import pytest
 import torch
 from example_rows import example_measurements, example_scores
 
-from embedded_vit.compression.record import CompressionRecord, StageRecord, write_compression_record
+from embedded_vit.compression.record import (
+    Attempt,
+    CompressionRecord,
+    StageRecord,
+    read_compression_record,
+    write_compression_record,
+)
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
@@ -20,8 +26,18 @@ from embedded_vit.errors import CheckpointError, ConfigError, DataSetError, Outp
 from embedded_vit.export.exporting import export
 from embedded_vit.labels import LabelSet
 from embedded_vit.models.registry import build_network
-from embedded_vit.report.write import write_report
-from embedded_vit.training.checkpoint import TrainingRecord, load_checkpoint, read_record, save_checkpoint
+from embedded_vit.report.rows import rows_of_run
+from embedded_vit.report.tables import columns_for, markdown_table
+from embedded_vit.report.write import _epochs_note, write_report
+from embedded_vit.training.checkpoint import (
+    EpochMetrics,
+    TrainingRecord,
+    describe_run,
+    load_checkpoint,
+    read_record,
+    read_run_config,
+    save_checkpoint,
+)
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.training import plan
 
@@ -170,3 +186,45 @@ def test_a_file_that_the_record_names_must_be_there(compressed_run: Path, tmp_pa
     (incomplete / "model.onnx").unlink()
     with pytest.raises(CheckpointError, match=r"model\.onnx: missing"):
         write_report([incomplete], tmp_path / "report.html")
+
+
+def test_epochs_of_every_row_count_what_the_steps_trained(compressed_run: Path, tmp_path: Path) -> None:
+    """An undertrained run that was pruned with more epochs: its higher Dice may come from these."""
+    run = Path(shutil.copytree(compressed_run, tmp_path / "run"))
+    row = EpochMetrics(
+        epoch=1, loss=1, validation_dice=None, learning_rate=1, images_per_second=1, loading_fraction=0, seconds=1
+    )
+    record, config = read_record(run), read_run_config(run)
+
+    def trained(folder: Path, epochs: int, coarse_epochs: int = 0) -> None:
+        describe_run(
+            folder,
+            config.with_training(coarse_epochs=coarse_epochs),
+            record.model_copy(update={"epochs": (row,) * epochs}),
+        )
+
+    trained(run / "steps" / "0-original", 8, coarse_epochs=2)
+    for attempt, rounds in (("attempt-1", (3, 3)), ("attempt-2", (7, 9))):  # the second one passed
+        for number, epochs in enumerate(rounds):
+            trained(run / "steps" / "1-prune_channels" / attempt / f"round-{number}", epochs)
+    stages = read_compression_record(run).stages
+    attempt = Attempt(dice=0.5, passed=True)
+    changed = (
+        stages[0].model_copy(update={"artifact": "steps/0-original/model.onnx"}),
+        stages[1].model_copy(
+            update={
+                "name": "prune_channels",
+                "artifact": "steps/1-prune_channels/model.onnx",
+                "attempts": (attempt, attempt),
+            }
+        ),
+        stages[1].model_copy(update={"name": "quantize", "artifact": "steps/2-quantize/model.onnx"}),
+    )
+    write_compression_record(run, read_compression_record(run).model_copy(update={"stages": changed}))
+    rows = rows_of_run(run, None, tmp_path / "work", threads=1)
+    assert [(row.epochs, row.step_epochs) for row in rows] == [(10, 0), (26, 16), (26, 0)]
+    note = _epochs_note(run, rows)
+    assert note.startswith("run: steps trained the network for more epochs (1 prune_channels: 16 after 10). A Dice")
+    assert _epochs_note(tmp_path, rows) == ""
+    table = markdown_table(rows, columns_for("mm"), [])
+    assert "| 26 (16 in this step) |" in table

@@ -39,7 +39,7 @@ class Manifest(Config):
     """What an artifact says of itself, besides its graph."""
 
     format_version: Literal[1] = FORMAT_VERSION
-    name: str = Field(description="the network's name, for people")
+    name: str = Field(description="the model's name, for people")
     network: dict[str, Any] = Field(description="the network's architecture")
     preprocessing: Preprocessing = Field(description="how a scan becomes the network's input")
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")

@@ -14,6 +14,7 @@ def command(
     *,
     output: Annotated[Path, OutputAlias],
     data: Path | None = None,
+    name: str | None = None,
     dynamic_batch: Flag = False,
     overwrite: Flag = False,
 ) -> None:
@@ -23,12 +24,13 @@ def command(
         run: Run folder of a training.
         output: Model file to write (.onnx).
         data: Labelled data set whose slices the file is checked on; by default the one of the training.
+        name: Name of the model, which stands beside every mask; by default that of the data set and of the run folder.
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """
     from embedded_vit.export.exporting import export
 
-    report = export(run, output, data_folder=data, dynamic_batch=dynamic_batch, overwrite=overwrite)
+    report = export(run, output, data_folder=data, name=name, dynamic_batch=dynamic_batch, overwrite=overwrite)
     agreement, manifest = report.agreement, report.manifest
     print(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
     print(

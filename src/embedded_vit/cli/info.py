@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from embedded_vit.cli.options import NetworkOptions
+from pathlib import Path
+
+from embedded_vit.cli.options import Flag, NetworkOptions
 
 
 def command(
-    model: str | None = None, /, *, options: NetworkOptions | None = None, classes: int = 9, input_channels: int = 1
+    model: str | None = None,
+    /,
+    *,
+    options: NetworkOptions | None = None,
+    classes: int = 9,
+    input_channels: int = 1,
+    json: Flag = False,
 ) -> None:
-    """Show a network's architecture and costs, or the manifest of a model file.
+    """Show what a model file expects, finds and costs, or a network's architecture and costs.
 
     Args:
         model: Run folder, model file, or the name of a built-in model. Without it, the options describe a network.
         classes: Number of classes, background included.
         input_channels: Channels of the image: 1 for a grey image, 3 for three context slices.
+        json: Print the whole manifest of a model file as JSON.
     """
     from embedded_vit.builtin.resolve import model_path
 
     path = None if model is None else model_path(model)
     if path is not None and path.is_file():
-        from embedded_vit.engines import load
-
-        print(load(path).manifest.model_dump_json(indent=1))
+        _print_model_file(path, whole=json)
         return
     from embedded_vit.costs.complexity import complexity
     from embedded_vit.models.registry import network_config
@@ -53,6 +60,19 @@ def command(
     if costs.naive_macs is not None:
         saved = costs.naive_macs - costs.macs
         print(f"    as published        {costs.naive_macs:>16,}  {_less(saved, costs.naive_macs)} saved by folding")
+
+
+def _print_model_file(path: Path, *, whole: bool) -> None:
+    """Print the table of a model file, or its whole manifest."""
+    from embedded_vit.engines import load
+
+    manifest = load(path).manifest
+    if whole:
+        print(manifest.model_dump_json(indent=1))
+        return
+    from embedded_vit.costs.model_facts import model_facts
+
+    print(model_facts(path, manifest))
 
 
 def _less(part: int, whole: int) -> str:

@@ -33,12 +33,12 @@ from embedded_vit.compression.step import Step, StepContext, StepResult
 from embedded_vit.engines import EngineChoice, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.export.exporting import export_checkpoint
+from embedded_vit.export.exporting import export_checkpoint, model_name
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, describe_machine, versions
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
-from embedded_vit.training.processes import keep_freed_memory
+from embedded_vit.training.processes import check_device, keep_freed_memory
 
 __all__ = ["compress"]
 
@@ -78,17 +78,12 @@ def compress(
         TrainingError: A loss is not finite.
     """
     run, output = Path(run), Path(output)
+    check_device(device)
     original = load_checkpoint(run)
     values = plan.plain()
     keep_freed_memory()
-    context = StepContext(
-        Path(data_folder or original.record.data_folder),
-        original,
-        output,
-        device=device,
-        threads=threads or available_cores(),
-        engine=engine,
-    )
+    data_folder, threads = Path(data_folder or original.record.data_folder), threads or available_cores()
+    context = StepContext(data_folder, original, output, device=device, threads=threads, engine=engine)
     _check_output(output, run, values, context, resume)
     compression = _Compression(output, values, plan.gate, context, on_stage)
     record = compression.begin(run)
@@ -242,6 +237,7 @@ class _Compression:
             artifact,
             self.context.data_set,
             graph=result.graph,
+            name=model_name(self.context.original.record, self.context.data_set, self.output),
             precision=result.precision,
             compression=None if previous is None else self.plan,
             overwrite=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -30,12 +31,13 @@ from embedded_vit.preprocessing import Preprocessing, network_inputs
 from embedded_vit.quiet import without_warnings
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 
-__all__ = ["ExportReport", "LayeredGraph", "export", "export_checkpoint", "layered_graph", "onnx_graph"]
+__all__ = ["ExportReport", "LayeredGraph", "export", "export_checkpoint", "layered_graph", "model_name", "onnx_graph"]
 
 OPERATOR_SET = 20  # ONNX 1.15, October 2023: the first with Gelu, which engines compute in one pass over the tokens
 FOLDING_LIMIT_ELEMENTS = 2**28  # fold constants of any size that a network can have
 VERIFIED_CASES, VERIFIED_SLICES = 4, 4
 SPACING_CASES = 16  # training cases, evenly chosen, whose spacings say what the network has seen
+LONGEST_NAME = 64
 SPACING_MARGIN = 1.5  # augmentation scales by about as much
 
 
@@ -63,6 +65,7 @@ def export(
     output: str | Path,
     *,
     data_folder: str | Path | None = None,
+    name: str | None = None,
     dynamic_batch: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -72,6 +75,7 @@ def export(
         run_folder: A checkpoint folder.
         output: The `.onnx` file to write.
         data_folder: The data set whose slices the artifact is checked on; by default the one it was trained on.
+        name: The model's name; by default that of the data set and that of the run folder.
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Whether `output` may exist.
 
@@ -83,7 +87,23 @@ def export(
     """
     checkpoint = load_checkpoint(run_folder)
     data_set = _data_set(checkpoint, data_folder)
-    return export_checkpoint(checkpoint, Path(output), data_set, dynamic_batch=dynamic_batch, overwrite=overwrite)
+    return export_checkpoint(
+        checkpoint,
+        Path(output),
+        data_set,
+        name=name or model_name(checkpoint.record, data_set, Path(run_folder)),
+        dynamic_batch=dynamic_batch,
+        overwrite=overwrite,
+    )
+
+
+def model_name(record: TrainingRecord, data_set: DataSet | None, run: Path) -> str:
+    """Name a model after the data set that it was trained on and after its run folder: "spleen-run-3"."""
+    folder = Path(record.data_folder)
+    trained_here = data_set is not None and data_set.folder.resolve() == folder.resolve()
+    data_name = data_set.name if data_set is not None and trained_here else folder.name
+    words = re.findall(r"[a-z0-9]+", f"{data_name} {run.resolve().name}".lower())
+    return "-".join(words)[:LONGEST_NAME] or record.data_fingerprint[:12]
 
 
 def export_checkpoint(
@@ -92,6 +112,7 @@ def export_checkpoint(
     data_set: DataSet | None,
     *,
     graph: bytes | None = None,
+    name: str | None = None,
     precision: GraphPrecision = "fp32",
     compression: dict[str, Any] | None = None,
     dynamic_batch: bool = False,
@@ -105,6 +126,7 @@ def export_checkpoint(
         data_set: The data set whose slices the artifact is checked on; None for synthetic inputs.
         graph: A serialized ONNX model of the network in a lower precision, which need not give PyTorch's logits; by
             default the network is translated, and must.
+        name: The model's name, for the manifest; by default the network's.
         precision: The graph's precision, for the manifest.
         compression: The compression plan, for the manifest.
         dynamic_batch, overwrite: As `export`.
@@ -119,6 +141,8 @@ def export_checkpoint(
     if graph is None:
         graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
     manifest = _manifest(checkpoint, data_set, graph_digest(graph), precision, compression)
+    if name is not None:
+        manifest = manifest.model_copy(update={"name": name})
     images: Iterable[NDArray[np.float32]]
     if data_set is None:
         images = grainy_images(preprocessing)

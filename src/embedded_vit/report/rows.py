@@ -7,11 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedded_vit.compression.measure import LATENCY_THREADS, measure_artifact
-from embedded_vit.compression.record import COMPRESSION_FILE, ORIGINAL, Measurements, read_compression_record
+from embedded_vit.compression.record import (
+    COMPRESSION_FILE,
+    ORIGINAL,
+    Measurements,
+    StageRecord,
+    read_compression_record,
+)
 from embedded_vit.costs.latency import paired_latency
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
 from embedded_vit.export.exporting import export
-from embedded_vit.training.checkpoint import load_checkpoint, read_record, read_run_config
+from embedded_vit.training.checkpoint import RECORD, load_checkpoint, read_record, read_run_config
 
 __all__ = ["ReportRow", "check_comparable", "data_folder_of", "measured_in_turns", "rows_of_run"]
 
@@ -27,6 +33,9 @@ class ReportRow:
         measured: Its figures, measured when the file was made.
         latency_ms: Threads -> median of one image, measured for the report in turns with all other rows.
         original_dice: Test Dice of the same run before its first step; None where there was none.
+        epochs: Epochs that the network was trained for, in the run and in all steps so far; those of a training at half
+            the image size count, those of a run that `--init` began with do not.
+        step_epochs: Those of this step alone.
     """
 
     run: Path
@@ -35,6 +44,8 @@ class ReportRow:
     measured: Measurements
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     original_dice: float | None = None
+    epochs: int = 0
+    step_epochs: int = 0
 
     @property
     def name(self) -> str:
@@ -84,6 +95,7 @@ def rows_of_run(run: Path, data_folder: Path | None, work_folder: Path, *, threa
     """
     if (run / COMPRESSION_FILE).is_file():
         stages = read_compression_record(run).stages
+        trained = [_epochs_of_stage(run, stage) for stage in stages]
         before = stages[0].measured.test.dice if stages and stages[0].measured.test else None
         return [
             ReportRow(
@@ -92,6 +104,8 @@ def rows_of_run(run: Path, data_folder: Path | None, work_folder: Path, *, threa
                 artifact=run / stage.artifact,
                 measured=stage.measured,
                 original_dice=before if place else None,
+                epochs=sum(trained[: place + 1]),
+                step_epochs=trained[place] if place else 0,
             )
             for place, stage in enumerate(stages)
         ]
@@ -101,7 +115,20 @@ def rows_of_run(run: Path, data_folder: Path | None, work_folder: Path, *, threa
     measured = measure_artifact(
         artifact, None, checkpoint.network, checkpoint.config, folder, work_folder, subsets=["test"], threads=threads
     )
-    return [ReportRow(run, "", artifact, measured)]
+    return [ReportRow(run, "", artifact, measured, epochs=_epochs_of_run(run))]
+
+
+def _epochs_of_stage(run: Path, stage: StageRecord) -> int:
+    """Return the epochs that a step trained in the attempt that passed, or those of the original run."""
+    folder = (run / stage.artifact).parent
+    if stage.name == ORIGINAL:
+        return _epochs_of_run(folder)
+    attempt = folder / f"attempt-{len(stage.attempts)}"
+    return sum(len(read_record(record.parent).epochs) for record in attempt.rglob(RECORD))
+
+
+def _epochs_of_run(folder: Path) -> int:
+    return len(read_record(folder).epochs) + read_run_config(folder).training.coarse_epochs
 
 
 def measured_in_turns(rows: Sequence[ReportRow]) -> list[ReportRow]:

@@ -36,6 +36,7 @@ def columns_for(unit: str) -> tuple[Column, ...]:
         Column("Jaccard", lambda row: _score(row, "jaccard", 3)),
         Column(f"HD95 ({unit})", lambda row: _score(row, "hd95", 1)),
         Column("NSD", lambda row: _score(row, "nsd", 3)),
+        Column("Epochs", lambda row: f"{row.epochs}", _epochs_of_step),
         Column("Parameters", lambda row: _millions(row.measured.parameters), _nonzero),
         Column("MACs", lambda row: _macs(row.measured.macs)),
         Column("File", lambda row: _megabytes(row.measured.file_bytes), _compressed),
@@ -81,6 +82,8 @@ def _plain(row: ReportRow) -> dict[str, str | float | int | None]:
         "hd95_unit": test.unit if test else None,
         "nsd": test.nsd if test else None,
         "validation_dice": measured.validation.dice if measured.validation else None,
+        "epochs": row.epochs,
+        "step_epochs": row.step_epochs,
         "parameters": measured.parameters,
         "nonzero_parameters": measured.nonzero_parameters,
         "macs": measured.macs,
@@ -103,6 +106,10 @@ def _score(row: ReportRow, metric: str, decimals: int) -> str:
 def _interval(row: ReportRow) -> str:
     scores: Scores | None = row.measured.test
     return "" if scores is None or scores.dice_interval is None else "{:.3f} – {:.3f}".format(*scores.dice_interval)
+
+
+def _epochs_of_step(row: ReportRow) -> str:
+    return f"{row.step_epochs} in this step" if row.step_epochs else ""
 
 
 def _nonzero(row: ReportRow) -> str:

@@ -130,12 +130,25 @@ def _notes(
     if panel is None:
         notes.append("No slice is shown: the runs share no test case, or their data set is missing.")
     notes += filter(None, map(_folding_note, runs))
+    notes += filter(None, (_epochs_note(run, rows) for run in runs))
     for run in runs:
         if (run / COMPRESSION_FILE).is_file():
             reason = read_compression_record(run).gate_failed
             if reason is not None:
                 notes.append(f"{run.name} was stopped by its gate: {reason}")
     return tuple(notes)
+
+
+def _epochs_note(run: Path, rows: Sequence[ReportRow]) -> str:
+    """Say where steps of a run trained its network further; empty where none did."""
+    steps = [row for row in rows if row.run == run and row.step_epochs]
+    if not steps:
+        return ""
+    trained = "; ".join(f"{row.step}: {row.step_epochs} after {row.epochs - row.step_epochs}" for row in steps)
+    return (
+        f"{run.name}: steps trained the network for more epochs ({trained}). A Dice above that of an earlier row may "
+        "come from these epochs and not from the step; compare with a run that was trained as long."
+    )
 
 
 def _folding_note(run: Path) -> str:

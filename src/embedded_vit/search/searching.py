@@ -33,6 +33,7 @@ from embedded_vit.search.record import SearchRecord, TrialRecord, train_command,
 from embedded_vit.search.space import Candidate, SearchSettings, suggest
 from embedded_vit.search.study import data_identity, open_study, taken_trials, trial_lock, try_again_what_died
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord
+from embedded_vit.training.processes import check_device
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.training import plan, train
 
@@ -64,6 +65,7 @@ def search(
         ConfigError: The folder holds another search, or there are no validation cases to select on.
         InputError: Data, settings or the folder are not usable.
     """
+    check_device(device)
     if trials < 1:
         raise ConfigError(f"--trials {trials}: expected at least 1")
     data_set, output = open_data_set(data_folder), Path(output)

@@ -13,7 +13,15 @@ from typing import Any
 import torch
 import torch.distributed as distributed
 
-__all__ = ["Processes", "joined_processes", "keep_freed_memory", "sum_over_processes"]
+from embedded_vit.errors import ConfigError
+
+__all__ = [
+    "Processes",
+    "check_device",
+    "joined_processes",
+    "keep_freed_memory",
+    "sum_over_processes",
+]
 
 PATIENCE = timedelta(hours=24)  # the others wait while the first process prepares the slices of a large data set
 
@@ -111,3 +119,28 @@ def keep_freed_memory() -> None:
         return
     mallopt(trim_threshold, kept)
     mallopt(mmap_threshold, kept)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this computer or this PyTorch does not have, before any work is done.
+
+    Args:
+        device: As `--device` gives it.
+
+    Raises:
+        ConfigError: It is not a known device, or it is not there.
+    """
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return
+    if kind not in ("cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise ConfigError(f"--device {device}: expected cpu, cuda, cuda:N or mps")
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError("--device mps: PyTorch finds no Apple GPU here; use --device cpu")
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise ConfigError(f"--device {device}: PyTorch finds no CUDA GPU here; use --device cpu")
+    if int(number or 0) >= count:
+        raise ConfigError(f"--device {device}: there are only the GPUs 0 to {count - 1}; choose one of them")

@@ -17,7 +17,7 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
-from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
+from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
 from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
@@ -104,6 +104,7 @@ def train(
         InputError: Data, settings or the run folder are not usable.
         TrainingError: The loss is not finite.
     """
+    check_device(device)
     data_folder, output = Path(data_folder), Path(output)
     _prepare_processor(device, training, threads)
     with joined_processes(device) as processes:
