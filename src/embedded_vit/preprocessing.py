@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config
+from embedded_vit.errors import FileFormatError
 from embedded_vit.resampling import Resampling, antialias_matrix, bilinear_matrix, cubic_matrix
 from embedded_vit.volume import Scan, nearest_whole
 
@@ -32,6 +33,7 @@ __all__ = ["CT_WINDOW_HU", "Grid", "Intensities", "Interpolation", "Preprocessin
 
 CT_WINDOW_HU = (-125.0, 275.0)  # TransUNet, 2102.04306, and its Synapse preprocessing
 Interpolation = Literal["antialias", "cubic"]
+MOST_PIXELS = 8192  # along a side of the field of view; its matrices grow with it, those of `cubic` with its square
 
 
 class Preprocessing(Config):
@@ -116,7 +118,7 @@ class Intensities:
 
     def normalise(self, intensities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (channels, rows, columns) real intensities to [0, 1], clipped."""
-        width = np.maximum(self.high - self.low, np.float32(1e-6))
+        width = np.where(self.high > self.low, self.high - self.low, np.float32(1))  # however small: units differ
         return np.clip((intensities - self.low) / width, 0, 1, dtype=np.float32)
 
 
@@ -127,7 +129,9 @@ def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[f
     ranges = []
     for channel in sampled:  # (slices, rows / step, columns / step)
         values = channel[channel != 0] if (channel != 0).any() else channel
-        low, high = np.percentile(values, percentiles) * volume.slope + volume.intercept
+        # Of stored numbers; where the slope is negative the brightest is the lowest of them.
+        wanted = percentiles if volume.slope > 0 else [100 - percentile for percentile in percentiles]
+        low, high = np.percentile(values, wanted) * volume.slope + volume.intercept
         ranges.append((float(low), float(high)))
     return ranges
 
@@ -161,16 +165,25 @@ class Grid:
         spacing_mm: tuple[float, float] = (1.0, 1.0),
         interpolation: Interpolation = "antialias",
         output_size: int | None = None,
+        source: str = "scan",
     ) -> Grid:
         """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape` in its middle.
 
-        The logits have as many pixels unless `output_size` says otherwise.
+        The logits have as many pixels unless `output_size` says otherwise. `source` is named in messages.
+
+        Raises:
+            FileFormatError: The square has more pixels along a side than any scanner makes.
         """
         output_size = output_size or size
         side_mm = max(length * spacing for length, spacing in zip(shape, spacing_mm, strict=True))
         axes = []
         for length, spacing in zip(shape, spacing_mm, strict=True):
-            padded = max(length, nearest_whole(side_mm / spacing))
+            padded = max(length, nearest_whole(min(side_mm / spacing, 2.0 * MOST_PIXELS)))
+            if padded > MOST_PIXELS:
+                raise FileFormatError(
+                    f"{source}: the field of view of a slice has more than {MOST_PIXELS:,} pixels along a side, of "
+                    f"{spacing_mm[0]:.3g} x {spacing_mm[1]:.3g} mm; repair the spacing or crop the scan"
+                )
             inside = slice((padded - length) // 2, (padded - length) // 2 + length)
             reduce = cubic_matrix if interpolation == "cubic" else antialias_matrix
             axes.append(
@@ -190,6 +203,7 @@ class Grid:
             spacing_mm=(spacing_mm[0], spacing_mm[1]),
             interpolation=preprocessing.interpolation,
             output_size=preprocessing.output_size,
+            source=volume.source,
         )
 
     def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

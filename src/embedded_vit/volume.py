@@ -48,6 +48,8 @@ TRAINING_ORIENTATION = "SLP"
 UPRIGHT_AFFINE = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 AIR_HU = -1000.0  # by the definition of the Hounsfield scale
 LENGTH_ROUNDING = 1e-4  # relative: files round spacings, in float32 or to some decimals; no threshold may hang on that
+# What a whole body, thick slices of a fine detector, and a table far from the isocentre need is a fraction of these.
+MOST_FIELD_MM, MOST_SPACING_RATIO, MOST_OFFSET_MM = 5000.0, 250.0, 100_000.0
 COUNTED_AT_ONCE = 2**20  # voxels: counting needs eight bytes for each
 
 
@@ -62,11 +64,17 @@ def nearest_whole(ratio: float) -> int:
     return round(round(ratio, 3))
 
 
-def check_affine(affine: NDArray[np.float64], source: str) -> None:
-    """Refuse an affine that puts no voxel anywhere.
+def check_affine(affine: NDArray[np.float64], source: str, shape: Sequence[int] = ()) -> None:
+    """Refuse an affine that puts no voxel anywhere, or voxels where no scanner does.
+
+    Args:
+        affine: (4, 4), array index -> RAS+ mm.
+        source: File, for messages.
+        shape: Length of the axes; without it the field of view is not checked.
 
     Raises:
-        FileFormatError: It is not finite, has a zero spacing, or is singular.
+        FileFormatError: It is not finite, has a zero spacing, or is singular; spacings differ by too much, or the field
+            of view or the place is too large.
     """
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise FileFormatError(f"{source}: the affine is not a finite 4 x 4 matrix; repair the header")
@@ -75,6 +83,16 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
         raise FileFormatError(f"{source}: voxel spacing {spacing} mm has a zero; repair the header")
     if abs(np.linalg.det(affine[:3, :3] / np.array(spacing))) < 1e-3:
         raise FileFormatError(f"{source}: the affine is singular (two array axes are parallel); repair the header")
+    lengths_mm = [length * spacing_mm for length, spacing_mm in zip(shape[:3], spacing, strict=False)]
+    if max(spacing) > MOST_SPACING_RATIO * min(spacing) or max(lengths_mm, default=0.0) > MOST_FIELD_MM:
+        numbers, field_mm = " x ".join(f"{length:.3g}" for length in spacing), max(lengths_mm, default=0.0)
+        raise FileFormatError(
+            f"{source}: voxels of {numbers} mm over {field_mm:.3g} mm: no scanner makes them (at most "
+            f"{MOST_FIELD_MM / 1000:g} m, spacings within a factor of {MOST_SPACING_RATIO:g}); repair the header"
+        )
+    away_mm = float(np.abs(affine[:3, 3]).max())
+    if away_mm > MOST_OFFSET_MM:
+        raise FileFormatError(f"{source}: the first voxel lies {away_mm:.3g} mm away; repair the header")
 
 
 class _OnGrid(ABC):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
+from onnx import numpy_helper
 
 from embedded_vit.engines import (
     ENGINES,
@@ -145,6 +146,15 @@ def test_an_input_that_is_not_contiguous_or_not_float32_is_taken(name: EngineNam
     graph = open_graph(threshold_graph().SerializeToString(), name, threads=1)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32))
     np.testing.assert_array_equal(graph.run(image.swapaxes(2, 3))[:, 1:], image.astype(np.float32).swapaxes(2, 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_refused(name: EngineName, value: float) -> None:
+    """Argmax calls NaN background: a damaged network would segment nothing, and say nothing."""
+    model = threshold_graph()
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([value], np.float32), "minus_one"))
+    with pytest.raises(FileFormatError, match="answers NaN or infinity"):
+        open_graph(model.SerializeToString(), name, threads=1).run(np.ones((1, 1, 32, 32), np.float32))
 
 
 def test_what_is_not_a_graph_is_refused_in_one_line(name: EngineName) -> None:

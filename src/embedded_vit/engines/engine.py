@@ -103,7 +103,7 @@ class GraphEngine(ABC):
         """Compute logits; see `Engine.run`.
 
         Raises:
-            FileFormatError: The library cannot run the graph.
+            FileFormatError: The library cannot run the graph, or a logit is NaN or infinite.
         """
         images = np.ascontiguousarray(image_bchw, np.float32)
         parts = [images] if self._takes_batches else [images[place : place + 1] for place in range(len(images))]
@@ -112,7 +112,9 @@ class GraphEngine(ABC):
                 logits = [self._compute(session, part) for part in parts]
         except Exception as error:
             raise FileFormatError(f"{self._source}: {self.title} cannot run it: {self._reason(error)}") from error
-        return logits[0] if len(logits) == 1 else np.concatenate(logits)
+        answer = logits[0] if len(logits) == 1 else np.concatenate(logits)
+        refuse_not_finite(answer, self._source, self.title)
+        return answer
 
     @abstractmethod
     def _open(self, graph: bytes, settings: GraphSettings) -> Sequence[Any]:
@@ -139,6 +141,19 @@ class GraphEngine(ABC):
             yield session
         finally:
             self._idle.put(session)
+
+
+def refuse_not_finite(logits: NDArray[np.float32], source: str, title: str) -> None:
+    """Refuse logits that are NaN or infinite: argmax would call them background, without a word.
+
+    Raises:
+        FileFormatError: One is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise FileFormatError(
+            f"{source}: the network answers NaN or infinity in {title}: its weights are damaged, or too large for its "
+            "precision; export it again"
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedded_vit.engines.engine import refuse_not_finite
+
 __all__ = ["TorchEngine"]
 
 
@@ -29,4 +31,5 @@ class TorchEngine:
         image = torch.from_numpy(np.ascontiguousarray(image_bchw))
         with torch.inference_mode(), torch.autocast("cpu", self._type, enabled=self._type != torch.float32):
             logits: NDArray[np.float32] = self._network(image).float().numpy()
+        refuse_not_finite(logits, "the network", "PyTorch")
         return logits

@@ -9,8 +9,8 @@ from embedded_vit.errors import FileFormatError
 
 __all__ = ["MAX_BYTES", "MAX_VOXELS", "check_array_size", "check_compressed_size"]
 
-MAX_VOXELS = 2**30  # 1024 x 1024 x 1024; a whole-body CT of 512 x 512 x 2000 is half of it
-MAX_BYTES = 4 * 2**30
+MAX_VOXELS = 2**32  # a whole-body CT of 512 x 512 x 2000 is an eighth of it; what memory lacks goes to the disk
+MAX_BYTES = 4 * MAX_VOXELS
 DEFLATE_BEST_RATIO = 1032  # no deflate stream expands more (zlib's technical notes)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.dicom.pixels import StoredBits, one_line_errors, transfer_syntax
-from embedded_vit.io.limits import check_array_size
+from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.volume import AIR_HU
 
 __all__ = ["DicomFile", "DicomSlice"]
@@ -123,7 +123,9 @@ class DicomFile:
             raise FileFormatError(f"{source}: a slice of {shape[0]} x {shape[1]} pixels; no scanner makes it")
         needed, there = self.frames * math.prod(shape) * dtype.itemsize, self.path.stat().st_size
         syntax = transfer_syntax(tags, source)
-        if not (syntax.is_compressed or syntax.is_deflated) and there < needed:
+        if syntax.is_compressed or syntax.is_deflated:
+            check_compressed_size(there, needed, source)
+        elif there < needed:
             raise FileFormatError(
                 f"{source}: truncated: {there:,} bytes cannot hold the {needed:,} that the header announces; copy the "
                 "file again"

@@ -16,7 +16,7 @@ from pydicom import uid
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.dicom.file import DicomFile
-from embedded_vit.io.dicom.magic import has_magic, is_bare
+from embedded_vit.io.dicom.magic import MAGIC, PREAMBLE_BYTES, is_bare
 from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, one_line_errors
 
 __all__ = ["PassedOver", "read_file"]
@@ -79,26 +79,24 @@ def read_file(path: Path) -> DicomFile | PassedOver:
     Raises:
         FileFormatError: The file cannot be read.
     """
-    try:
-        with open(path, "rb") as opened:
-            start = opened.read(132)
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not start:
-        return PassedOver(path, "empty file")
-    with io.BytesIO(start) as first:
-        bare = not has_magic(first)
-    if bare and not is_bare(start):
-        return PassedOver(path, "file that is not DICOM")
     tags = pydicom.Dataset()
     try:
         with one_line_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
+            start = header.read(PREAMBLE_BYTES + len(MAGIC))
+            if not start:
+                return PassedOver(path, "empty file")
+            bare = start[PREAMBLE_BYTES:] != MAGIC
+            if bare and not is_bare(start):
+                return PassedOver(path, "file that is not DICOM")
+            header.seek(0)
             tags = pydicom.dcmread(header, stop_before_pixels=True, specific_tags=list(TAGS), force=bare)
         with one_line_errors(path):
             return _file_of(path, tags)
     except _DeflatedTooFarError as error:
         return PassedOver(path, "deflated file larger than a slice", error=error)
     except FileFormatError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         kind = getattr(tags, "file_meta", {}).get("MediaStorageSOPClassUID")
         may_be_slice = error if kind in HAVE_PIXELS else None
         return PassedOver(path, "truncated or damaged file", _series_of(tags), may_be_slice)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["files_of", "has_magic", "holds_dicom", "is_bare"]
+__all__ = ["MAGIC", "PREAMBLE_BYTES", "files_of", "holds_dicom", "is_bare"]
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
@@ -18,11 +17,6 @@ MAGIC = b"DICM"
 BARE_GROUPS = {0x0002, 0x0008}
 VALUE_TYPES = {b"AE", b"AS", b"CS", b"DA", b"DT", b"LO", b"OB", b"SH", b"SQ", b"TM", b"UI", b"UL"}
 MOST_OF_FIRST_VALUE = 4096
-
-
-def has_magic(file: BinaryIO) -> bool:
-    """Whether a file that stands at its first byte is DICOM; it stands behind the four letters afterwards."""
-    return file.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
 
 
 def is_bare(start: bytes) -> bool:

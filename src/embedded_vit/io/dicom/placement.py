@@ -51,7 +51,7 @@ def place_slices(slices: Sequence[DicomSlice], source: str) -> tuple[list[DicomS
         raise FileFormatError(f"{source}: the slices of the series differ in direction or spacing; {SEPARATE}")
     ordered, step = _ordered(slices, source)
     affine = _affine(ordered[0], step)
-    check_affine(affine, source)
+    check_affine(affine, source, (first.shape[1], first.shape[0], len(slices)))
     return ordered, affine
 
 

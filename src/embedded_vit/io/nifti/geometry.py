@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ GEOMETRY_FIELDS = ("dim", "pixdim", "xyzt_units", "dim_info", "qform_code", "sfo
                    "srow_x", "srow_y", "srow_z")  # fmt: skip
 # Of a quaternion stored in float32, or rounded to four digits by a tool, beyond 1.
 LONGEST_EXCESS = 1e-3
+FLAT = "a 2-D image, taken as one slice {:g} mm thick: volumes are only as right as that"
 QUATERNION_ROUNDING = 1e-3  # of its square; a rotation by half a turn is then off by 1 in 1000 at most
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (taken as mm), metre, millimetre, micrometre
 
@@ -50,7 +52,11 @@ class NiftiGeometry:
         Raises:
             FileFormatError: A spacing is zero or negative, or the affine is not finite or is singular.
         """
+        flat = int(header["dim"][0]) == 2  # one slice, whose thickness is often left out
+        thickness = float(header["pixdim"][3])
         spacing = header["pixdim"][1:4].astype(float)
+        if flat and not (math.isfinite(thickness) and thickness > 0):
+            spacing[2] = 1.0
         if not (np.isfinite(spacing) & (spacing > 0)).all():
             numbers = ", ".join(f"{length:g}" for length in spacing)
             raise FileFormatError(
@@ -59,12 +65,18 @@ class NiftiGeometry:
         kept = type(header)()
         for field in GEOMETRY_FIELDS:
             kept[field] = header[field]
+        kept["pixdim"][1:4] = spacing
         _shorten_quaternion(kept)
+        remarks = [FLAT.format(spacing[2])] if flat else []
         mm_per_unit = np.array([[MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)]] * 3 + [[1.0]])
         affine = mm_per_unit * _affine(kept, source)
-        check_affine(affine, source)
-        disagreement = _disagreement(kept, affine / mm_per_unit)
-        return cls(kept, affine, source, (disagreement,) if disagreement else ())
+        if flat and not affine[:3, 2].any():
+            normal = np.cross(affine[:3, 0], affine[:3, 1])
+            affine[:3, 2] = normal / (np.linalg.norm(normal) or 1.0) * spacing[2]
+        check_affine(affine, source, shape_of(header))
+        if disagreement := _disagreement(kept, affine / mm_per_unit):
+            remarks.append(disagreement)
+        return cls(kept, affine, source, tuple(remarks))
 
     @classmethod
     def from_affine(

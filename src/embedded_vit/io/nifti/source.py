@@ -81,6 +81,7 @@ class NiftiSource(ScanSource):
         with self._opened:
             array = stream.read_array(stream.finite_blocks())
             self._digest = stream.sha256()
+        self.remarks += tuple(stream.after)
         return Volume(array, self.affine, stream.slope, stream.intercept, source=self.source)
 
     def spool(self, folder: Path | None = None) -> SpooledVolume:
@@ -95,6 +96,7 @@ class NiftiSource(ScanSource):
             for channel, start, planes in stream.finite_blocks():
                 spools[channel].write_planes(start, planes)
             self._digest = stream.sha256()
+        self.remarks += tuple(stream.after)
         view = SpoolView(self.shape, spools[0].axes)
         return SpooledVolume(spools, view, self.affine, stream.slope, stream.intercept, source=self.source)
 

@@ -7,12 +7,13 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
@@ -22,6 +23,7 @@ from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header, shape_of
 
 __all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_compressed", "is_nifti", "open_nifti", "open_voxels"]
 
+MOST_TRAILING_BYTES = 1 << 24
 BLOCK_BYTES = MOST_EXTENSION_BYTES = 1 << 22
 SUFFIX = ".nii.gz"  # of the files that are written here
 SUFFIXES = (SUFFIX, ".nii")
@@ -47,6 +49,7 @@ class VoxelStream:
         slope, intercept: intensity = stored * slope + intercept.
         geometry: Where the voxels lie.
         source: File, for messages.
+        after: What was found behind the last voxel when it was read, a sentence; empty where the file ends there.
     """
 
     file: BinaryIO
@@ -57,6 +60,7 @@ class VoxelStream:
     intercept: float
     geometry: NiftiGeometry
     source: str
+    after: list[str] = field(default_factory=list)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -74,7 +78,7 @@ class VoxelStream:
         return math.prod(self.shape) * self.stored_dtype.itemsize
 
     def blocks(self) -> Iterator[Block]:
-        """Read all voxels, a few planes at a time, channel after channel; the file must end where they do.
+        """Read all voxels, a few planes at a time, channel after channel.
 
         Raises:
             FileFormatError: There are fewer bytes, or more; gzip's length and checksum are compared at the end.
@@ -95,10 +99,24 @@ class VoxelStream:
                     )
                 stored = np.frombuffer(content, self.stored_dtype).astype(self.dtype, copy=False)
                 yield Block(channel, start, stored.reshape((first, second, count), order="F"))
-        if self.file.read(1):
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read what is behind the last voxel, at whose end gzip's checksum is; other programs ignore it too."""
+        more = 0
+        try:
+            while more <= MOST_TRAILING_BYTES and (content := self.file.read(BLOCK_BYTES)):
+                more += len(content)
+        except gzip.BadGzipFile as error:
+            if not str(error).startswith("Not a gzipped file"):  # but a checksum that is wrong
+                raise
+            self.after.append("bytes behind the compressed voxels were ignored")
+        if more > MOST_TRAILING_BYTES:
             raise FileFormatError(
-                f"{self.source}: more bytes than the header announces; the file is damaged or of another kind"
+                f"{self.source}: far more bytes than the header announces; the file is damaged or of another kind"
             )
+        if more:
+            self.after.append(f"{more:,} bytes behind the last voxel were ignored: is the header right?")
 
     def read_array(self, blocks: Iterable[Block]) -> NDArray[Any]:
         """Put all blocks together: (channels, axis 0, axis 1, axis 2) in native byte order."""
@@ -154,10 +172,21 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
                 return
             with gzip.GzipFile(fileobj=raw.buffered()) as unpacked:
                 yield cast(BinaryIO, unpacked), raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except gzip.BadGzipFile as error:
+        if str(error).startswith("Not a gzipped file") and _begins_as_nifti(path):
+            raise FileFormatError(f"{path}: a NIfTI file that is not compressed; rename it to end in .nii") from error
+        raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
+    except (EOFError, zlib.error) as error:
         raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _begins_as_nifti(path: str | Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    sizes = (Nifti1Header.sizeof_hdr, Nifti2Header.sizeof_hdr)
+    return any(size.to_bytes(4, order) == start for size in sizes for order in ("little", "big"))
 
 
 @contextmanager
@@ -181,14 +210,21 @@ def open_voxels(path: str | Path, channels: int | None) -> Iterator[VoxelStream]
         geometry = NiftiGeometry.of_header(header, source)
         slope, intercept = _scaling(header, source)
         stream = VoxelStream(file, raw, shape, dtype, slope, intercept, geometry, source)
+        there = Path(path).stat().st_size
         if is_compressed(path):
-            check_compressed_size(Path(path).stat().st_size, stream.volume_bytes, source)
+            check_compressed_size(there, stream.volume_bytes, source)
+        elif there < stream.volume_bytes:
+            raise FileFormatError(
+                f"{source}: truncated: {there:,} bytes cannot hold the {stream.volume_bytes:,} bytes of voxels that "
+                "the header announces; copy the file again"
+            )
         _skip_to_voxels(file, header, source)
         yield stream
 
 
 def _expected_shape(header: Nifti1Header, channels: int | None, source: str) -> tuple[int, ...]:
     shape = shape_of(header)
+    shape += (1,) * (3 - len(shape))  # one slice
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     lengths = " x ".join(str(length) for length in shape)

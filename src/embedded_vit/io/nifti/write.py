@@ -78,7 +78,7 @@ def _write(
     """Write an array, given plane by plane along its last axis, which in NIfTI is the slowest."""
     if not is_nifti(path):
         raise OutputError(f"{path}: the name of a NIfTI file must end in {' or '.join(SUFFIXES)}")
-    shape = geometry.shape
+    shape = geometry.shape + (1,) * (len(array_shape) - len(geometry.shape))  # a 2-D file holds one slice
     if math.prod(array_shape) != math.prod(shape) or array_shape != shape[: len(array_shape)]:
         raise OutputError(f"{path}: the array is {array_shape}, {geometry.source} is {shape}")
     header = geometry.header.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.label_values import labels_from
-from embedded_vit.io.limits import check_array_size
+from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.io.transunet.arrays import check_array, finite, one_line_errors, volume_of
 from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap, Volume
 
@@ -104,6 +105,8 @@ def _read_member(archive: zipfile.ZipFile, key: str, source: str) -> NDArray[Any
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(member)
     check_array(shape, dtype, 2, key, source)
+    expected = math.prod(shape) * dtype.itemsize
+    check_compressed_size(archive.getinfo(f"{key}.npy").compress_size, expected, source)
     with archive.open(f"{key}.npy") as member:
         array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
         if member.read(1):  # at its end zipfile compares the checksum

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.label_values import labels_from
+from embedded_vit.io.limits import check_compressed_size
 from embedded_vit.io.transunet.arrays import check_array, one_line_errors
 from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap
 
@@ -76,6 +77,8 @@ def open_h5(path: str | Path, key: str) -> Iterator[h5py.Dataset]:
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
             raise FileFormatError(f"{source}: '{key}' is not an array stored in this file")
         check_array(dataset.shape, dataset.dtype, 3, key, source)
+        # What was never written has no bytes in the file, and comes as zeros.
+        check_compressed_size(dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize, source)
         yield dataset
 
 
