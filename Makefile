@@ -5,6 +5,7 @@
 # make wheel   the package for a device in dist/; needs no `make setup`
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
+# make cases   what becomes of the awkward inputs beside the repository, where they are there
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
 PYTHON ?= python3
@@ -57,6 +58,9 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/whole_slice.py
 	$(BIN)/python benchmarks/footprint.py
+
+cases: setup
+	$(BIN)/python benchmarks/cases.py
 
 arm64: setup
 	$(BIN)/python benchmarks/arm64.py $(MODELS)
