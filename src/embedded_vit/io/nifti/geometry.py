@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.grids import GRID_TOLERANCE, voxels_apart
+from embedded_vit.io.nifti.pair import is_pair
 from embedded_vit.volume import check_affine
 
 __all__ = ["NiftiGeometry", "read_header"]
@@ -192,8 +193,14 @@ def read_header(file: BinaryIO, source: str) -> Nifti1Header:
 
 
 def _checked(header: Nifti1Header, source: str) -> Nifti1Header:
-    if not header["magic"].tobytes().startswith(header.single_magic):
-        raise FileFormatError(f"{source}: not a single-file NIfTI (wrong magic); convert it to .nii or .nii.gz")
+    magic = header["magic"].tobytes()
+    if not magic.startswith(header.pair_magic if is_pair(source) else header.single_magic):
+        if is_pair(source) and not magic.strip(b"\0"):
+            raise FileFormatError(
+                f"{source}: an Analyze file, which does not say where the patient's left is; convert it to .nii.gz"
+            )
+        kind = "a NIfTI pair" if is_pair(source) else "a single-file NIfTI"
+        raise FileFormatError(f"{source}: not {kind} (wrong magic); convert it to .nii or .nii.gz")
     if not 1 <= int(header["dim"][0]) <= 7:
         raise FileFormatError(f"{source}: the header announces {int(header['dim'][0])} axes; the file is damaged")
     return header

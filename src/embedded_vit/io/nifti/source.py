@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from embedded_vit.io.base import ScanSource
-from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.nifti.geometry import NiftiGeometry
-from embedded_vit.io.nifti.stream import SUFFIXES, open_voxels
+from embedded_vit.io.nifti.pair import PAIR_SUFFIXES, is_pair, looks_like_pair
+from embedded_vit.io.nifti.stream import SUFFIXES, open_nifti, open_voxels
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
 from embedded_vit.volume import Volume
 
@@ -32,7 +32,7 @@ class NiftiSource(ScanSource):
 
     format: ClassVar[str] = "NIfTI"
     described: ClassVar[str] = "a NIfTI file (.nii.gz, .nii)"
-    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    suffixes: ClassVar[tuple[str, ...]] = (*SUFFIXES, *PAIR_SUFFIXES)
 
     def __init__(self, path: str | Path, *, channels: int | None = None) -> None:
         """Open a file and read its header; arguments and errors as `open_voxels`."""
@@ -43,6 +43,11 @@ class NiftiSource(ScanSource):
         self.source = self._stream.source
         self.channels = self._stream.channels
         self.remarks = self._stream.geometry.remarks
+
+    @classmethod
+    def is_scan(cls, path: Path) -> bool:
+        """Whether a path is a NIfTI file by its name, or the header of a NIfTI pair by its content."""
+        return looks_like_pair(path) if is_pair(path) else cls.takes(path)
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
@@ -103,7 +108,8 @@ class NiftiSource(ScanSource):
     def sha256(self) -> str:
         """Return the SHA-256 of the file, taken while the voxels were read; before that, the file is read for it."""
         if self._digest is None:
-            self._digest = sha256_of(self._path)
+            with open_nifti(self._path) as (_, raw):
+                self._digest = raw.hexdigest()
         return self._digest
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from embedded_vit.errors import FileFormatError
 from embedded_vit.io.digest import HashingReader
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header, shape_of
+from embedded_vit.io.nifti.pair import Chained, is_pair, pair_of
 
 __all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_compressed", "is_nifti", "open_nifti", "open_voxels"]
 
@@ -162,6 +163,10 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
     Raises:
         FileFormatError: On opening or while it is read: it is missing, not named as a NIfTI file, or damaged.
     """
+    if is_pair(path):
+        with _open_pair(path) as raw:
+            yield raw.buffered(), raw
+        return
     if not is_nifti(path):
         raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
     try:
@@ -178,6 +183,17 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
         raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
     except (EOFError, zlib.error) as error:
         raise FileFormatError(f"{path}: truncated or damaged: {str(error).rstrip('.')}; copy the file again") from error
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _open_pair(path: str | Path) -> Iterator[HashingReader]:
+    """Open a header and the voxels beside it as one file."""
+    header, voxels = pair_of(path)
+    try:
+        with open(header, "rb", buffering=0) as first, open(voxels, "rb", buffering=0) as second:
+            yield HashingReader(Chained([first, second]))
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -210,7 +226,9 @@ def open_voxels(path: str | Path, channels: int | None) -> Iterator[VoxelStream]
         geometry = NiftiGeometry.of_header(header, source)
         slope, intercept = _scaling(header, source)
         stream = VoxelStream(file, raw, shape, dtype, slope, intercept, geometry, source)
-        there = Path(path).stat().st_size
+        header_bytes, there = 0, Path(path).stat().st_size
+        if is_pair(path):
+            header_bytes, there = (part.stat().st_size for part in pair_of(path))
         if is_compressed(path):
             check_compressed_size(there, stream.volume_bytes, source)
         elif there < stream.volume_bytes:
@@ -218,7 +236,7 @@ def open_voxels(path: str | Path, channels: int | None) -> Iterator[VoxelStream]
                 f"{source}: truncated: {there:,} bytes cannot hold the {stream.volume_bytes:,} bytes of voxels that "
                 "the header announces; copy the file again"
             )
-        _skip_to_voxels(file, header, source)
+        _skip_to_voxels(file, header, source, header_bytes)
         yield stream
 
 
@@ -257,10 +275,17 @@ def _scaling(header: Nifti1Header, source: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _skip_to_voxels(file: BinaryIO, header: Nifti1Header, source: str) -> None:
-    """Read over header extensions, which may hold text about the patient and are never kept."""
-    offset = float(header["vox_offset"])
-    first = header.sizeof_hdr + 4
+def _skip_to_voxels(file: BinaryIO, header: Nifti1Header, source: str, header_bytes: int) -> None:
+    """Read over header extensions, which may hold text about the patient and are never kept.
+
+    Args:
+        file: Stands behind the header.
+        header: Says where the voxels start: in the file, or in the second file of a pair.
+        source: File, for messages.
+        header_bytes: Length of the first file of a pair, else 0.
+    """
+    offset = float(header["vox_offset"]) + header_bytes
+    first = header_bytes or header.sizeof_hdr + 4
     if not first <= offset <= MOST_EXTENSION_BYTES:  # NaN fails too
         raise FileFormatError(
             f"{source}: voxels are said to start at byte {offset:g}; {first} or a little more expected"
