@@ -149,7 +149,7 @@ class ModelMaker:
         compression_plan = None if wanted is None else CompressionPlan.from_plain(wanted, source=self.folders.name)
         if path.exists():
             _, manifest = read_artifact(path)
-            if manifest.compression != (compression_plan and compression_plan.plain()):
+            if manifest.compression != (compression_plan and compression_plan.shareable()):
                 raise ConfigError(
                     f"{path.parent}: was made by another compression plan; remove it, or correct factory/table.py"
                 )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from training_bench import Workbench
 
 from embedded_vit.datasets import open_data_set
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.models.registry import build_network
-from embedded_vit.training.checkpoint import MODEL, load_state, read_record, read_run_config
+from embedded_vit.training.checkpoint import MODEL, STATE, load_state, read_record, read_run_config
 from embedded_vit.training.run import is_finished, open_run
 from embedded_vit.training.training import train, train_once
 
@@ -87,3 +92,82 @@ def test_a_finished_run_of_other_masks_is_not_finished_and_not_resumed(bench: Wo
     assert not is_finished(run, config, bench.split, data_set)
     with pytest.raises(ConfigError, match="cannot resume: the slices differ"):
         train(folder, run, architecture=architecture, split=bench.split, threads=1, resume=True, **options)
+
+
+@pytest.fixture(scope="module")
+def begun(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    bench.opened(bench.planned(epochs=1), folder).run()
+    return folder
+
+
+def with_metadata(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+        changed = change(state)
+        save_file(load_file(path), path, {"state": changed if isinstance(changed, str) else json.dumps(changed)})
+
+    return damage
+
+
+def without_tensors(start: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(start)}
+        save_file(tensors, path, metadata)
+
+    return damage
+
+
+DAMAGES = {
+    "a list": with_metadata(lambda state: []),
+    "empty": with_metadata(lambda state: {}),
+    "no JSON": with_metadata(lambda state: "{"),
+    "deep": with_metadata(lambda state: "[" * 100_000),
+    "history a number": with_metadata(lambda state: state | {"history": 3}),
+    "history of strings": with_metadata(lambda state: state | {"history": ["x"]}),
+    "selected a word": with_metadata(lambda state: state | {"selected_epoch": "first"}),
+    "no network": without_tensors("network."),
+    "no average": without_tensors("average."),
+    "no optimizer": without_tensors("optimizer."),
+    "half an optimizer": without_tensors("optimizer.0."),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "no bytes": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_one_line(damage: str, bench: Workbench, begun: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(begun, tmp_path / "run"))
+    DAMAGES[damage](run / STATE)
+    with pytest.raises((CheckpointError, ConfigError)) as refused:
+        bench.opened(bench.planned(epochs=1), run)
+    assert "\n" not in str(refused.value)
+    assert "run" in str(refused.value)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_flipped_bytes_in_a_states_header_are_noticed_or_change_nothing(
+    seed: int, bench: Workbench, begun: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(begun, tmp_path / "run"))
+    content, rng = bytearray((run / STATE).read_bytes()), np.random.default_rng(seed)
+    for place in rng.integers(0, min(4000, len(content)), 3):
+        content[place] ^= int(rng.integers(1, 256))
+    (run / STATE).write_bytes(content)
+    with suppress(CheckpointError, ConfigError):  # any other error fails the test
+        bench.opened(bench.planned(epochs=1), run)
+
+
+def test_what_a_killed_training_left_is_swept_by_the_next(bench: Workbench, begun: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(begun, tmp_path / "run"))
+    dead = "fffffe95"  # a process that is not there
+    left = [run / f".{dead}.state.safetensors", run / f".{dead}.training.json", run / "previews" / f".{dead}.epoch.png"]
+    kept = [run / ".hidden", run / "notes.txt"]
+    for path in (*left, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    bench.opened(bench.planned(epochs=1), run)
+    assert [path.exists() for path in (*left, *kept)] == [False] * 3 + [True] * 2

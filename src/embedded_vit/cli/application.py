@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -49,6 +50,9 @@ def application(*, with_summaries: bool = True) -> App:
 def main() -> None:
     """Run the command line; a deliberate error becomes one line and its exit status."""
     try:
+        for stream in (sys.stdout, sys.stderr):  # names of files and structures may hold what no terminal shows
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         words = sys.argv[1:]
         verb_is_given = bool(words) and not words[0].startswith("-")
         application(with_summaries=not verb_is_given)(words, exit_on_error=False, print_error=False)

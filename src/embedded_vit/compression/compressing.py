@@ -85,7 +85,7 @@ def compress(
     data_folder, threads = Path(data_folder or original.record.data_folder), threads or available_cores()
     context = StepContext(data_folder, original, output, device=device, threads=threads, engine=engine)
     _check_output(output, run, values, context, resume)
-    compression = _Compression(output, values, plan.gate, context, on_stage)
+    compression = _Compression(output, values, plan.shareable(), plan.gate, context, on_stage)
     record = compression.begin(run)
     for number, step in enumerate(plan.steps, start=1):
         if number < len(record.stages):
@@ -144,6 +144,7 @@ class _Compression:
 
     output: Path
     plan: dict[str, object]
+    shared_plan: dict[str, object]  # as the artifacts keep it, without paths
     gate: Gate | None
     context: StepContext
     on_stage: Callable[[StageRecord], None]
@@ -239,7 +240,7 @@ class _Compression:
             graph=result.graph,
             name=model_name(self.context.original.record, self.context.data_set, self.output),
             precision=result.precision,
-            compression=None if previous is None else self.plan,
+            compression=None if previous is None else self.shared_plan,
             overwrite=True,
         )
         measured = measure_artifact(

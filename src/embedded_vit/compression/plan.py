@@ -31,6 +31,7 @@ from embedded_vit.io.plain_yaml import read_yaml
 __all__ = ["STEPS", "CompressionPlan", "built_in_plans", "read_plan"]
 
 STEPS: dict[str, type[Step]] = {step.name: step for step in (PruneWeights, PruneChannels, Distill, Quantize)}
+LEFT_OUT = "(path left out)"
 BUILT_IN_FOLDER = Path(__file__).with_name("plans")
 # Steps that older plans have and that have no effect any more, each with the reason.
 RETIRED_STEPS = {
@@ -68,12 +69,26 @@ class CompressionPlan(Config):
         read = [_read_step(step, f"{source}: step {number}") for number, step in enumerate(steps, start=1)]
         return cls.parse({**values, "steps": tuple(step for step in read if step is not None)}, source=source)
 
+    def shareable(self) -> dict[str, Any]:
+        """Return the plan as `plain`, without the paths of runs and scans."""
+        steps = [{step.name: without_paths(step.model_dump())} for step in self.steps]
+        return {**self.plain(), "steps": steps}
+
     def plain(self) -> dict[str, Any]:
         """Return the plan as JSON values with all defaults written out; `from_plain` reads it back."""
         return {
             "gate": None if self.gate is None else self.gate.model_dump(mode="json"),
             "steps": [{step.name: step.model_dump(mode="json")} for step in self.steps],
         }
+
+
+def without_paths(values: Any) -> Any:
+    """Return settings with every path replaced by `LEFT_OUT`; an artifact is given away, and folders name people."""
+    if isinstance(values, Path):
+        return LEFT_OUT
+    if isinstance(values, dict):
+        return {key: without_paths(value) for key, value in values.items()}
+    return [without_paths(value) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def built_in_plans() -> dict[str, Path]:

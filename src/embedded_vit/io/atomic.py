@@ -91,7 +91,9 @@ def refuse_existing(path: Path) -> None:
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
     """Write a UTF-8 text file atomically, with line feeds as they are; errors as `atomic_path`."""
     with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every system
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace", newline="\n"
+        )  # the same bytes on every system
 
 
 def _umask() -> int:

@@ -159,8 +159,13 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"{folder}: nothing to resume from (no {STATE}); train without --resume")
     tensors = _load_tensors(path)
-    with safe_open(path, "pt") as file:
-        metadata: dict[str, Any] = json.loads((file.metadata() or {}).get("state", "{}"))
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("state", "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged ({str(error)[:80]}); train again without --resume") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: damaged (its metadata are no JSON object); train again without --resume")
     return tensors, metadata
 
 
@@ -199,5 +204,5 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: missing or damaged ({error})") from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise CheckpointError(f"{path}: missing or damaged ({str(error)[:80]})") from error

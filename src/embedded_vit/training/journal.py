@@ -6,8 +6,10 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +22,7 @@ from embedded_vit.training.checkpoint import EpochMetrics
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Journal"]
@@ -27,12 +30,25 @@ __all__ = ["Journal"]
 CURVES_EVERY_SECONDS = 15
 
 
+@contextmanager
+def _nameless_host() -> Iterator[None]:
+    """Keep the computer's name out of the names of TensorBoard's files, which are passed on."""
+    original = event_file_writer.socket
+    event_file_writer.socket = SimpleNamespace(gethostname=lambda: "host")
+    try:
+        yield
+    finally:
+        event_file_writer.socket = original
+
+
 class Journal:
     """The files log.csv, tensorboard/, curves.png and previews/ of a run. Each file is always written whole."""
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
         self.folder = folder
-        self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+        with _nameless_host():
+            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+            self.tensorboard.flush()
         self.curves_drawn = -math.inf
 
     def record(self, history: Sequence[EpochMetrics], *, last: bool) -> None:

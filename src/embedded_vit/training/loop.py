@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embedded_vit.errors import TrainingError
+from embedded_vit.errors import CheckpointError, TrainingError
 from embedded_vit.training.checkpoint import (
     EpochMetrics,
     TrainingRecord,
@@ -93,10 +93,15 @@ class Trainer:
             CheckpointError: The state is damaged, or another version wrote it.
         """
         tensors, metadata = load_state(self.folder)
-        self.learner.load(tensors, source=self.folder)
-        self.learner.scaler.load_state_dict(metadata["scaler"])
-        self.history = [EpochMetrics.parse(row, source=str(self.folder)) for row in metadata["history"]]
-        self.selected_epoch = metadata["selected_epoch"]
+        try:
+            self.learner.load(tensors, source=self.folder)
+            self.learner.scaler.load_state_dict(metadata["scaler"])
+            self.history = [EpochMetrics.parse(row, source=str(self.folder)) for row in metadata["history"]]
+            self.selected_epoch = None if metadata["selected_epoch"] is None else int(metadata["selected_epoch"])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self.folder}: the state is damaged ({str(error)[:80]!r}); train again, from its weights with --init"
+            ) from error
         if self.processes.leads:
             self._save_checkpoint()
 

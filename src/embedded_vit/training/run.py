@@ -11,6 +11,7 @@ from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.datasets.identity import combined, data_content
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.fingerprint import IntensityFingerprint
+from embedded_vit.io.atomic import sweep_leftovers
 from embedded_vit.models.registry import build_network
 from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.provenance import describe_machine, versions
@@ -78,6 +79,9 @@ def open_run(
         fingerprint = IntensityFingerprint.of(slices.brightness_of(split.train))
         config = config.model_copy(update={"intensities": fingerprint})
     record = _fresh_record(slices, split, data_folder, device)
+    if processes.leads:
+        for written in (folder, folder / "previews"):
+            sweep_leftovers(written, (".json", ".safetensors", ".csv", ".png"))
     begun = (folder / STATE).is_file()
     if begun:
         check_same_settings(folder, config)

@@ -29,7 +29,7 @@ from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.fingerprint import brightness, sampled
-from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.io.atomic import atomic_path, sweep_leftovers, write_text
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 
 __all__ = ["SliceSet", "prepare_slices", "remove_slices"]
@@ -140,6 +140,7 @@ def prepare_slices(
         if slices is not None:
             return slices
     _remove(folder / INDEX)
+    sweep_leftovers(folder, (".f16", ".u8", ".json"))
     counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case)
     index: dict[str, Any] = {
         "key": key,

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
@@ -258,7 +259,7 @@ def _expected_shape(header: Nifti1Header, channels: int | None, source: str) -> 
 def _voxel_dtype(header: Nifti1Header, source: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(header.get_data_dtype())
-    except (KeyError, ValueError) as error:  # nibabel's HeaderDataError is a ValueError
+    except (KeyError, ValueError, HeaderDataError) as error:
         raise FileFormatError(f"{source}: unknown data type code {int(header['datatype'])}") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         name = "RGB or bits" if dtype.kind == "V" else str(dtype)

@@ -101,8 +101,8 @@ def one_line_errors(source: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileFormatError(f"{source}: there is no such file") from error
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError,
-            SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, TypeError, AttributeError,
+            OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         reason = str(error).split("\n")[0][:120] or type(error).__name__
         raise FileFormatError(f"{source}: truncated or damaged: {reason}; copy the file again") from error
 
