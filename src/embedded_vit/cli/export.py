@@ -15,6 +15,7 @@ def command(
     output: Annotated[Path, OutputAlias],
     data: Path | None = None,
     name: str | None = None,
+    test_vectors: Path | None = None,
     dynamic_batch: Flag = False,
     overwrite: Flag = False,
 ) -> None:
@@ -25,6 +26,7 @@ def command(
         output: Model file to write (.onnx).
         data: Labelled data set whose slices the file is checked on; by default the one of the training.
         name: Name of the model, which stands beside every mask; by default that of the data set and of the run folder.
+        test_vectors: New folder for one scan at every stage, to check another implementation of docs/contract.md.
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """
@@ -37,3 +39,11 @@ def command(
         f"checked against PyTorch on {agreement.images} images ({report.checked_on}): logits differ by at most "
         f"{agreement.max_logit_difference:.1e}, the label of {agreement.label_disagreement:.4%} of pixels differs"
     )
+    if test_vectors is not None:
+        from embedded_vit.datasets import open_data_set
+        from embedded_vit.predict.vectors import write_test_vectors
+        from embedded_vit.training.checkpoint import read_record
+
+        data_set = open_data_set(data or read_record(run).data_folder)
+        write_test_vectors(report.path, data_set.read_volume(data_set.cases[0]), test_vectors)
+        print(f"{test_vectors}: test vectors of case {data_set.cases[0].name}; keep them with the scans")

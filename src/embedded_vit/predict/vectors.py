@@ -1,0 +1,78 @@
+"""Test vectors: one scan at every stage from stored numbers to a mask, for those who implement the contract themselves.
+
+`docs/contract.md` is the specification; the files hold what it must give.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.engines import load
+from embedded_vit.errors import OutputError
+from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.postprocessing import Components, remove_small_components
+from embedded_vit.predict.labelling import label_slice
+from embedded_vit.preprocessing import Grid, network_inputs
+from embedded_vit.volume import LabelMap, Volume
+
+__all__ = ["CONTRACT_FILE", "write_test_vectors"]
+
+CONTRACT_FILE = "contract.json"
+MOST_SLICES = 24  # of the scan's middle; context, quantiles and components are those of these slices alone
+
+
+def write_test_vectors(model: str | Path, volume: Volume, folder: str | Path) -> None:
+    """Write the stages of a scan, as NumPy arrays in training orientation, and the contract as JSON.
+
+    Args:
+        model: A model file; ONNX Runtime computes it.
+        volume: A scan that fits its contract, in any orientation; at most 24 slices of its middle are taken.
+        folder: A new or empty folder, which gets contract.json, scan.npy, inputs.npy, logits.npy, labels.npy and
+            postprocessed.npy.
+
+    Raises:
+        FileFormatError: The model file cannot be loaded.
+        ContractError: The scan has another number of channels.
+        OutputError: The folder holds files, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: is not an empty folder; choose another for the test vectors")
+    engine = load(model)
+    contract = engine.manifest.contract
+    contract.check_channels(volume)
+    upright = _middle(volume.reoriented(contract.preprocessing.orientation))
+    grid = Grid.of(upright, contract.preprocessing)
+    inputs = np.stack(list(network_inputs(upright, contract.preprocessing, grid=grid)))
+    logits = np.stack([engine.run(image[None])[0] for image in inputs])
+    labels = np.stack([label_slice(each, grid) for each in logits])
+    processed, components = labels.copy(), Components()
+    for plane in labels:
+        components.add(plane)
+    remove_small_components(LabelMap(processed, upright.affine), components, contract.smallest_shares)
+    facts = {
+        "contract": contract.model_dump(mode="json"),
+        "slope": upright.slope,
+        "intercept": upright.intercept,
+        "spacing_mm": upright.spacing_mm if upright.spacing_known else None,
+    }
+    stages = {"scan": upright.array, "inputs": inputs, "logits": logits, "labels": labels, "postprocessed": processed}
+    for name, array in stages.items():
+        _save(folder / f"{name}.npy", array)
+    write_text(folder / CONTRACT_FILE, json.dumps(facts, indent=1) + "\n")
+
+
+def _middle(upright: Volume) -> Volume:
+    slices = upright.shape[0]
+    first = max(0, (slices - MOST_SLICES) // 2)
+    return replace(upright, array=upright.array[:, first : first + MOST_SLICES])
+
+
+def _save(path: Path, array: NDArray[np.generic]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
