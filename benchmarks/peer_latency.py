@@ -17,7 +17,7 @@ import torch
 from footnote import footnote
 from numpy.typing import NDArray
 from peer_cells import ARTIFACT, Cell
-from peer_training import CLASSES, PeerTraining
+from peer_training import PeerTraining
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.config import Config
@@ -29,7 +29,7 @@ from embedded_vit.engines.single_stream import single_stream
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.export.exporting import onnx_graph
 from embedded_vit.io.json_file import read_json_object
-from embedded_vit.models.registry import PRESETS, build_network, network_config
+from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import available_cores
 
@@ -107,18 +107,17 @@ def untrained_graph(
     Raises:
         NetworkError, ConfigError: There is no such network, or it cannot be exported.
     """
-    own_class = CLASSES.get(peer.network, peer.network if ":" in peer.network else None)
-    preprocessing = Preprocessing.for_modality(
-        "CT", channels=channels, image_size=peer.image_size, context_slices=context_slices
-    )
-    is_preset = peer.network in PRESETS
+    inputs = len(channels) * context_slices
+    own_class = "model" in peer.architecture
     described = network_config(
-        peer.network if is_preset else None,
-        classes=classes,
-        in_channels=preprocessing.input_channels if own_class or preprocessing.input_channels > 1 else 3,
+        peer.preset, classes=classes, in_channels=inputs if own_class or inputs > 1 else 3, **peer.architecture
+    )
+    preprocessing = Preprocessing.for_modality(
+        "CT",
+        channels=channels,
         image_size=peer.image_size,
-        model=own_class,
-        widths=None if is_preset or own_class else tuple(map(int, peer.network.split("-"))),
+        output_stride=described.output_stride,
+        context_slices=context_slices,
     )
     torch.manual_seed(0)
     graph = onnx_graph(build_network(described).eval(), preprocessing)

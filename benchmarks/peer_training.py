@@ -48,11 +48,6 @@ __all__ = [
 CLASSES = {
     "unet": "benchmarks.peer_networks:UNet",
     "segformer-b0": "benchmarks.peer_networks:SegFormerB0",
-    "unet-8": "benchmarks.networks.slim_unet:UNet8",
-    "unet-12": "benchmarks.networks.slim_unet:UNet12",
-    "unet-16": "benchmarks.networks.slim_unet:UNet16",
-    "unet-24": "benchmarks.networks.slim_unet:UNet24",
-    "unet-32": "benchmarks.networks.slim_unet:UNet32",
     "unext": "benchmarks.networks.unext:UNeXt",
     "unext-s": "benchmarks.networks.unext:UNeXtS",
     "cmunext": "benchmarks.networks.cmunext:CMUNeXt",
@@ -76,7 +71,8 @@ class PeerTraining:
     """One training of one network.
 
     Attributes:
-        network: A preset, a key of `CLASSES`, widths joined by hyphens, or package.module:Class.
+        network: A preset, a key of `CLASSES`, widths joined by hyphens, or package.module:Class; then, after commas,
+            what overrides its architecture, as in hybrid-s,depth=0.
         image_size: Pixels on a side.
         recipe: Our recipe, or that of the network's authors.
     """
@@ -98,7 +94,28 @@ class PeerTraining:
     @property
     def is_ours(self) -> bool:
         """Whether a table compares it with the peers, and not as one of them."""
-        return self.network not in CLASSES and not self.network.startswith("dae-former")
+        return self.network not in CLASSES and not self.network.startswith(("unet-", "dae-former"))
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The network as `network_config` takes it."""
+        name, *overrides = self.network.split(",")
+        architecture: dict[str, Any] = {"image_size": self.image_size}
+        if name in CLASSES or ":" in name:
+            architecture["model"] = CLASSES.get(name, name)
+        elif name not in PRESETS:
+            architecture["widths"] = _numbers(name)
+        for override in overrides:
+            key, _, value = override.partition("=")
+            several = key.endswith("widths")
+            architecture[key] = _numbers(value) if several else int(value) if value.isdecimal() else value
+        return architecture
+
+    @property
+    def preset(self) -> str | None:
+        """The preset that the network begins as, if any."""
+        name = self.network.split(",")[0]
+        return name if name in PRESETS else None
 
 
 class Schedule(Config):
@@ -152,14 +169,22 @@ def trainings_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[PeerTrainin
         ConfigError: The name is unknown, or its size is missing or not a number.
     """
     network, _, size = text.partition("@")
-    described = re.fullmatch(r"\d+(-\d+)+", network) or re.fullmatch(r"[\w.]+:\w+", network)
-    if network not in PRESETS and network not in CLASSES and not described:
-        raise ConfigError(f"unknown network '{network}'{nearest_name(network, [*PRESETS, *CLASSES, '32-80'])}")
-    image_size = size or str(PRESETS.get(network, {}).get("image_size", ""))
+    name, *overrides = network.split(",")
+    described = re.fullmatch(r"\d+(-\d+)+", name) or re.fullmatch(r"[\w.]+:\w+", name)
+    if name not in PRESETS and name not in CLASSES and not described:
+        raise ConfigError(f"unknown network '{name}'{nearest_name(name, [*PRESETS, *CLASSES, '32-80'])}")
+    if not all(re.fullmatch(r"[a-z_]+=[\w-]+", override) for override in overrides):
+        raise ConfigError(f"'{text}': expected overrides as in hybrid-s,depth=0,widths=16-32-64@128")
+    image_size = size or str(PRESETS.get(name, {}).get("image_size", ""))
     if not image_size.isdecimal():
         raise ConfigError(f"'{text}': expected an image size, for example {network}@64")
     own = [recipe for recipe in recipes if recipe == "modern" or network in THEIRS]
     return [PeerTraining(network, int(image_size), recipe) for recipe in own]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read numbers joined by hyphens."""
+    return tuple(map(int, text.split("-")))
 
 
 def train_once(peer: PeerTraining, comparison: Comparison) -> tuple[Path, Schedule]:
@@ -184,21 +209,15 @@ def train_once(peer: PeerTraining, comparison: Comparison) -> tuple[Path, Schedu
 
 def planned(peer: PeerTraining, comparison: Comparison) -> RunConfig:
     """Return the configuration of a training without its number of epochs."""
-    network = peer.network
-    architecture: dict[str, Any] = {"image_size": peer.image_size}
-    if network in CLASSES or ":" in network:
-        architecture["model"] = CLASSES.get(network, network)
-    elif network not in PRESETS:
-        architecture["widths"] = tuple(map(int, network.split("-")))
-    training = TrainingConfig.for_recipe("modern") if peer.recipe == "modern" else THEIRS[network]
+    training = TrainingConfig.for_recipe("modern") if peer.recipe == "modern" else THEIRS[peer.network]
     config = plan(
         comparison.data_set,
-        network=network if network in PRESETS else None,
-        architecture=architecture,
+        network=peer.preset,
+        architecture=peer.architecture,
         training=training.model_copy(update={"precision": comparison.precision, "seed": comparison.seed}),
         context_slices=comparison.context_slices,
     )
-    return config.model_copy(update={"network": config.network.model_copy(update={"name": network})})
+    return config.model_copy(update={"network": config.network.model_copy(update={"name": peer.network})})
 
 
 def trainer_for(run: Path, config: RunConfig, slices: SliceSet, comparison: Comparison, **options: Any) -> Trainer:

@@ -39,9 +39,10 @@ from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.processes import keep_freed_memory
 
-OURS = ("embedded-vit-64", "embedded-vit-128", "embedded-vit-s", "embedded-vit-m")
+OURS = ("hybrid-xs", "hybrid-s", "hybrid-m", "embedded-vit-64", "embedded-vit-128", "embedded-vit-s", "embedded-vit-m")
+SLIM_UNETS = ("unet-8", "unet-12", "unet-16", "unet-24", "unet-32")
 OTHERS = ("unet@64", "unet@128", "segformer-b0@64", "segformer-b0@128", "dae-former-224@64", "dae-former-224@128")
-EVERY_PEER = tuple(f"{name}@{size}" for size in (64, 128) for name in CLASSES)
+EVERY_PEER = tuple(f"{name}@{size}" for size in (64, 128) for name in (*SLIM_UNETS, *CLASSES))
 MINUTES = 8.0
 
 

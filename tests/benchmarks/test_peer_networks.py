@@ -20,9 +20,8 @@ from embedded_vit.models.registry import NetworkConfig, build_network
 from embedded_vit.preprocessing import Preprocessing
 
 ROOT = Path(__file__).resolve().parents[2]
-SLIM_UNETS = ("slim_unet:UNet8", "slim_unet:UNet12", "slim_unet:UNet16", "slim_unet:UNet24", "slim_unet:UNet32")
 FROM_PAPERS = ("unext:UNeXt", "unext:UNeXtS", "cmunext:CMUNeXt", "cmunext:CMUNeXtS", "emcad:EMCAD")
-NETWORKS = [f"benchmarks.networks.{name}" for name in (*SLIM_UNETS, *FROM_PAPERS)]
+NETWORKS = [f"benchmarks.networks.{name}" for name in FROM_PAPERS]
 OF_LIBRARIES = ["benchmarks.peer_networks:UNet", "benchmarks.peer_networks:SegFormerB0"]
 needs_peers = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("monai", "transformers"))), reason="pip install 'embedded-vit[peers]'"
@@ -39,8 +38,6 @@ PUBLISHED = {
     "benchmarks.networks.cmunext:CMUNeXtS": (0.41, 1090),
     "benchmarks.networks.emcad:EMCAD": (3.92, 840),
 }
-# Plain U-Nets of width w at S pixels, in millions of MACs, three channels and nine classes.
-SLIM_MACS = {("UNet12", 64): 101, ("UNet16", 64): 180, ("UNet16", 128): 718, ("UNet16", 192): 1616}
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +61,7 @@ def test_logits_have_the_size_of_the_image(model: str, image_size: int, in_chann
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("image_size", "context_slices"), [(64, 1), (128, 3)])
-@pytest.mark.parametrize("model", ["benchmarks.networks.slim_unet:UNet12", *ALL[len(SLIM_UNETS) :]])
+@pytest.mark.parametrize("model", ALL)
 def test_its_export_computes_the_same(model: str, image_size: int, context_slices: int) -> None:
     torch.manual_seed(0)
     preprocessing = Preprocessing.for_modality("CT", image_size=image_size, context_slices=context_slices)
@@ -111,12 +108,6 @@ def test_the_decoder_alone_costs_what_its_paper_states() -> None:
         assert decoder(pyramid).shape == (1, 9, 56, 56)
     assert sum(parameter.numel() for parameter in decoder.parameters()) / 1e6 == pytest.approx(1.91, rel=0.02)
     assert counter.get_total_flops() / 2e9 == pytest.approx(0.381, rel=0.08)
-
-
-@pytest.mark.parametrize(("name", "image_size"), SLIM_MACS)
-def test_a_slim_unet_costs_what_its_width_says(name: str, image_size: int) -> None:
-    costs = complexity(described(f"benchmarks.networks.slim_unet:{name}", image_size, classes=9), input_channels=3)
-    assert costs.macs / 1e6 == pytest.approx(SLIM_MACS[name, image_size], rel=0.005)
 
 
 @pytest.mark.parametrize("model", ALL)

@@ -28,6 +28,7 @@ NETWORKS = {
     "convolutions around": NetworkConfig(
         name="small", image_size=32, widths=(8, 16), convolution_widths=(4, 6), classes=9
     ),
+    "U-Net": NetworkConfig(name="small", family="unet", image_size=32, widths=(8, 12, 16), classes=9),
     "hybrid": NetworkConfig(
         name="small", family="hybrid", image_size=32, widths=(8, 12, 16), depth=2, stem_stride=2, classes=9
     ),
@@ -89,6 +90,9 @@ REFUSED = {
         "ConvTranspose", ["image", "image"], ["negated"]
     ),
     "operator Softmax over axis 2": helper.make_node("Softmax", ["image"], ["negated"], axis=2),
+    "operator MaxPool over squares that overlap": helper.make_node(
+        "MaxPool", ["image"], ["negated"], kernel_shape=[2, 2], strides=[1, 1]
+    ),
     "operator Resize that is not a bilinear enlargement": helper.make_node(
         "Resize", ["image", "", "minus_one"], ["negated"], mode="nearest"
     ),

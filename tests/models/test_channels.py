@@ -17,11 +17,12 @@ from embedded_vit.models.registry import build_network, network_config
 TWO_STAGES = {"widths": (16, 24), "depth": 1}
 THREE_STAGES = {"widths": (16, 24, 32), "depth": 1, "mixing": "dense"}
 CONVOLUTIONS = {"widths": (16, 24), "depth": 1, "convolution_widths": (6, 10)}
+UNET = {"family": "unet", "widths": (6, 8, 10)}
 HYBRID = {"family": "hybrid", "widths": (8, 12, 16), "depth": 2, "hidden_ratio": 2, "stem_stride": 2}
 EVERY_KIND = pytest.mark.parametrize(
     "architecture",
-    [TWO_STAGES, THREE_STAGES, CONVOLUTIONS, HYBRID],
-    ids=["two stages", "three stages, dense", "convolutions", "hybrid"],
+    [TWO_STAGES, THREE_STAGES, CONVOLUTIONS, HYBRID, HYBRID | {"coarsest": "convolutions"}, UNET],
+    ids=["two stages", "three stages, dense", "convolutions", "hybrid", "hybrid of convolutions", "U-Net"],
 )
 NEVER = -1e4  # a logit whose softmax is zero
 
@@ -122,7 +123,7 @@ def test_modules_say_what_their_weights_are(architecture):
             assert module.weight.shape[:2] == (module.in_channels, module.out_channels)
         elif isinstance(module, nn.Conv2d):
             assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
-    if architecture is not HYBRID:
+    if "family" not in architecture:
         assert network.encoder[0].blocks[0].channel_attention.heads == 4
 
 
@@ -141,6 +142,11 @@ def test_every_prunable_width_has_a_group():
     pairs = {f"{way}.{level}.first" for way in ("encoder", "decoder") for level in range(2)}
     blocks = {"tokens.0", "tokens.1", "tokens.0.expansion", "tokens.1.expansion"}
     assert set(channel_groups(random_network(**HYBRID))) == streams | pairs | blocks
+    levels = {"down.0", "down.1", "down.2", "up.0", "up.1"}
+    inside = {
+        f"{name}.convolution1" for name in ("down.0", "down.1", "down.2", "up.0.convolutions", "up.1.convolutions")
+    }
+    assert set(channel_groups(random_network(**UNET))) == levels | inside
 
 
 def test_a_pruned_network_costs_less_and_has_no_published_counts():

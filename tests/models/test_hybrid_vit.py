@@ -71,7 +71,8 @@ def test_tokens_see_the_whole_image() -> None:
         ({"widths": (16,)}, NetworkError, "expected two or more, the last one a multiple of 4"),
         ({"widths": (16, 30)}, NetworkError, "expected two or more, the last one a multiple of 4"),
         ({"convolution_widths": (4, 8)}, ConfigError, "convolution_widths are for the dual family"),
-        ({"family": "dual"}, ConfigError, "the dual family needs a depth of at least 1, and has no stem_stride"),
+        ({"family": "dual"}, ConfigError, "stem_stride is for the hybrid family"),
+        ({"family": "dual", "stem_stride": 1, "depth": 0}, ConfigError, "the dual family needs a depth of at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(architecture: dict[str, object], error: type[Exception], message: str) -> None:

@@ -39,6 +39,8 @@ def declared_macs(config: NetworkConfig, **options) -> int:
         (32, 1, 3, {"widths": (16, 24, 32), "convolution_widths": (6, 10)}),
         (64, 3, 1, {"family": "hybrid", "widths": (16, 32, 64), "depth": 2, "stem_stride": 2}),
         (64, 1, 3, {"family": "hybrid", "widths": (16, 24, 32, 48), "stem_stride": 1}),
+        (64, 3, 3, {"family": "unet", "widths": (16, 24, 32)}),
+        (64, 3, 3, {"family": "hybrid", "widths": (16, 24, 32), "coarsest": "convolutions"}),
         (64, 6, 3, {"family": "hybrid", "widths": (16, 24), "depth": 0, "stem_stride": 4, "in_channels": 6}),
     ],
     ids=[
@@ -50,6 +52,8 @@ def declared_macs(config: NetworkConfig, **options) -> int:
         "a third of them",
         "hybrid",
         "hybrid, a third of all channels",
+        "a third of a U-Net",
+        "a third of convolutions at every level",
         "hybrid without tokens, six channels",
     ],
 )

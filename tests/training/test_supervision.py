@@ -49,8 +49,9 @@ def answers_of(*sizes: int) -> list[Tensor]:
         ({"widths": (8, 16, 24)}, [(24, 2), (8, 8)]),
         ({"widths": (8, 16), "convolution_widths": (4, 8)}, [(16, 4), (8, 8), (8, 16)]),
         ({"family": "hybrid", "widths": (8, 12, 16), "stem_stride": 1}, [(16, 8), (12, 16)]),
+        ({"family": "unet", "widths": (8, 12, 16)}, [(16, 8), (12, 16)]),
     ],
-    ids=["two stages", "three stages", "between convolutions", "hybrid"],
+    ids=["two stages", "three stages", "between convolutions", "hybrid", "U-Net"],
 )
 def test_every_coarser_scale_on_the_way_up_has_a_head(
     network: dict[str, object], features: list[tuple[int, int]], batch: Batch

@@ -46,8 +46,13 @@ def command(
     size = config.image_size
     output_size = size // config.output_stride
     print(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {output_size} x {output_size}")
-    kind = f"{config.mixing} mixing" if config.family == "dual" else f"hybrid, stem stride {config.stem_stride}"
-    print(f"  widths {config.widths}, depth {config.depth}, hidden ratio {config.hidden_ratio}, {kind}")
+    transformer = f"depth {config.depth}, hidden ratio {config.hidden_ratio}"
+    kinds = {
+        "dual": f"{transformer}, {config.mixing} mixing",
+        "hybrid": f"{transformer}, stem stride {config.stem_stride}",
+        "unet": "plain U-Net",
+    }
+    print(f"  widths {config.widths}, {kinds[config.family]}")
     if config.convolution_widths:
         print(f"  between convolutions of {config.convolution_widths} channels at full and half resolution")
     print(f"  parameters            {costs.parameters:>16,}")

@@ -29,15 +29,16 @@ class NetworkOptions:
     """A network by its name, by its hyperparameters, or by a name and what differs from it.
 
     Attributes:
-        network: Network by name: embedded-vit-s, -m or -l; hybrid-xs, -s, -m or -l. Published ones: embedded-vit-224,
-            -128 or -64, each also with -dense, and dae-former-224.
+        network: Network by name: embedded-vit-s, -m or -l; hybrid-xs, -s, -m or -l; unet-8 to -32. Published ones:
+            embedded-vit-224, -128 or -64, each also with -dense, and dae-former-224.
         image_size: Side of the network's square input, in pixels; by default the named network's own.
-        family: Kind of network: dual (dual attention, as published) or hybrid (convolutions around token blocks, made
-            for low latency).
-        widths: Channels of each stage, for example 32 80; hybrid: of each level, for example 16 32 64 128.
+        family: Kind of network: dual (dual attention, as published), hybrid (convolutions around token blocks, made for
+            low latency), or unet (a plain U-Net to compare with).
+        widths: Channels of each stage, for example 32 80; otherwise of each level, for example 16 32 64 128.
         depth: Number of dual blocks in each encoder stage; hybrid: number of token blocks.
         hidden_ratio: Hidden width of the feed-forward layers, as a multiple of the stage's width.
         mixing: Convolution of the feed-forward layers: depthwise, or dense (one group); dual only.
+        coarsest: Hybrid only: blocks at the coarsest level, attention or convolutions.
         stem_stride: Hybrid only: 1, 2 or 4, by how much the first convolution reduces the image.
         convolution_widths: Channels of the convolutions around the transformer, at full and at half resolution, for
             example 12 24; by default the named network's own; dual only.
@@ -45,11 +46,12 @@ class NetworkOptions:
 
     network: str | None = None
     image_size: int | None = None
-    family: Literal["dual", "hybrid"] | None = None
+    family: Literal["dual", "hybrid", "unet"] | None = None
     widths: Integers | None = None
     depth: int | None = None
     hidden_ratio: int | None = None
     mixing: Literal["depthwise", "dense"] | None = None
+    coarsest: Literal["attention", "convolutions"] | None = None
     stem_stride: Literal[1, 2, 4] | None = None
     convolution_widths: Integers | None = None
 

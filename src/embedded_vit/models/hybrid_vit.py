@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,8 +21,9 @@ from embedded_vit.layers.residual_pair import ResidualPair
 from embedded_vit.layers.token_block import TokenBlock
 from embedded_vit.models.layered_network import LayeredNetwork, check_square, inner_axes, of_kind
 
-__all__ = ["STEM_KERNELS", "HybridViT", "check_hybrid_size", "check_hybrid_widths"]
+__all__ = ["Coarsest", "HybridViT", "check_hybrid_size", "check_hybrid_widths"]
 
+Coarsest = Literal["attention", "convolutions"]
 STEM_KERNELS = {1: 3, 2: 6, 4: 8}  # stride -> side of the kernel
 
 
@@ -31,7 +33,8 @@ class HybridViT(LayeredNetwork):
     Args:
         widths: Channels of every level, finest first, each level half the resolution of the one before. The last one
             holds the tokens; multiples of 16 waste nothing in engines that compute channels in blocks of 8 or 16.
-        depth: Token blocks at the last level; 0 leaves the attention out.
+        depth: Blocks at the last level, where pixels are tokens; 0 leaves them out.
+        coarsest: What these blocks are: "attention", or pairs of convolutions, which see their neighbours only.
         hidden_ratio: Hidden width of the token blocks' perceptrons over the last width.
         stem_stride: 1, 2 or 4: by how much the first convolution reduces the image.
         in_channels: Channels of the image; a single channel is always taken too, and stands for as many copies.
@@ -46,6 +49,7 @@ class HybridViT(LayeredNetwork):
         widths: Sequence[int],
         *,
         depth: int = 2,
+        coarsest: Coarsest = "attention",
         hidden_ratio: int = 2,
         stem_stride: int = 2,
         in_channels: int = 3,
@@ -58,7 +62,10 @@ class HybridViT(LayeredNetwork):
         self.stem = NormedConvolution(in_channels, widths[0], STEM_KERNELS[stem_stride], stride=stem_stride)
         self.encoder = nn.ModuleList(ResidualPair(width) for width in widths[:-1])
         self.down = nn.ModuleList(NormedConvolution(width, coarser, 3, stride=2) for width, coarser in finer)
-        self.tokens = nn.ModuleList(TokenBlock(widths[-1], hidden_ratio=hidden_ratio) for _ in range(depth))
+        self.tokens = nn.ModuleList(
+            TokenBlock(widths[-1], hidden_ratio=hidden_ratio) if coarsest == "attention" else ResidualPair(widths[-1])
+            for _ in range(depth)
+        )
         self.up = nn.ModuleList(NormedConvolution(coarser, width, 1) for width, coarser in finer)
         self.decoder = nn.ModuleList(ResidualPair(width) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], classes, 1)
@@ -84,11 +91,11 @@ class HybridViT(LayeredNetwork):
         """Count the multiply-accumulates of one image; see `LayeredNetwork.macs`."""
         pixels = (image_size // self.stem_stride) ** 2
         total = self.stem.macs(pixels, grey=input_channels == 1) + pixels * self.head.weight.numel()
-        for pair in of_kind([*self.encoder, *self.decoder], ResidualPair):
-            total += pair.macs(pixels // 4 ** self._level(pair))
+        for pairs in (of_kind(self.encoder, ResidualPair), of_kind(self.decoder, ResidualPair)):
+            total += sum(pair.macs(pixels // 4**level) for level, pair in enumerate(pairs))
         for level, (down, up) in enumerate(zip(self.down, self.up, strict=True), start=1):
             total += sum(layer.macs(pixels // 4**level) for layer in of_kind([down, up], NormedConvolution))
-        return total + sum(block.macs(pixels // 4 ** (self.levels - 1)) for block in of_kind(self.tokens, TokenBlock))
+        return total + sum(block.macs(pixels // 4 ** (self.levels - 1)) for block in self._blocks())
 
     def channel_axes(self) -> dict[str, list[ChannelAxis]]:
         """Join what the layers declare; see `LayeredNetwork.channel_axes`.
@@ -98,10 +105,13 @@ class HybridViT(LayeredNetwork):
         """
         streams = {f"encoder.{level}": self._stream_axes(level) for level in range(self.levels - 1)}
         last = self.levels - 2
-        blocks = [(f"tokens.{index}", block) for index, block in enumerate(of_kind(self.tokens, TokenBlock))]
         streams["tokens"] = [
             *self._axes_of("down", last, "output"),
-            *(axis for name, block in blocks for axis in inside(name, block.stream_axes())),
+            *(
+                axis
+                for index, block in enumerate(self._blocks())
+                for axis in inside(f"tokens.{index}", block.stream_axes())
+            ),
             *self._axes_of("up", last, "input"),
         ]
         return {**streams, **inner_axes(self)}
@@ -129,9 +139,8 @@ class HybridViT(LayeredNetwork):
         layer = of_kind(getattr(self, way), NormedConvolution)[level]
         return inside(f"{way}.{level}", layer.input_axes() if side == "input" else layer.output_axes())
 
-    def _level(self, pair: ResidualPair) -> int:
-        way = self.encoder if any(pair is other for other in self.encoder) else self.decoder
-        return list(way).index(pair)
+    def _blocks(self) -> list[TokenBlock | ResidualPair]:
+        return [block for block in self.tokens if isinstance(block, TokenBlock | ResidualPair)]
 
 
 def check_hybrid_widths(widths: Sequence[int]) -> None:

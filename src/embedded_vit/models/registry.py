@@ -16,7 +16,9 @@ from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size, check_widths
-from embedded_vit.models.hybrid_vit import HybridViT, check_hybrid_size, check_hybrid_widths
+from embedded_vit.models.hybrid_vit import Coarsest, HybridViT, check_hybrid_size, check_hybrid_widths
+from embedded_vit.models.layered_network import check_square
+from embedded_vit.models.slim_unet import SlimUNet, check_unet_widths, unet_size_multiple
 
 __all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config"]
 
@@ -47,9 +49,14 @@ HYBRIDS: dict[str, dict[str, Any]] = {
     "hybrid-m": {"image_size": 256, "widths": (16, 32, 64, 128, 128), **HYBRID},
     "hybrid-l": {"image_size": 224, "widths": (32, 64, 128, 192), **HYBRID},
 }
-PRESETS = NETWORKS | FAMILY | HYBRIDS
+# Plain U-Nets to compare with.
+UNETS: dict[str, dict[str, Any]] = {
+    f"unet-{width}": {"image_size": 64, "family": "unet", "widths": tuple(width * factor for factor in (1, 2, 4, 8, 8))}
+    for width in (8, 12, 16, 24, 32)
+}
+PRESETS = NETWORKS | FAMILY | HYBRIDS | UNETS
 
-Family = Literal["dual", "hybrid"]
+Family = Literal["dual", "hybrid", "unet"]
 
 
 class NetworkConfig(Config):
@@ -57,13 +64,14 @@ class NetworkConfig(Config):
 
     name: str = Field(default="custom", description="the preset that it started from, or a name of the user's")
     image_size: int = Field(description="S, the side of the square input")
-    family: Family = Field(default="dual", description="dual attention as published, or the hybrid family")
+    family: Family = Field(default="dual", description="dual attention as published, hybrid, or a plain U-Net")
     widths: tuple[int, ...] = Field(default=(), description="channels of every stage or level, finest first")
     depth: int = Field(default=1, ge=0, description="dual blocks in every encoder stage; hybrid: token blocks in all")
     hidden_ratio: int = Field(
         default=4, ge=1, description="hidden width of the feed-forward layers over that of the stage"
     )
     mixing: Mixing = Field(default="depthwise", description="dual: convolution of the feed-forward layers")
+    coarsest: Coarsest = Field(default="attention", description="hybrid: blocks at the coarsest level")
     stem_stride: Literal[1, 2, 4] = Field(default=1, description="hybrid: pixels of the image for one of the logits")
     convolution_widths: tuple[int, ...] = Field(
         default=(), description="channels of convolution stages around the transformer, at full and half resolution"
@@ -89,16 +97,22 @@ class NetworkConfig(Config):
             return self
         if not self.widths:
             raise ValueError("widths are missing")
+        side, levels = self.image_size, len(self.widths)
+        if self.family != "dual" and self.convolution_widths:
+            raise ValueError("convolution_widths are for the dual family")
+        if self.family != "hybrid" and self.stem_stride != 1:
+            raise ValueError("stem_stride is for the hybrid family")
         if self.family == "hybrid":
             check_hybrid_widths(self.widths)
-            check_hybrid_size(self.image_size, self.image_size, levels=len(self.widths), stem_stride=self.stem_stride)
-            if self.convolution_widths:
-                raise ValueError("convolution_widths are for the dual family")
-            return self
-        check_widths(self.widths, self.convolution_widths)
-        check_image_size(self.image_size, self.image_size, stages=len(self.widths))
-        if self.stem_stride != 1 or self.depth < 1:
-            raise ValueError("the dual family needs a depth of at least 1, and has no stem_stride")
+            check_hybrid_size(side, side, levels=levels, stem_stride=self.stem_stride)
+        elif self.family == "unet":
+            check_unet_widths(self.widths)
+            check_square(side, side, multiple=unet_size_multiple(levels))
+        else:
+            check_widths(self.widths, self.convolution_widths)
+            check_image_size(side, side, stages=levels)
+            if self.depth < 1:
+                raise ValueError("the dual family needs a depth of at least 1")
         return self
 
 
@@ -111,8 +125,8 @@ def network_config(
         name: A key of `PRESETS`; None if `architecture` describes the whole network.
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
-        **architecture: image_size, family, widths, depth, hidden_ratio, mixing, stem_stride, convolution_widths, model;
-            None counts as not given.
+        **architecture: image_size, family, widths, depth, hidden_ratio, mixing, coarsest, stem_stride,
+            convolution_widths, model; None counts as not given.
 
     Raises:
         ConfigError: The name or a hyperparameter is unknown, or the image size is missing.
@@ -141,10 +155,13 @@ def build_network(config: NetworkConfig) -> nn.Module:
         network: nn.Module = _import_class(config.model)(
             in_channels=config.in_channels, classes=config.classes, image_size=config.image_size
         )
+    elif config.family == "unet":
+        network = SlimUNet(config.widths, in_channels=config.in_channels, classes=config.classes)
     elif config.family == "hybrid":
         network = HybridViT(
             config.widths,
             depth=config.depth,
+            coarsest=config.coarsest,
             hidden_ratio=config.hidden_ratio,
             stem_stride=config.stem_stride,
             in_channels=config.in_channels,

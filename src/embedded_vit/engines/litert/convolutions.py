@@ -1,4 +1,4 @@
-"""Convolutions and the enlarging of images, which LiteRT computes with the channels last."""
+"""Convolutions, pooling and the enlarging of images, which LiteRT computes with the channels last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from embedded_vit.artifact.onnx_graph import Node
 from embedded_vit.engines.litert.builder import Operator, schema
 from embedded_vit.engines.litert.translation import Held, Translation
 
-__all__ = ["conv", "conv_transpose", "resize"]
+__all__ = ["conv", "conv_transpose", "max_pool", "resize"]
 
 
 def _kernel(translation: Translation, node: Node) -> NDArray[Any]:
@@ -77,6 +77,23 @@ def conv_transpose(translation: Translation, node: Node) -> Held:
     inputs = [builder.constant(np.array(shape)), kernel, index, builder.constant(bias)]
     index = builder.emit(Operator.TRANSPOSE_CONV, inputs, shape, options)
     return Held(index, (batch, out_channels, *shape[1:3]), channels_last=True)
+
+
+def max_pool(translation: Translation, node: Node) -> Held:
+    """Translate a maximum over squares that do not overlap."""
+    builder = translation.builder
+    value, attributes = translation.held[node.inputs[0]], node.attributes
+    kernel, strides = attributes["kernel_shape"], attributes.get("strides")
+    if kernel != strides or any(attributes.get("pads", ())) or attributes.get("ceil_mode", 0):
+        raise ValueError("operator MaxPool over squares that overlap, or of another kind")
+    index = translation.channels_last(value)
+    batch, rows, columns, channels = builder.shape(index)
+    shape = (batch, rows // kernel[0], columns // kernel[1], channels)
+    options = schema.Pool2DOptionsT()
+    options.padding = schema.Padding.VALID
+    options.filterHeight, options.filterWidth = options.strideH, options.strideW = kernel
+    index = builder.emit(Operator.MAX_POOL_2D, [index], shape, options)
+    return Held(index, (batch, channels, *shape[1:3]), channels_last=True)
 
 
 def resize(translation: Translation, node: Node) -> Held:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from embedded_vit.artifact.onnx_graph import Node, OnnxGraph
 from embedded_vit.engines.litert.arithmetic import clip, elementwise, gelu, reduce_l2, reduce_sum, relu, softmax, sqrt
 from embedded_vit.engines.litert.axes import concat, expand, reshape, split, transpose, unsqueeze
-from embedded_vit.engines.litert.convolutions import conv, conv_transpose, resize
+from embedded_vit.engines.litert.convolutions import conv, conv_transpose, max_pool, resize
 from embedded_vit.engines.litert.products import layer_norm, matmul
 from embedded_vit.engines.litert.translation import Held, Translation
 
@@ -28,6 +28,7 @@ OPERATORS: Mapping[str, Callable[[Translation, Node], Held | tuple[Held, ...]]] 
     "Gelu": gelu,
     "LayerNormalization": layer_norm,
     "MatMul": matmul,
+    "MaxPool": max_pool,
     "Mul": elementwise,
     "ReduceL2": reduce_l2,
     "ReduceSum": reduce_sum,
