@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,9 +98,17 @@ def read_file(path: Path) -> DicomFile | PassedOver:
     except FileFormatError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        kind = getattr(tags, "file_meta", {}).get("MediaStorageSOPClassUID")
-        may_be_slice = error if kind in HAVE_PIXELS else None
-        return PassedOver(path, "truncated or damaged file", _series_of(tags), may_be_slice)
+        return _damaged(path, tags, error)
+
+
+def _damaged(path: Path, tags: pydicom.Dataset, error: FileFormatError) -> PassedOver:
+    """Return what is known of a damaged file: its series, and whether it may be a slice."""
+    series = kind = ""
+    with suppress(Exception):  # pydicom raises whatever a damaged tag leads to
+        series = _series_of(tags)
+    with suppress(Exception):
+        kind = str(tags.file_meta.get("MediaStorageSOPClassUID"))
+    return PassedOver(path, "truncated or damaged file", series, error if kind in HAVE_PIXELS else None)
 
 
 def _file_of(path: Path, tags: pydicom.Dataset) -> DicomFile | PassedOver:

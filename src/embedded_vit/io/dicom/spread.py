@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["put_together"]
@@ -51,6 +52,7 @@ def _places(folder: Path) -> dict[str, Places]:
         file = read_file(path) if path.is_file() else None
         if file is None or isinstance(file, PassedOver):
             continue
-        position = file.tags.get("ImagePositionPatient") or ()
-        places.setdefault(file.series, set()).add(tuple(map(float, position)))
+        found = places.setdefault(file.series, set())
+        with suppress(Exception):  # a damaged position; whoever reads the series says so
+            found.add(tuple(map(float, file.tags.get("ImagePositionPatient") or ())))
     return places
