@@ -29,6 +29,8 @@ def embedded_vit(*arguments: object, cwd: Path | None = None) -> subprocess.Comp
     [
         (["info", "--network", "embedded-vit-46"], "did you mean 'embedded-vit-64'"),
         (["info", "--network", "embedded-vit-64", "--image-size", "100"], "96 or 104"),
+        (["info", "--image-size", "32", "--widths", "1000000000000", "8"], "at most 8,192"),
+        (["info", "--image-size", "1000000000000", "--widths", "8", "16"], "at most 8,192"),
         (["info", "--netwrok", "embedded-vit-64"], "--network"),
         (["info"], "--network NAME"),
         (["info", "no/such/run"], "not a run"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from embedded_vit.errors import OutputError
-from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.io.atomic import atomic_path, check_folder, write_text
 
 
 def write_half(path: Path, error: Exception) -> None:
@@ -35,3 +36,23 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         write_text(tmp_path / "file" / "inside", "text")
+
+
+@pytest.mark.parametrize("below", ["", "run", "a/b/run"])
+def test_a_file_where_a_folder_is_wanted_is_refused_before_any_work(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="file is a file, where a folder is expected; choose another --output"):
+        check_folder(tmp_path / "file" / below)
+    check_folder(tmp_path / "new" / "run")
+    check_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused_before_any_work(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="may not be written"):
+            check_folder(tmp_path / "run")
+    finally:
+        tmp_path.chmod(0o700)

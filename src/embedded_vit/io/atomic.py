@@ -15,7 +15,7 @@ from pathlib import Path
 
 from embedded_vit.errors import OutputError
 
-__all__ = ["atomic_path", "refuse_existing", "sweep_leftovers", "write_text"]
+__all__ = ["atomic_path", "check_folder", "refuse_existing", "sweep_leftovers", "write_text"]
 
 TEMPORARY = re.compile(r"\.([0-9a-f]{6})[0-9a-f]{2}\..")  # the number of the process, and a random byte
 
@@ -80,6 +80,19 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):  # it is somebody else's
         return True
     return True
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before any work is done.
+
+    Raises:
+        OutputError: Something on its path is a file, or may not be written.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: {there} is a file, where a folder is expected; choose another --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: {there} may not be written; choose another --output, or change its permissions")
 
 
 def refuse_existing(path: Path) -> None:

@@ -59,6 +59,10 @@ PRESETS = NETWORKS | FAMILY | HYBRIDS | UNETS
 Family = Literal["dual", "hybrid", "unet"]
 
 
+# Far above any network of use; what is larger overflows or fills the memory before it is noticed.
+MOST = {"image_size": 8192, "widths": 8192, "convolution_widths": 8192, "depth": 256, "hidden_ratio": 64}
+
+
 class NetworkConfig(Config):
     """The description from which a network can be built again."""
 
@@ -95,6 +99,10 @@ class NetworkConfig(Config):
     def _fits(self) -> Self:
         if self.model is not None:
             return self
+        for name, most in MOST.items():
+            given = getattr(self, name)
+            if max(given if isinstance(given, tuple) else (given,), default=0) > most:
+                raise ValueError(f"{name} {given}: at most {most:,} is expected")
         if not self.widths:
             raise ValueError("widths are missing")
         side, levels = self.image_size, len(self.widths)

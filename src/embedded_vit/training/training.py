@@ -14,6 +14,7 @@ from rich.console import Console
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError
+from embedded_vit.io.atomic import check_folder
 from embedded_vit.models.registry import network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
@@ -106,6 +107,7 @@ def train(
     """
     check_device(device)
     data_folder, output = Path(data_folder), Path(output)
+    check_folder(output)
     _prepare_processor(device, training, threads)
     with joined_processes(device) as processes:
         if device == "cuda" and processes.count > 1:
