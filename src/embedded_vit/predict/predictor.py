@@ -15,7 +15,7 @@ from embedded_vit.about import RESEARCH_USE_ONLY, __version__
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.contract import Contract
 from embedded_vit.engines import ArtifactEngine, EngineChoice, load
-from embedded_vit.errors import ContractError
+from embedded_vit.errors import ContractError, OutputError
 from embedded_vit.io.atomic import atomic_path, refuse_existing, write_text
 from embedded_vit.io.channels import channel_files
 from embedded_vit.io.digest import sha256_of
@@ -104,7 +104,10 @@ class Prediction:
                 refuse_existing(summary)
         # The summary takes its place first: a mask that is there is complete.
         with atomic_path(path, overwrite=overwrite) as temporary:
-            write_labels(temporary, self.mask, self.geometry)
+            try:
+                write_labels(temporary, self.mask, self.geometry)
+            except OutputError as error:
+                raise OutputError(str(error).replace(str(temporary), str(path))) from error
             write_text(summary, text, overwrite=True)
 
 
