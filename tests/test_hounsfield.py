@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedded_vit.hounsfield import hounsfield_problems
+from embedded_vit.io.scan_source import open_scan
 from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
 SIZE, SLICES = 96, 8
@@ -68,7 +70,6 @@ RIGHT: dict[str, Callable[[Image], Image]] = {
     "the field of view has no air": lambda image: image[MIDDLE],
     "a crop of soft tissue": lambda image: image[LIVER],
     "a crop of lung": lambda image: image[:, 32:48, 22:38],
-    "a crop of a vertebra": lambda image: image[:, 60:80, 38:58],
     "a child in a wide field": lambda image: np.where(np.indices((SIZE, SIZE))[0] % 24 > 3, -1000, image),
     "much contrast agent": lambda image: np.where(image > 0, image + 130, image),
 }
@@ -88,6 +89,8 @@ WRONG: dict[str, tuple[Callable[[Image], Image], str]] = {
     "0 to 1": (lambda image: (image.clip(-125, 275) + 125) / 400, "no fat, no air"),
     "0 to 1, padded": (lambda image: padded((image.clip(-125, 275) + 125) / 400, -1024), "no fat, no air"),
     "z-scored": (lambda image: (image - image.mean()) / image.std(), "no fat, no air"),
+    "a crop of a vertebra alone": (lambda image: image[:, 60:80, 38:58], "no fat, no air"),  # as an MR looks
+    "an MR with ripples below 0": (lambda image: (image.clip(-1000, 600) + 1000) / 3 - 20, "no fat, no air"),
     "an MR": (lambda image: np.abs(image + 1000) / 3, "no fat, no air"),
     "constant": (lambda image: 0 * image, "no fat, no air"),
 }  # fmt: skip
@@ -122,3 +125,13 @@ def test_slices_are_sampled_evenly_in_a_long_scan() -> None:
     long = np.concatenate([body()] * 20)
     assert reasons(long) == []
     assert reasons(np.concatenate([long[:1], long[1:] + 1024])) != []
+
+
+def test_a_real_mr_is_refused_and_the_ct_of_the_same_set_is_not(shared_folder: Path) -> None:
+    folder = shared_folder / "data" / "readers" / "totalsegmentator_ct"
+    found = {}
+    for name in ("example_ct_sm", "example_mr_sm"):
+        with open_scan(folder / f"{name}.nii.gz") as source:
+            found[name] = list(hounsfield_problems(source.read()))
+    assert found["example_ct_sm"] == []
+    assert len(found["example_mr_sm"]) == 1

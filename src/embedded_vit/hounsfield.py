@@ -30,7 +30,7 @@ TISSUE_HU = (-150.0, 850.0)  # trabecular bone too
 RAW_TISSUE = (850.0, 1300.0)  # fat and soft tissue in stored numbers that lack the intercept of -1000 or -1024
 LEAST_SHARE = 0.005  # of tissue in any scan: a wrist in the middle of a wide field of view
 FEW = 0.01
-MOST_BONE = 0.2  # of a crop without fat and air, as dense as that of a tooth
+MOST_BONE = 0.2  # of a crop without fat and air; an MR has as much or more above soft tissue
 FEWEST_NUMBERS = 8  # that tissue shows; where it has less the image was drawn, and its lowest number is its air
 NARROWEST_HU = 15.0  # noise alone spreads soft tissue further
 
@@ -94,9 +94,9 @@ def _reason_of_crop(values: NDArray[np.float32], low: float, high: float) -> str
     """
     lowest = float(values.min())
     # Only the noise around 0 HU tells a crop of bone from another image.
-    tissue, most_bone = (SOFT_TISSUE_HU, FEW) if lowest >= 0 else (TISSUE_HU, MOST_BONE)
+    most_bone = FEW if lowest >= 0 else MOST_BONE
     clipped = float((values == lowest).mean())
-    if high - low < NARROWEST_HU or clipped > FEW or _share(values, *tissue) < 1 - most_bone:
+    if high - low < NARROWEST_HU or clipped > FEW or _share(values, *SOFT_TISSUE_HU) < 1 - most_bone:
         return f"nothing here is below {lowest:.4g}: no fat, no air"
     return None
 
