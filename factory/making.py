@@ -33,6 +33,7 @@ from factory.experiments import ALL, SPLIT, experiments_of
 from factory.facts import facts_of
 from factory.folders import ModelFolders
 from factory.installing import install
+from factory.plausible_masks import add_plausibility
 from factory.table import Training
 
 __all__ = ["ModelMaker", "asked_of", "taught_config"]
@@ -76,6 +77,7 @@ class ModelMaker:
                 evaluate_once(folders.artifact(experiment), self.data, evaluation, threads=self.threads)
         if ALL in names:
             install(folders.name, folders.artifact(ALL), facts_of(folders, splits), folders.training)
+            add_plausibility(folders.name, data_set, folders.training)
             print(f"{folders.name}: installed as {index.artifact_path(folders.name)}")
 
     def train(self, data_set: DataSet, experiment: str, split: Split) -> None:

@@ -32,6 +32,10 @@ HIPPOCAMPUS = DataSource(
 # size, which may be as large as in the reduced CT of another scanner (docs/log/other-scanners-and-data.md).
 BTCV_SPACING = SpacingRange(slices_mm=(2.5 / 1.5, 5 * 1.5), in_plane_mm=(0.6 / 1.5, 3.1))
 BTCV_CONTEXT_MM = 3.0
+# Its pixels are 0.54 to 0.98 mm, and its scans about 28 cm high or more (the challenge's description).
+BTCV_VOXEL_ML = (0.54**2 * 2.5 / 1000, 0.98**2 * 5 / 1000)
+BTCV_HEIGHT_MM = 280.0
+ABDOMEN_PHANTOMS = 32  # among the cases that say what masks look like
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Training:
         folds: Folds of the cross-validation; 0 for none.
         spacing_range: The spacings of the data set, if its files store none.
         context_mm: The distance of its slices in mm, if its files store none.
+        voxel_ml: The volumes of its smallest and its largest voxels, likewise.
+        height_mm: The height of its lowest scans, likewise.
+        phantoms: Phantoms of the abdomen that say, beside its own cases, what masks look like.
     """
 
     source: DataSource
@@ -65,6 +72,9 @@ class Training:
     folds: int = 0
     spacing_range: SpacingRange | None = None
     context_mm: float | None = None
+    voxel_ml: tuple[float, float] | None = None
+    height_mm: float | None = None
+    phantoms: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,17 @@ INTEGER = {
 ARTERIAL = "Few training patients are in the arterial phase; case0021 is, and is the worst of the three test patients."
 CROPS = "Learned from crops of about 35 x 50 x 35 mm around the hippocampus; whole heads were never shown to it."
 
-abdomen = partial(Training, BTCV, seeds=3, folds=5, spacing_range=BTCV_SPACING, context_mm=BTCV_CONTEXT_MM)
+abdomen = partial(
+    Training,
+    BTCV,
+    seeds=3,
+    folds=5,
+    spacing_range=BTCV_SPACING,
+    context_mm=BTCV_CONTEXT_MM,
+    voxel_ml=BTCV_VOXEL_ML,
+    height_mm=BTCV_HEIGHT_MM,
+    phantoms=ABDOMEN_PHANTOMS,
+)
 NARROW = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 TRAININGS: dict[str, Training] = {
     "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 128}),

@@ -11,6 +11,7 @@ from embedded_vit.errors import ContractError
 from embedded_vit.fingerprint import IntensityFingerprint, fingerprint_mismatches, scan_brightness
 from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.labels import LabelSet
+from embedded_vit.plausibility import Plausibility
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LENGTH_ROUNDING, Scan
@@ -36,6 +37,7 @@ class Contract(Config):
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where it is not known")
     intensities: IntensityFingerprint | None = Field(default=None, description="None in older model files")
+    plausibility: Plausibility | None = Field(default=None, description="what masks look like; None: not checked")
 
     @property
     def smallest_shares(self) -> list[float]:

@@ -83,20 +83,26 @@ def _smallest_needed(sizes: NDArray[np.int64]) -> float:
     return float(sizes[last] / sizes[0])
 
 
-def remove_small_components(mask: Mask, components: Components, smallest_shares: Sequence[float]) -> None:
+def remove_small_components(mask: Mask, components: Components, smallest_shares: Sequence[float]) -> list[int]:
     """Set components that are too small to background; the mask stays as it is where it is too fragmented.
 
     Args:
         mask: Its slices are those that `components` was given, in the same order.
         components: Of the whole mask.
         smallest_shares: As `Components.small_components` takes them.
+
+    Returns:
+        The slices that were changed.
     """
+    changed = []
     for index, runs in enumerate(components.small_components(smallest_shares)):
         if len(runs):
+            changed.append(index)
             labels = mask.get(index).copy()
             for row, begin, end, _ in runs:
                 labels[row, begin:end] = 0
             mask.put(index, labels)
+    return changed
 
 
 class Components:

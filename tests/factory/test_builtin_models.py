@@ -15,7 +15,8 @@ import torch
 from accuracy_artifacts import organ_graph
 
 import embedded_vit
-from embedded_vit.artifact.manifest import hashed_names
+from embedded_vit.artifact.manifest import hashed_names, read_artifact
+from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.builtin import index
 from embedded_vit.builtin.card import card
 from embedded_vit.builtin.index import TrainingStage, builtin_model
@@ -34,6 +35,7 @@ from factory.figures import pooled_figures
 from factory.folders import ModelFolders
 from factory.installing import install
 from factory.making import ModelMaker
+from factory.plausible_masks import add_plausibility
 
 EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case0006")
 TINY = table.Training(
@@ -331,3 +333,26 @@ def test_every_model_gets_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in index.builtin_names():
         assert (tmp_path / f"{name}.md").read_text() == card(builtin_model(name))
     assert (tmp_path / "tiny-ct.md").exists()
+
+
+def test_a_built_in_model_says_what_its_masks_look_like_and_keeps_its_graph(
+    builtin_folder: Path, make_artifact: Callable[..., Path], synapse_folder: Path
+) -> None:
+    data_set = open_data_set(synapse_folder)
+    split = {"train": hashed_names(EVERYONE), "validation": (), "test": ()}
+    path = make_artifact(organ_graph(), name="builtin/organs-ct.onnx", labels=data_set.labels, split=split)
+    before, manifest = read_artifact(path)
+    training = replace(TINY, voxel_ml=(0.001, 0.002), height_mm=280.0, phantoms=1)
+    found = add_plausibility("organs-ct", data_set, training)
+    after, renewed = read_artifact(path)
+    assert found is not None
+    assert renewed == manifest.model_copy(update={"plausibility": found})
+    assert graph_digest(after) == graph_digest(before)
+    assert (found.unit, found.cases) == ("ml", 7)
+    voxels = [int((data_set.read_labels(case).array == 5).sum()) for case in data_set.cases]
+    low, high = found.structures["liver"].volume
+    assert low < min(voxels) * 0.001
+    assert high > max(voxels) * 0.002
+    few = replace(data_set, cases=data_set.cases[:2])
+    assert add_plausibility("organs-ct", few, replace(training, phantoms=0)) is None
+    assert read_artifact(path)[1] == renewed

@@ -21,6 +21,7 @@ from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.fingerprint import IntensityFingerprint
 from embedded_vit.labels import LabelSet
+from embedded_vit.plausibility import Plausibility
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
 
@@ -45,6 +46,7 @@ class Manifest(Config):
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="what becomes of masks")
     spacing_range: SpacingRange | None = Field(default=None, description="None where the training data carry none")
     intensities: IntensityFingerprint | None = Field(default=None, description="brightness of the training scans")
+    plausibility: Plausibility | None = Field(default=None, description="what the training masks look like")
     labels: LabelSet
     precision: GraphPrecision = "fp32"
     recipe: str = Field(description="name of the training recipe")
@@ -66,6 +68,7 @@ class Manifest(Config):
             postprocessing=self.postprocessing,
             spacing_range=self.spacing_range,
             intensities=self.intensities,
+            plausibility=self.plausibility,
         )
 
     @property

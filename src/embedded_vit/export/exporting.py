@@ -25,6 +25,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.engines import Agreement, compare, grainy_images, load, open_network
 from embedded_vit.errors import DataSetError, NetworkError
+from embedded_vit.export.plausible_masks import measured_plausibility
 from embedded_vit.io.atomic import atomic_path, refuse_existing
 from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.preprocessing import Preprocessing, network_inputs
@@ -140,7 +141,7 @@ def export_checkpoint(
     exact = graph is None
     if graph is None:
         graph = onnx_graph(network, preprocessing, dynamic_batch=dynamic_batch)
-    manifest = _manifest(checkpoint, data_set, graph_digest(graph), precision, compression)
+    manifest = _manifest(checkpoint, data_set, graph, precision, compression)
     if name is not None:
         manifest = manifest.model_copy(update={"name": name})
     images: Iterable[NDArray[np.float32]]
@@ -235,11 +236,15 @@ def _layers_of_constants(model: onnx_ir.Model, network: nn.Module) -> dict[str, 
 def _manifest(
     checkpoint: Checkpoint,
     data_set: DataSet | None,
-    digest: str,
+    graph: bytes,
     precision: GraphPrecision,
     compression: dict[str, Any] | None,
 ) -> Manifest:
     config, record = checkpoint.config, checkpoint.record
+    plausibility = None
+    if data_set is not None:
+        engine = open_network(checkpoint.network)
+        plausibility = measured_plausibility(data_set, record.split, config.contract, engine)
     return Manifest(
         name=config.network.name,
         network=config.network.model_dump(mode="json"),
@@ -247,6 +252,7 @@ def _manifest(
         postprocessing=config.postprocessing,
         spacing_range=None if data_set is None else _spacing_range(data_set, record.split.train),
         intensities=config.intensities,
+        plausibility=plausibility,
         labels=config.labels,
         precision=precision,
         recipe=config.training.recipe,
@@ -255,7 +261,7 @@ def _manifest(
         metrics=_metrics(record),
         split={subset: hashed_names(record.split.names(subset)) for subset in ("train", "validation", "test")},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        graph_sha256=digest,
+        graph_sha256=graph_digest(graph),
     )
 
 

@@ -23,8 +23,12 @@ from embedded_vit.io.mask_file import is_our_summary, summary_path
 from embedded_vit.io.nifti import NiftiGeometry, write_labels
 from embedded_vit.io.scan_source import ScanSource, open_scan, scan_stem
 from embedded_vit.labels import LabelSet
+from embedded_vit.mask_figures import FigureCollector
+from embedded_vit.plausibility import Judgement
+from embedded_vit.predict.judging import judge_mask
 from embedded_vit.predict.memory import free_bytes, room_below
 from embedded_vit.predict.segmentation import map_ahead, segment
+from embedded_vit.preprocessing import Grid
 from embedded_vit.provenance import available_cores
 from embedded_vit.volume import Mask, Scan, Volume
 
@@ -52,6 +56,7 @@ class Prediction:
         warnings: Differences between scan and contract, and doubts, one sentence each.
         geometry: The geometry of the scan's file, which the mask's file repeats.
         cut_off: The structures that touch the border of the scan.
+        judgement: What is not plausible in the mask; None where the model file does not say what is.
     """
 
     mask: Mask
@@ -66,6 +71,7 @@ class Prediction:
     warnings: tuple[str, ...]
     geometry: NiftiGeometry
     cut_off: tuple[str, ...] = ()
+    judgement: Judgement | None = None
 
     def summary(self) -> dict[str, object]:
         """Return the content of the JSON file that `save` writes."""
@@ -81,6 +87,7 @@ class Prediction:
             "unit": "ml" if self.mask.spacing_known else "voxels",
             "volumes": structure_volumes(self.mask, self.labels),
             "touches_border": {label.name: label.name in self.cut_off for label in self.labels.labels},
+            "plausibility": "not checked" if self.judgement is None else self.judgement.plain(),
             "labels": {label.name: label.id for label in self.labels.labels},
             "seconds": {stage: round(duration, 3) for stage, duration in self.seconds.items()},
             "embedded_vit": __version__,
@@ -145,7 +152,7 @@ class Predictor:
         Args:
             scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU). Several files are
                 the channels of one scan, matched by their names (`channel_files`); several folders hold one series.
-            force: Segment the scan even if it does not fit the model's contract; the prediction says so.
+            force: Segment a scan that does not fit the contract, keep an implausible mask; the prediction says so.
             memory_bytes: The memory that this process may take. A scan that does not fit, with its mask, is read onto
                 the disk and segmented from there, with the same result. By default half of the free memory is for the
                 scan and its mask.
@@ -155,7 +162,7 @@ class Predictor:
 
         Raises:
             FileFormatError: The file or series cannot be read.
-            ContractError: The scan does not fit the contract and `force` is not given, or its channels do not fit.
+            ContractError: Without `force`: the scan does not fit the contract, or nothing of its mask is plausible.
             ConfigError: `memory_bytes` is less than the program takes without a scan.
             OutputError: A scan that does not fit into memory does not fit onto the disk either.
         """
@@ -171,11 +178,10 @@ class Predictor:
         problems = _violations(source, volume, contract, force=force)
         warnings += contract.doubts(volume)
         read = time.perf_counter()
-        mask = self._segment(volume, on_progress)
+        mask, collector = self._segment(volume, on_progress)
         segmented = time.perf_counter()
-        cut_off = _cut_off(mask, contract.labels)
-        if cut_off:
-            warnings.append(f"at the border of the scan, perhaps cut off: {', '.join(cut_off)}")
+        judged = judge_mask(mask, collector, contract, volume.source, force=force)
+        problems += judged.problems
         return Prediction(
             mask=mask,
             labels=contract.labels,
@@ -186,9 +192,10 @@ class Predictor:
             input_format=source.format,
             input_sha256=digest,
             forced=bool(problems),
-            warnings=(*problems, *warnings),
+            warnings=(*problems, *warnings, *judged.warnings),
             geometry=geometry,
-            cut_off=cut_off,
+            cut_off=judged.cut_off,
+            judgement=judged.judgement,
         )
 
     def _open(self, scan: str | Path | Volume | Sequence[str | Path], series: int | None) -> ScanSource:
@@ -223,9 +230,13 @@ class Predictor:
         """Return the memory in bytes for a scan and its mask; where it is limited, call `_run_once` before."""
         return free_bytes() / 2 if memory_bytes is None else room_below(memory_bytes)
 
-    def _segment(self, volume: Scan, on_progress: Progress | None) -> Mask:
-        total = volume.reoriented(self._contract.preprocessing.orientation).shape[0]
-        done = 0
+    def _segment(self, volume: Scan, on_progress: Progress | None) -> tuple[Mask, FigureCollector | None]:
+        contract, done = self._contract, 0
+        upright = volume.reoriented(contract.preprocessing.orientation)
+        total, collector = upright.shape[0], None
+        if contract.plausibility is not None:
+            grid = Grid.of(upright, contract.preprocessing)
+            collector = FigureCollector(grid, contract.preprocessing, contract.labels.classes)
 
         def on_slice() -> None:
             nonlocal done
@@ -233,7 +244,7 @@ class Predictor:
             if on_progress is not None:
                 on_progress(done, total)
 
-        return segment(volume, self._contract, self._engine, on_slice=on_slice)
+        return segment(volume, contract, self._engine, on_slice=on_slice, collector=collector), collector
 
 
 def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: bool) -> list[str]:
@@ -250,12 +261,6 @@ def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: 
     if found and not force:
         raise ContractError(f"{volume.source}: refused: {'; '.join(found)} (--force segments it nevertheless)")
     return found
-
-
-def _cut_off(mask: Mask, labels: LabelSet) -> tuple[str, ...]:
-    """Return the names of the structures that touch the border of the scan."""
-    at_border = mask.at_border()
-    return tuple(label.name for label in labels.labels if at_border[label.id])
 
 
 def structure_volumes(mask: Mask, labels: LabelSet) -> dict[str, float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.contract import Contract
+from embedded_vit.mask_figures import FigureCollector
 from embedded_vit.postprocessing import Components, remove_small_components
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network_inputs
@@ -24,15 +25,22 @@ __all__ = ["OnSlice", "label_slices", "map_ahead", "segment"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 OnSlice = Callable[[], None]
+Collector: TypeAlias = FigureCollector | None
 
 
 @overload
-def segment(scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> LabelMap: ...
+def segment(
+    scan: Volume, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None, collector: Collector = None
+) -> LabelMap: ...
 @overload
-def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> Mask: ...
+def segment(
+    scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None, collector: Collector = None
+) -> Mask: ...
 
 
-def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None) -> Mask:
+def segment(
+    scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice | None = None, collector: Collector = None
+) -> Mask:
     """Segment a scan in any orientation, and remove small components as the contract says.
 
     Besides the scan itself only the mask and a few slices are in memory.
@@ -42,6 +50,7 @@ def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice
         contract: The contract of the network that `engine` computes.
         engine: The engine that computes logits.
         on_slice: Called after every slice, for a progress bar.
+        collector: Gathers the figures of the mask while it is made.
 
     Returns:
         The mask on the grid of `scan`, with its orientation and affine; on the disk where the scan is.
@@ -50,14 +59,18 @@ def segment(scan: Scan, contract: Contract, engine: Engine, *, on_slice: OnSlice
     upright_scan = scan.reoriented(contract.preprocessing.orientation)
     upright_mask = mask.reoriented(contract.preprocessing.orientation)  # a view of `mask`
     components = Components() if any(contract.smallest_shares) else None
-    for index, labels in enumerate(label_slices(upright_scan, contract.preprocessing, engine)):
+    for index, labels in enumerate(label_slices(upright_scan, contract.preprocessing, engine, collector=collector)):
         upright_mask.put(index, labels)
         if components is not None:
             components.add(labels)
+        if collector is not None:
+            collector.put(index, labels)
         if on_slice is not None:
             on_slice()
     if components is not None:
-        remove_small_components(upright_mask, components, contract.smallest_shares)
+        for index in remove_small_components(upright_mask, components, contract.smallest_shares):
+            if collector is not None:
+                collector.put(index, upright_mask.get(index))
     return mask
 
 
@@ -68,6 +81,7 @@ def label_slices(
     *,
     intensities: Intensities | None = None,
     grid: Grid | None = None,
+    collector: Collector = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Segment a scan in training orientation, slice by slice.
 
@@ -76,16 +90,21 @@ def label_slices(
         preprocessing: The preprocessing of the network that `engine` computes.
         engine: The engine that computes logits. An engine of several streams gets as many slices at a time.
         intensities, grid: Those of the scan, if they exist already.
+        collector: Sees the network's input and output of every slice.
 
     Yields:
         (rows, columns) uint8 for every slice, upwards.
     """
-    grid = grid or Grid.of(upright, preprocessing)
+    grid = grid or (collector.grid if collector else Grid.of(upright, preprocessing))
 
-    def labels_of(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return label_slice(engine.run(image[None])[0], grid)
+    def labels_of(numbered: tuple[int, NDArray[np.float32]]) -> NDArray[np.uint8]:
+        index, image = numbered
+        logits = engine.run(image[None])[0]
+        if collector is not None:
+            collector.see(index, image, logits)
+        return label_slice(logits, grid)
 
-    images = network_inputs(upright, preprocessing, intensities=intensities, grid=grid)
+    images = enumerate(network_inputs(upright, preprocessing, intensities=intensities, grid=grid))
     yield from map(labels_of, images) if engine.streams == 1 else map_ahead(labels_of, images, workers=engine.streams)
 
 

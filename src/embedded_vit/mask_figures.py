@@ -1,0 +1,170 @@
+"""Where the structures of a mask lie in the body, how large they are, and how sure the network is of them.
+
+Everything is gathered slice by slice while a scan is segmented, on a coarse grid, so that it costs little; two masks
+can be compared by these figures whatever their grids. The body is what is brighter than fat on the network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedded_vit.preprocessing import Grid, Preprocessing
+from embedded_vit.volume import Mask
+
+__all__ = ["FigureCollector", "MaskFigures", "StructureFigures"]
+
+SAMPLED_PIXELS = 128  # of a slice along each axis, at most
+SAMPLED_LOGITS = 64  # of the network's output along each axis, at most
+SURE_EVERY = 2  # slices: of every second one the network's certainty is measured
+BODY = {"CT": -0.95, "MR": -0.8}  # on the network's input: -115 HU, where fat begins; a tenth of the MR range
+BOX_DEVIATIONS = 2  # half of the box's side, in standard deviations: exact for an ellipse, and a table moves it little
+CROPPED_SHARE = 0.82  # of a slice that is body: an ellipse fills 0.785 of its box
+
+
+@dataclass(frozen=True)
+class StructureFigures:
+    """One structure of one mask.
+
+    Attributes:
+        volume: In ml, or in voxels where lengths are not known.
+        place: Its middle in the body's box, (left, posterior): 0 is the box's right and front, 1 its left and back.
+        share: Its largest cross-section in a slice, as a share of the body's there.
+        centre: Its middle, (superior, left, posterior), in shares of the scan.
+        confidence: The network's mean softmax probability; None where it was not measured.
+        at_border: Whether it touches the border of the scan.
+    """
+
+    volume: float
+    place: tuple[float, float]
+    share: float
+    centre: tuple[float, float, float]
+    confidence: float | None
+    at_border: bool
+
+
+@dataclass(frozen=True)
+class MaskFigures:
+    """All structures of a mask.
+
+    Attributes:
+        structures: By number; those of which the mask has no voxel are left out.
+        in_ml: Whether volumes are in ml.
+        cropped: Whether the body fills the slices, so that nothing is known of places in it.
+        height_mm: Of the whole scan; None where lengths are not known.
+    """
+
+    structures: Mapping[int, StructureFigures]
+    in_ml: bool
+    cropped: bool
+    height_mm: float | None
+
+
+class FigureCollector:
+    """Gathers the figures of a mask in training orientation while its slices are made.
+
+    Args:
+        grid: Of the scan's slices.
+        preprocessing: Of the network.
+        classes: The number of classes, background included.
+    """
+
+    def __init__(self, grid: Grid, preprocessing: Preprocessing, classes: int) -> None:
+        self.grid, self._preprocessing, self._classes = grid, preprocessing, classes
+        self._step = max(1, -(-max(grid.shape) // SAMPLED_PIXELS))
+        on_network = (np.arange(grid.size) + 0.5) / grid.size
+        places = [of_axis.matrix @ on_network for of_axis in (grid.enlarge_rows, grid.enlarge_columns)]
+        self._pixel = float(np.prod([abs(place[-1] - place[0]) / max(len(place) - 1, 1) for place in places]))
+        self._slice_area = self._pixel * grid.shape[0] * grid.shape[1]
+        self._places = [place[:: self._step] for place in places]  # of sampled rows and columns, in shares of the grid
+        self._labelled: dict[int, NDArray[np.float64]] = {}  # slice -> (3, classes): area, its mean row and column
+        self._bodies: dict[int, NDArray[np.float64]] = {}  # slice -> (5,): area; first and last row; then column
+        self._sure: dict[int, NDArray[np.float64]] = {}  # slice -> (2, classes): pixels, sum of their probabilities
+
+    def see(self, index: int, image: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+        """Look at a slice's network input, (C, S, S), and output, (K, S, S); any thread may call this."""
+        channels = len(self._preprocessing.channels)
+        middle = self._preprocessing.context_slices // 2 * channels
+        body = image[middle] > BODY[self._preprocessing.modality]
+        along = [body.sum(axis=axis) for axis in (1, 0)]
+        area = float(along[0].sum())
+        if area:
+            self._bodies[index] = np.array([area / body.size, *_ends(along[0]), *_ends(along[1])])
+        if index % SURE_EVERY == 0:
+            self._sure[index] = _certainty(logits)
+
+    def put(self, index: int, labels: NDArray[np.uint8]) -> None:
+        """Take a finished slice, (rows, columns); a slice that changes later is put again."""
+        sampled = labels[:: self._step, :: self._step]
+        row, column = np.nonzero(sampled)
+        if not len(row):
+            self._labelled.pop(index, None)
+            return
+        numbers = sampled[row, column]
+        counts = np.bincount(numbers, minlength=self._classes).astype(float)
+        sums = [
+            np.bincount(numbers, place[at], minlength=self._classes)
+            for place, at in zip(self._places, (row, column), strict=True)
+        ]
+        middles = np.divide(sums, counts, out=np.zeros((2, self._classes)), where=counts > 0)
+        self._labelled[index] = np.stack([counts * self._step**2 * self._pixel, *middles])
+
+    def figures(self, mask: Mask, at_border: NDArray[np.bool_]) -> MaskFigures:
+        """Return the figures of the whole mask, whose slices all were seen and put.
+
+        Args:
+            mask: In training orientation.
+            at_border: Of the mask, as `Mask.at_border` gives it.
+        """
+        counts = mask.counts()
+        voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1.0
+        height_mm = mask.spacing_mm[0] * mask.shape[0] if mask.spacing_known else None
+        indices = sorted(set(self._labelled) & set(self._bodies))
+        if not indices:
+            return MaskFigures({}, mask.spacing_known, cropped=False, height_mm=height_mm)
+        labelled = np.stack([self._labelled[index] for index in indices])  # (slices, 3, classes)
+        bodies = np.stack([self._bodies[index] for index in indices])  # (slices, 5)
+        sure = sum(self._sure.values(), start=np.zeros((2, self._classes)))
+        heights = (np.array(indices) + 0.5) / mask.shape[0]
+        structures = {}
+        for number in range(1, self._classes):
+            area = labelled[:, 0, number]
+            if not counts[number] or not area.sum():
+                continue
+            row, column = labelled[:, 1, number], labelled[:, 2, number]
+            size = np.maximum(bodies[:, [2, 4]] - bodies[:, [1, 3]], 1e-3)
+            in_body = (np.stack([row, column], axis=1) - bodies[:, [1, 3]]) / size
+            left, posterior = np.average(in_body, axis=0, weights=area)
+            centre = [float(np.average(values, weights=area)) for values in (heights, row, column)]
+            structures[number] = StructureFigures(
+                volume=float(counts[number]) * voxel_ml,
+                place=(float(left), float(posterior)),
+                share=float((area / bodies[:, 0]).max()),
+                centre=(centre[0], centre[1], centre[2]),
+                confidence=float(sure[1, number] / sure[0, number]) if sure[0, number] else None,
+                at_border=bool(at_border[number]),
+            )
+        cropped = float(np.mean(bodies[:, 0])) > CROPPED_SHARE * self._slice_area
+        return MaskFigures(structures, mask.spacing_known, cropped, height_mm)
+
+
+def _ends(profile: NDArray[np.int64]) -> tuple[float, float]:
+    """Return where the body's box begins and ends along one axis, in shares of the axis."""
+    places = (np.arange(len(profile)) + 0.5) / len(profile)
+    middle = float(np.average(places, weights=profile))
+    half = BOX_DEVIATIONS * float(np.average((places - middle) ** 2, weights=profile)) ** 0.5
+    return middle - half, middle + half
+
+
+def _certainty(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return for each class the pixels that it wins, and the sum of their softmax probabilities: (2, classes)."""
+    step = max(1, logits.shape[1] // SAMPLED_LOGITS)
+    sampled = logits[:, ::step, ::step].reshape(len(logits), -1)  # (K, pixels)
+    winners = sampled.argmax(axis=0)
+    chosen = np.flatnonzero(winners)
+    sampled, winners = sampled[:, chosen], winners[chosen]
+    probability = 1 / np.exp(sampled - sampled.max(axis=0)).sum(axis=0)
+    return np.stack([np.bincount(winners, weight, minlength=len(logits)) for weight in (None, probability)])
