@@ -51,9 +51,11 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "models": ("layers",),
     "training": ("io", "datasets", "models"),
     "export": ("io", "artifact", "engines", "predict", "datasets", "layers", "training"),
-    "costs": ("artifact", "engines", "predict", "layers", "models"),
+    "costs": ("io", "artifact", "engines", "predict", "layers", "models"),
     "evaluation": ("io", "artifact", "engines", "predict", "datasets", "training"),
-    "compression": ("io", "artifact", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
+    "compression": (
+        *("io", "artifact", "engines", "datasets", "layers", "models", "training", "export", "costs", "evaluation"),
+    ),
     "search": ("io", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "benchmark": ("io", "artifact", "engines", "predict", "datasets", "costs", "evaluation"),
     "report": ("io", "engines", "predict", "datasets", "training", "export", "costs", "evaluation", "compression"),

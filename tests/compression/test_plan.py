@@ -72,6 +72,19 @@ def test_built_in_plans_are_valid(name):
     assert read_plan(name) == read_plan(built_in_plans()[name])
 
 
+def test_the_plan_for_processors_aims_at_latency_and_the_papers_do_not():
+    (step,) = read_plan("embedded-cpu").steps
+    assert (step.target_latency, step.target_macs) == (0.67, None)
+    assert step.multiple is None  # the block of channels of the machine that measures
+
+
+def test_a_plan_by_macs_is_read_as_older_versions_recorded_it():
+    recorded = {"steps": [{"prune_channels": {"target_macs": 0.5, "target_latency": None, "epochs": 3, "multiple": 8}}]}
+    assert CompressionPlan.from_plain(recorded, source="recipe.json").steps == (
+        PruneChannels(target_macs=0.5, epochs=3),
+    )
+
+
 def test_the_papers_three_sparsities_are_built_in():
     assert {"paper-prune-50", "paper-prune-70", "paper-prune-90"} <= set(built_in_plans())
     for name in built_in_plans():

@@ -201,8 +201,9 @@ def test_the_command_searches_and_tells_how_to_train_the_best(synapse_folder: Pa
     done = run_command("--data", synapse_folder, "-o", tmp_path / "search", *options.split())
     assert done.returncode == 0, done.stderr
     assert "embedded-vit train --data" in done.stdout
-    assert "--image-size 32 --widths 32 80 --depth 1 --hidden-ratio 4 --context-slices 1" in done.stdout
-    assert "trial 0 of 1: 32 pixels, 1 slice, widths 32, 80" in done.stderr
+    network = "--family hybrid --image-size 32 --widths 16 32 64 --depth 2 --hidden-ratio 2 --stem-stride 2"
+    assert network in done.stdout
+    assert "trial 0 of 1: 32 pixels, 1 slice, stem 2, widths 16, 32, 64, depth 2, ratio 2" in done.stderr
     for suffix in ("json", "csv", "png", "journal"):
         assert (tmp_path / "search" / f"search.{suffix}").stat().st_size > 0
 

@@ -87,6 +87,19 @@ def test_the_command_is_one_that_a_shell_and_train_understand() -> None:
     assert "--validation-cases" not in words
 
 
+def test_a_hybrid_network_is_trained_by_its_own_options() -> None:
+    hybrid = Candidate(
+        image_size=96, family="hybrid", widths=(16, 32), depth=0, hidden_ratio=2, context_slices=1, stem_stride=4
+    )
+    settings = SearchSettings(budget=Budget.read("latency_ms=5"), threads=2)
+    words = shlex.split(train_command(hybrid, settings, Path("data"), Path("best")))
+    for option in (["--family", "hybrid"], ["--stem-stride", "4"], ["--depth", "0"]):
+        place = words.index(option[0])
+        assert words[place : place + 2] == option
+    assert "--convolution-widths" not in words
+    assert "--stem-stride" not in train_command(CANDIDATE, settings, Path("data"), Path("best"))
+
+
 def test_nothing_within_the_budget_says_how_far_it_was() -> None:
     text = outcome_text(record_of(trial(0, 9.0, None), trial(1, 7.0, None), best=None), Path("out"))
     assert "none of 2 trials is within latency_ms=5; the fastest took 7.00 ms" in text

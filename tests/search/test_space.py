@@ -6,7 +6,15 @@ import optuna
 import pytest
 
 from embedded_vit.errors import ConfigError, NetworkError
-from embedded_vit.search.space import Budget, Candidate, SearchSettings, first_candidates, suggest
+from embedded_vit.models.registry import PRESETS, network_config
+from embedded_vit.search.space import (
+    Budget,
+    Candidate,
+    SearchSettings,
+    _levels_that_fit,
+    first_candidates,
+    suggest,
+)
 
 
 def settings(**given) -> SearchSettings:
@@ -44,7 +52,7 @@ def test_image_sizes_are_put_in_order_and_must_fit_the_network() -> None:
 
 def test_candidates_stay_within_what_was_asked_and_fit_the_network() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    asked = settings(image_sizes=(64, 96), context_slices=(3,))
+    asked = settings(image_sizes=(64, 96), context_slices=(3,), family="dual")
     found = [suggest(study.ask(), asked) for _ in range(50)]
     assert {candidate.image_size for candidate in found} == {64, 96}
     assert {candidate.context_slices for candidate in found} == {3}
@@ -53,10 +61,57 @@ def test_candidates_stay_within_what_was_asked_and_fit_the_network() -> None:
     assert all(width % 8 == 0 for candidate in found for width in candidate.widths)
 
 
+def test_hybrid_candidates_are_networks_in_whole_blocks() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    asked = settings(image_sizes=(64, 96, 200, 224))
+    found = [suggest(study.ask(), asked) for _ in range(200)]
+    for candidate in found:
+        network_config(classes=3, **candidate.architecture())  # refuses what the image cannot be halved for
+        assert all(width % 16 == 0 and width <= 256 for width in candidate.widths)
+        tokens = candidate.image_size // (candidate.stem_stride * 2 ** (len(candidate.widths) - 1))
+        assert tokens >= 4 or len(candidate.widths) == 2
+    assert {candidate.family for candidate in found} == {"hybrid"}
+    assert {candidate.stem_stride for candidate in found} == {1, 2, 4}
+    assert {len(candidate.widths) for candidate in found} >= {3, 4, 5}
+    assert {candidate.depth for candidate in found} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("image_size", "stem_stride", "levels", "expected"),
+    [(128, 2, 4, 4), (128, 2, 5, 5), (128, 4, 5, 4), (64, 4, 5, 3), (200, 1, 5, 4), (200, 4, 4, 2), (32, 4, 3, 2)],
+)
+def test_a_level_that_the_image_cannot_have_is_left_out(image_size, stem_stride, levels, expected) -> None:
+    assert _levels_that_fit(image_size, stem_stride, levels) == expected
+
+
+def test_the_first_hybrid_candidates_are_a_preset_and_its_ablation() -> None:
+    study = optuna.create_study()
+    for known in first_candidates("hybrid"):
+        study.enqueue_trial(known)
+    preset, without = [suggest(study.ask(), settings(image_sizes=(128,))) for _ in range(2)]
+    architecture = preset.architecture()
+    assert {key: architecture[key] for key in PRESETS["hybrid-s"]} == PRESETS["hybrid-s"]
+    assert without == preset.model_copy(update={"depth": 0})
+
+
+def test_unets_are_those_of_the_presets_and_fit_the_image() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    asked = settings(image_sizes=(64, 200), family="unet")
+    study.enqueue_trial(first_candidates("unet")[0])
+    first, *found = [suggest(study.ask(), asked) for _ in range(50)]
+    described = network_config(classes=3, **first.architecture())
+    assert (described.family, described.widths) == ("unet", PRESETS["unet-16"]["widths"])
+    for candidate in found:
+        assert network_config(classes=3, **candidate.architecture()).widths == candidate.widths
+    assert {len(candidate.widths) for candidate in found} == {3, 4, 5}
+    assert str(first) == "64 pixels, 1 slice, U-Net, widths 16, 32, 64, 128, 128"
+
+
 def test_the_first_candidates_are_the_smallest_networks_with_a_name() -> None:
     study = optuna.create_study()
-    for known in first_candidates():
+    for known in first_candidates("dual"):
         study.enqueue_trial(known)
     published = Candidate(image_size=64, widths=(32, 80), depth=1, hidden_ratio=4, context_slices=1)
     ours = published.model_copy(update={"convolution_widths": (12, 24)})
-    assert [suggest(study.ask(), settings()) for _ in first_candidates()] == [published, ours]
+    asked = settings(family="dual")
+    assert [suggest(study.ask(), asked) for _ in first_candidates("dual")] == [published, ours]

@@ -38,6 +38,7 @@ def test_a_second_process_finds_the_trials_of_the_first(tmp_path: Path) -> None:
     [
         ({"epochs": 3}, "--epochs 20, now 3"),
         ({"threads": 2}, "--threads 1, now 2"),
+        ({"family": "dual"}, "--family hybrid, now dual"),
         ({"budget": Budget.read("macs=1e8")}, "--budget latency_ms=5, now macs=1e\\+08"),
         ({"image_sizes": (64, 96)}, "--image-sizes 64 96 128 160 192 224, now 64 96;"),
     ],
@@ -46,6 +47,15 @@ def test_another_search_is_refused_by_option(tmp_path: Path, changed: dict, name
     open_study(tmp_path, SETTINGS, "data")
     with pytest.raises(ConfigError, match=named):
         open_study(tmp_path, SETTINGS.model_copy(update=changed), "data")
+
+
+def test_a_search_of_a_version_with_one_family_goes_on_and_only_with_that_one(tmp_path: Path) -> None:
+    dual = SETTINGS.model_copy(update={"family": "dual"})
+    study = open_study(tmp_path, dual, "data")
+    study.set_user_attr("asked", {key: value for key, value in study.user_attrs["asked"].items() if key != "family"})
+    open_study(tmp_path, dual, "data")
+    with pytest.raises(ConfigError, match="--family dual, now hybrid"):
+        open_study(tmp_path, SETTINGS, "data")
 
 
 def test_other_data_are_refused(tmp_path: Path, synapse_folder: Path, decathlon_folder: Path) -> None:

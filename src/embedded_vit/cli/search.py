@@ -19,6 +19,7 @@ def command(
     output: Annotated[Path, OutputAlias],
     trials: int = 30,
     epochs: int = 20,
+    family: Literal["hybrid", "dual", "unet"] = "hybrid",
     image_sizes: Integers | None = None,
     context_slices: Literal[1, 3] | None = None,
     inherit: bool = True,
@@ -39,6 +40,7 @@ def command(
         output: Folder of the search. Several processes may work on one search.
         trials: Number of candidates, including those over the budget, which are not trained.
         epochs: Epochs of each short training.
+        family: Family of networks to search in: hybrid, made for low latency; unet; or dual, the paper's.
         image_sizes: Sides of the input to choose from, in pixels; 64 96 128 160 192 224 by default.
         context_slices: Slices that the network sees at a time; 1 and 3 are both tried by default.
         inherit: Start each training from the weights of the most similar network trained before.
@@ -51,21 +53,12 @@ def command(
     from embedded_vit.search.record import outcome_text
     from embedded_vit.search.searching import search
 
+    training = {"epochs": epochs, "inherit": inherit, "precision": precision, "validation_cases": validation_cases}
+    others = {"family": family, "engine": engine, "seed": seed, **training}
     record = search(
         data,
         output,
-        settings=_settings(
-            budget,
-            image_sizes,
-            context_slices,
-            threads=threads,
-            epochs=epochs,
-            inherit=inherit,
-            precision=precision,
-            validation_cases=validation_cases,
-            engine=engine,
-            seed=seed,
-        ),
+        settings=_settings(budget, image_sizes, context_slices, threads=threads, **others),
         trials=trials,
         device=device,
         on_event=lambda event: print(event, file=sys.stderr, flush=True),

@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -129,13 +130,19 @@ def _check_output(output: Path, run: Path, values: dict[str, object], context: S
 
 
 def _request(path: Path) -> dict[str, object]:
-    """Read the run, plan and engine that a compression was started with; retired steps are left out."""
+    """Read the run, plan and engine that a compression was started with.
+
+    Retired steps are left out, and settings that a step did not have then get their defaults.
+    """
     request = read_json_object(path, CheckpointError)
     plan = request.get("recipe")
     if not isinstance(plan, dict) or not isinstance(plan.get("steps"), list):
         return request
     steps = [step for step in plan["steps"] if not (isinstance(step, dict) and RETIRED_STEPS.keys() & step)]
-    return request | {"recipe": plan | {"steps": steps}}
+    plan = plan | {"steps": steps}
+    with suppress(ConfigError):  # a plan that this version cannot read is another plan
+        plan = CompressionPlan.from_plain(plan, source=str(path)).plain()
+    return request | {"recipe": plan}
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,12 @@ def summary_line(stage: StageRecord) -> str:
     """Summarise a stage in one line for the terminal."""
     measured = stage.measured
     test = "" if measured.test is None or measured.test.dice is None else f", test Dice {measured.test.dice:.3f}"
+    note = f"; {stage.facts['note']}" if stage.facts.get("note") else ""
     previous = measured.previous_latency_ms
     change = "" if previous is None else f" ({measured.latency_ms['1'] / previous['1']:.2f} of the step before)"
     return (
         f"{stage.name}: {measured.macs / 1e6:.1f} M MACs, {measured.parameters / 1e6:.2f} M parameters, "
-        f"{measured.file_bytes / 1e6:.2f} MB, {measured.latency_ms['1']:.1f} ms{change}{test}"
+        f"{measured.file_bytes / 1e6:.2f} MB, {measured.latency_ms['1']:.1f} ms{change}{test}{note}"
     )
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.engines import Engine, EngineChoice, example_image, load
-from embedded_vit.engines.single_stream import single_stream
+from embedded_vit.engines.single_stream import Query, single_stream
 
-__all__ = ["Latency", "paired_latency", "paired_latency_of"]
+__all__ = ["Latency", "paired_latency", "paired_latency_of", "steady_latency_ms", "steady_ratio"]
+
+UNINTERRUPTED_PERCENTILE = 10
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,53 @@ class Latency:
     p50_ms: float
     p90_ms: float
     repeats: int
+
+
+def steady_latency_ms(
+    queries: Sequence[Query], *, threads: int, rounds: int = 50, seconds_limit: float = 10.0
+) -> NDArray[np.float64]:
+    """Measure queries in turns; return latencies whose ratios and differences do not depend on the machine's load.
+
+    Where processes share a core, a long query is interrupted more often than a short one, so the ratio of two medians
+    of the time that passes depends on the load. On one thread, the median of the time that this process computes does
+    not. On several threads that time says nothing; there the 10th percentile leaves out what was interrupted.
+
+    Args:
+        queries: One function for each model; a call answers one query.
+        threads: Threads that each query computes on.
+        rounds: Rounds to measure.
+        seconds_limit: As `single_stream`.
+
+    Returns:
+        (queries,) in ms.
+    """
+    alone = threads == 1
+    stream = single_stream(queries, rounds=rounds, seconds_limit=seconds_limit, processor_time=alone)
+    percentile = 50 if alone else UNINTERRUPTED_PERCENTILE
+    steady_ms: NDArray[np.float64] = np.percentile(stream.latencies_ms, percentile, axis=0)
+    return steady_ms
+
+
+def steady_ratio(
+    path: Path, reference: Path, *, engine: EngineChoice = "onnxruntime", threads: int = 1
+) -> tuple[float, float]:
+    """Measure an artifact in turns with another one.
+
+    Args:
+        path, reference: The artifacts.
+        engine: The engine; "auto" takes the fastest for each artifact.
+        threads: Threads to compute on.
+
+    Returns:
+        The artifact's latency over the reference's, and the reference's in ms; see `steady_latency_ms`.
+
+    Raises:
+        FileFormatError: A file is not an artifact.
+    """
+    engines = [load(each, engine, threads=threads) for each in (path, reference)]
+    queries = [partial(each.run, example_image(each.manifest.preprocessing)) for each in engines]
+    path_ms, reference_ms = map(float, steady_latency_ms(queries, threads=threads, rounds=100, seconds_limit=30))
+    return path_ms / reference_ms, reference_ms
 
 
 def paired_latency(

@@ -52,6 +52,7 @@ def single_stream(
     seconds_limit: float = 60.0,
     warmup: int = LEAST_ROUNDS,
     rest_seconds: float = 0.0,
+    processor_time: bool = False,
 ) -> Stream:
     """Measure queries in turns: A, B, A, B, ...
 
@@ -62,7 +63,10 @@ def single_stream(
         warmup: First rounds that are not counted.
         rest_seconds: Pause before each query, for libraries whose idle threads spin for a while and would slow down the
             next query.
+        processor_time: Count the time that this process computes in place of the time that passes: for queries on one
+            thread the same, but for the moments when other processes have the core.
     """
+    clock = time.process_time if processor_time else time.perf_counter
     for _ in range(warmup):
         for query in queries:
             query()
@@ -70,17 +74,17 @@ def single_stream(
     begin = time.perf_counter()
     elapsed = 0.0
     while len(latencies_ms) < rounds and (len(latencies_ms) < LEAST_ROUNDS or elapsed < seconds_limit):
-        latencies_ms.append([_latency_ms(query, rest_seconds) for query in queries])
+        latencies_ms.append([_latency_ms(query, rest_seconds, clock) for query in queries])
         elapsed = time.perf_counter() - begin
     return Stream(np.array(latencies_ms), "queries" if len(latencies_ms) == rounds else "seconds", elapsed)
 
 
-def _latency_ms(query: Query, rest_seconds: float) -> float:
+def _latency_ms(query: Query, rest_seconds: float, clock: Callable[[], float]) -> float:
     if rest_seconds:
         time.sleep(rest_seconds)
-    begin = time.perf_counter()
+    begin = clock()
     query()
-    return 1000 * (time.perf_counter() - begin)
+    return 1000 * (clock() - begin)
 
 
 class PairedRatio(Config):

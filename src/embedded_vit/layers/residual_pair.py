@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from embedded_vit.layers.channel_axes import ChannelAxis, inside
 from embedded_vit.layers.convolutions import NormedConvolution
+from embedded_vit.layers.fused_block import FusedBlock
 
 __all__ = ["ResidualPair"]
 
@@ -37,6 +38,11 @@ class ResidualPair(nn.Module):
     def macs(self, pixels: int) -> int:
         """Count the multiply-accumulates of so many pixels."""
         return self.first.macs(pixels) + self.second.macs(pixels)
+
+    def fused_block(self, side: int) -> FusedBlock:
+        """Return what its latency depends on, for an input of so many pixels a side."""
+        outer, inner = self.first.convolution.weight.shape[1], self.first.convolution.weight.shape[0]
+        return FusedBlock("pair", (outer, inner), side, (1, 1))
 
     def stream_axes(self) -> list[ChannelAxis]:
         """The channels of input and output, which are added; see `channel_axes`."""

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from embedded_vit.layers.channel_axes import ChannelAxis, inside
 from embedded_vit.layers.convolutions import NormedConvolution
+from embedded_vit.layers.fused_block import FusedBlock
 
 __all__ = ["TokenBlock"]
 
@@ -54,8 +55,17 @@ class TokenBlock(nn.Module):
     def macs(self, tokens: int) -> int:
         """Count the multiply-accumulates of N tokens."""
         layers = (self.queries_keys_values, self.projection, self.expansion, self.reduction)
-        attended = self.projection.convolution.in_channels  # h d
+        attended = self.projection.convolution.weight.shape[1]  # h d
         return sum(layer.macs(tokens) for layer in layers) + 2 * tokens**2 * attended
+
+    def fused_blocks(self, side: int) -> list[FusedBlock]:
+        """Return what the latency of its halves depends on, for a square of so many tokens a side."""
+        channels, attended = self.projection.convolution.weight.shape[:2]
+        hidden = self.expansion.convolution.weight.shape[0]
+        return [
+            FusedBlock("attention", (channels, attended), side, (1, self.head_width)),
+            FusedBlock("perceptron", (channels, hidden), side, (1, 1)),
+        ]
 
     def stream_axes(self) -> list[ChannelAxis]:
         """The channels to which both results are added; see `channel_axes`."""

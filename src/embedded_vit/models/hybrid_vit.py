@@ -17,6 +17,7 @@ from torch.nn import functional
 from embedded_vit.errors import NetworkError
 from embedded_vit.layers.channel_axes import ChannelAxis, inside, read
 from embedded_vit.layers.convolutions import NormedConvolution
+from embedded_vit.layers.fused_block import FusedBlock
 from embedded_vit.layers.residual_pair import ResidualPair
 from embedded_vit.layers.token_block import TokenBlock
 from embedded_vit.models.layered_network import LayeredNetwork, check_square, inner_axes, of_kind
@@ -96,6 +97,23 @@ class HybridViT(LayeredNetwork):
         for level, (down, up) in enumerate(zip(self.down, self.up, strict=True), start=1):
             total += sum(layer.macs(pixels // 4**level) for layer in of_kind([down, up], NormedConvolution))
         return total + sum(block.macs(pixels // 4 ** (self.levels - 1)) for block in self._blocks())
+
+    def fused_blocks(self, image_size: int, *, input_channels: int = 1) -> list[FusedBlock]:
+        """Return stem and head, pairs, ways between levels, and token blocks; see `LayeredNetwork.fused_blocks`."""
+        classes, finest = self.head.weight.shape[:2]
+        kernel_side = self.stem.convolution.weight.shape[-1]
+        blocks = [
+            FusedBlock("frame", (finest,), image_size, (1,), (input_channels, self.stem_stride, kernel_side, classes))
+        ]
+        side = image_size // self.stem_stride
+        levels = zip(of_kind(self.encoder, ResidualPair), self.down, of_kind(self.decoder, ResidualPair), strict=True)
+        for before, down, after in levels:
+            coarser, finer = of_kind([down], NormedConvolution)[0].convolution.weight.shape[:2]
+            blocks += [before.fused_block(side), after.fused_block(side)]
+            blocks.append(FusedBlock("level", (finer, coarser), side, (1, 1)))
+            side //= 2
+        coarsest = [part for block in of_kind(self.tokens, TokenBlock) for part in block.fused_blocks(side)]
+        return [*blocks, *coarsest, *(pair.fused_block(side) for pair in of_kind(self.tokens, ResidualPair))]
 
     def channel_axes(self) -> dict[str, list[ChannelAxis]]:
         """Join what the layers declare; see `LayeredNetwork.channel_axes`.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from embedded_vit.errors import NetworkError
 from embedded_vit.layers.channel_axes import ChannelAxis, HasInnerAxes, inside
+from embedded_vit.layers.fused_block import FusedBlock
 
 __all__ = ["LayeredNetwork", "check_square", "inner_axes", "of_kind"]
 
@@ -49,6 +50,15 @@ class LayeredNetwork(nn.Module, ABC):
             image_size: S.
             input_channels: Channels of the image; 1 is a grey image, which stands for copies of itself.
         """
+
+    def fused_blocks(self, image_size: int, *, input_channels: int = 1) -> list[FusedBlock]:
+        """Return the blocks whose latencies add up to the network's; none where the network cannot be divided so.
+
+        Args:
+            image_size: S.
+            input_channels: Channels of the image.
+        """
+        return []
 
     @abstractmethod
     def channel_axes(self) -> dict[str, list[ChannelAxis]]:

@@ -108,11 +108,13 @@ def train_command(candidate: Candidate, settings: SearchSettings, data_folder: P
     """Return the command that trains a candidate in full, on the same split."""
     options: dict[str, Any] = {
         "data": data_folder,
+        "family": candidate.family if candidate.family != "dual" else None,
         "image-size": candidate.image_size,
         "widths": candidate.widths,
-        "depth": candidate.depth,
-        "hidden-ratio": candidate.hidden_ratio,
+        "depth": None if candidate.family == "unet" else candidate.depth,
+        "hidden-ratio": None if candidate.family == "unet" else candidate.hidden_ratio,
         "convolution-widths": candidate.convolution_widths or None,
+        "stem-stride": candidate.stem_stride if candidate.stem_stride != 1 else None,
         "context-slices": candidate.context_slices,
         "precision": settings.precision,
         "validation-cases": settings.validation_cases,
@@ -156,7 +158,7 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
 def _front_table(record: SearchRecord) -> str:
     """Return the Pareto front as a table, by rising latency; a star marks the best."""
     costs = ("trial", "Dice", "epochs", "ms", "M MACs", "M weights")
-    rows = [(*costs, "pixels", "slices", "widths", "depth", "ratio", "convolutions")]
+    rows = [(*costs, "pixels", "slices", "widths", "depth", "ratio", *_own_columns(record))]
     for trial in record.front:
         candidate = trial.candidate
         rows.append(
@@ -172,10 +174,17 @@ def _front_table(record: SearchRecord) -> str:
                 " ".join(map(str, candidate.widths)),
                 str(candidate.depth),
                 str(candidate.hidden_ratio),
-                " ".join(map(str, candidate.convolution_widths)) or "none",
+                str(candidate.stem_stride)
+                if candidate.family == "hybrid"
+                else " ".join(map(str, candidate.convolution_widths)) or "none",
             )
         )
     return "\n".join(in_columns(rows))
+
+
+def _own_columns(record: SearchRecord) -> list[str]:
+    """Return the columns that only the family of the search has."""
+    return ["stem"] if record.settings.family == "hybrid" else ["convolutions"]
 
 
 def write_record(folder: Path, record: SearchRecord) -> None:

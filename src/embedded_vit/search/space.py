@@ -12,7 +12,8 @@ from typing_extensions import Self
 from embedded_vit.config import Config, nearest_name
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError
-from embedded_vit.models.embedded_vit import check_image_size
+from embedded_vit.models.layered_network import check_square
+from embedded_vit.models.registry import Family
 from embedded_vit.training.settings import Precision, TrainingConfig
 
 __all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchSettings", "first_candidates", "suggest"]
@@ -25,6 +26,17 @@ FINE_WIDTHS = (16, 24, 32, 40, 48, 64, 80, 96, 128)  # up to those of the paper'
 COARSE_WIDTHS = (32, 48, 64, 80, 96, 128, 160, 192, 256, 320)
 CONVOLUTION_WIDTHS = ((), (8, 16), (12, 24), (16, 32))
 DEPTHS, HIDDEN_RATIOS, CONTEXT_SLICES = (1, 2), (2, 3, 4), (1, 3)
+SIZE_MULTIPLE = 8  # that every family takes
+
+# The hybrid family. Engines compute 16 channels at a time, or 8, so a width is a multiple of 16 on every machine.
+FINEST_WIDTHS = (16, 32, 48, 64)
+GROWTHS = (2, 3, 4)  # of the width from one level to the next, in halves
+MOST_WIDTH, CHANNEL_BLOCK = 256, 16
+LEVELS, STEM_STRIDES, TOKEN_DEPTHS, TOKEN_RATIOS = (3, 4, 5), (1, 2, 4), (0, 1, 2, 3), (1, 2, 3)
+LEAST_TOKENS = 4  # a side; with fewer there is little to attend to
+
+# Plain U-Nets, with these multiples of the finest width.
+UNET_WIDTHS, UNET_FACTORS, UNET_LEVELS = (8, 16, 24, 32, 48), (1, 2, 4, 8, 8), (3, 4, 5)
 
 
 class Budget(Config):
@@ -57,6 +69,7 @@ class SearchSettings(Config):
     """The settings of a search; they must stay the same on every machine and whenever it is resumed."""
 
     budget: Budget
+    family: Family = Field(default="hybrid", description="family of networks to search in")
     image_sizes: tuple[int, ...] = Field(default=IMAGE_SIZES, min_length=1)
     context_slices: tuple[int, ...] = Field(default=CONTEXT_SLICES, min_length=1)
     epochs: int = Field(default=20, ge=1, description="epochs of each short training")
@@ -71,7 +84,7 @@ class SearchSettings(Config):
     @classmethod
     def _in_order(cls, image_sizes: tuple[int, ...]) -> tuple[int, ...]:
         for size in image_sizes:
-            check_image_size(size, size, stages=2)
+            check_square(size, size, multiple=SIZE_MULTIPLE)
         return tuple(sorted(set(image_sizes)))
 
     def training(self, init: str | None = None) -> TrainingConfig:
@@ -89,11 +102,13 @@ class Candidate(Config):
     """A network of the search space."""
 
     image_size: int
-    widths: tuple[int, int]
+    family: Family = "dual"  # of records that do not name it
+    widths: tuple[int, ...]
     depth: int
     hidden_ratio: int
     context_slices: int
     convolution_widths: tuple[int, ...] = ()
+    stem_stride: Literal[1, 2, 4] = 1
 
     def architecture(self) -> dict[str, Any]:
         """Return the hyperparameters as `embedded_vit.models.registry.network_config` takes them."""
@@ -103,8 +118,11 @@ class Candidate(Config):
         slices = f"{self.context_slices} slice{'s' if self.context_slices > 1 else ''}"
         widths = ", ".join(map(str, self.widths))
         around = f", convolutions {', '.join(map(str, self.convolution_widths))}" if self.convolution_widths else ""
+        stem = f"stem {self.stem_stride}, " if self.family == "hybrid" else ""
+        if self.family == "unet":
+            return f"{self.image_size} pixels, {slices}, U-Net, widths {widths}"
         transformer = f"widths {widths}, depth {self.depth}, ratio {self.hidden_ratio}"
-        return f"{self.image_size} pixels, {slices}, {transformer}{around}"
+        return f"{self.image_size} pixels, {slices}, {stem}{transformer}{around}"
 
 
 def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
@@ -115,25 +133,82 @@ def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
             trial.suggest_int(f"{name}_place", 0, len(choices) - 1)
         ]  # by place, as the choices have an order
 
+    image_size = one_of("image_size", settings.image_sizes)
+    context_slices = one_of("context_slices", settings.context_slices)
+    if settings.family == "dual":
+        return Candidate(
+            image_size=image_size,
+            widths=(one_of("fine_width", FINE_WIDTHS), one_of("coarse_width", COARSE_WIDTHS)),
+            depth=one_of("depth", DEPTHS),
+            hidden_ratio=one_of("hidden_ratio", HIDDEN_RATIOS),
+            context_slices=context_slices,
+            convolution_widths=one_of("convolution_widths", CONVOLUTION_WIDTHS),
+        )
+    if settings.family == "unet":
+        finest, levels = one_of("unet_width", UNET_WIDTHS), one_of("unet_levels", UNET_LEVELS)
+        unet = tuple(finest * factor for factor in UNET_FACTORS[: _levels_that_fit(image_size, 1, levels)])
+        return Candidate(
+            image_size=image_size,
+            family="unet",
+            widths=unet,
+            depth=1,
+            hidden_ratio=4,
+            context_slices=context_slices,
+        )
+    stem_stride, levels = one_of("stem_stride", STEM_STRIDES), one_of("levels", LEVELS)
+    widths = [one_of("finest_width", FINEST_WIDTHS)]
+    for level in range(1, max(LEVELS)):  # of levels that this candidate lacks as well: all trials have equal parameters
+        grown = widths[-1] * one_of(f"growth_{level}", GROWTHS) // 2
+        widths.append(min(MOST_WIDTH, -(-grown // CHANNEL_BLOCK) * CHANNEL_BLOCK))
     return Candidate(
-        image_size=one_of("image_size", settings.image_sizes),
-        widths=(one_of("fine_width", FINE_WIDTHS), one_of("coarse_width", COARSE_WIDTHS)),
-        depth=one_of("depth", DEPTHS),
-        hidden_ratio=one_of("hidden_ratio", HIDDEN_RATIOS),
-        context_slices=one_of("context_slices", settings.context_slices),
-        convolution_widths=one_of("convolution_widths", CONVOLUTION_WIDTHS),
+        image_size=image_size,
+        family="hybrid",
+        widths=tuple(widths[: _levels_that_fit(image_size, stem_stride, levels)]),
+        depth=one_of("token_depth", TOKEN_DEPTHS),
+        hidden_ratio=one_of("token_ratio", TOKEN_RATIOS),
+        context_slices=context_slices,
+        stem_stride=stem_stride,
     )
 
 
-def first_candidates() -> list[dict[str, int]]:
-    """Return the candidates of the first trials, at the smallest size: the paper's 64-pixel network, and our own."""
-    published = {
+def _levels_that_fit(image_size: int, stem_stride: int, levels: int) -> int:
+    """Return as many levels as the image can be halved for, and still has enough tokens; at least two."""
+    while levels > 2:
+        tokens, rest = divmod(image_size, stem_stride * 2 ** (levels - 1))
+        if rest == 0 and tokens >= LEAST_TOKENS:
+            break
+        levels -= 1
+    return levels
+
+
+def first_candidates(family: Family = "hybrid") -> list[dict[str, int]]:
+    """Return the candidates of the first trials, at the smallest size.
+
+    Those of the dual family are the paper's 64-pixel network and our own; those of the hybrid family the preset
+    `hybrid-s` and the same network without attention; of the U-Nets `unet-16`.
+    """
+    if family == "unet":
+        places = {"unet_width_place": UNET_WIDTHS.index(16), "unet_levels_place": UNET_LEVELS.index(5)}
+        return [{"image_size_place": 0, "context_slices_place": 0, **places}]
+    if family == "dual":
+        published = {
+            "image_size_place": 0,
+            "fine_width_place": FINE_WIDTHS.index(32),
+            "coarse_width_place": COARSE_WIDTHS.index(80),
+            "depth_place": DEPTHS.index(1),
+            "hidden_ratio_place": HIDDEN_RATIOS.index(4),
+            "context_slices_place": 0,
+            "convolution_widths_place": CONVOLUTION_WIDTHS.index(()),
+        }
+        return [published, {**published, "convolution_widths_place": CONVOLUTION_WIDTHS.index((12, 24))}]
+    hybrid = {
         "image_size_place": 0,
-        "fine_width_place": FINE_WIDTHS.index(32),
-        "coarse_width_place": COARSE_WIDTHS.index(80),
-        "depth_place": DEPTHS.index(1),
-        "hidden_ratio_place": HIDDEN_RATIOS.index(4),
+        "stem_stride_place": STEM_STRIDES.index(2),
+        "levels_place": LEVELS.index(4),
+        "finest_width_place": FINEST_WIDTHS.index(16),
+        **{f"growth_{level}_place": GROWTHS.index(4) for level in range(1, max(LEVELS))},
+        "token_depth_place": TOKEN_DEPTHS.index(2),
+        "token_ratio_place": TOKEN_RATIOS.index(2),
         "context_slices_place": 0,
-        "convolution_widths_place": CONVOLUTION_WIDTHS.index(()),
     }
-    return [published, {**published, "convolution_widths_place": CONVOLUTION_WIDTHS.index((12, 24))}]
+    return [hybrid, {**hybrid, "token_depth_place": TOKEN_DEPTHS.index(0)}]

@@ -64,7 +64,7 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
     asked = {"data": data, **settings.model_dump(mode="json"), "budget": str(settings.budget)}
     if "asked" not in study.user_attrs:
         study.set_user_attr("asked", asked)
-        for known in first_candidates():
+        for known in first_candidates(settings.family):
             study.enqueue_trial(known, skip_if_exists=True)
     _refuse_another(folder, study.user_attrs["asked"], asked)
     return study
@@ -97,6 +97,7 @@ def _drop_unfinished_line(path: Path, lock: JournalFileSymlinkLock | JournalFile
 
 
 def _refuse_another(folder: Path, before: dict[str, object], asked: dict[str, object]) -> None:
+    before = {"family": "dual", **before}  # the only one of older versions
     for name, value in asked.items():
         if before.get(name) == value:
             continue

@@ -11,11 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from embedded_vit.compression.step import StepContext, StepResult
-from embedded_vit.compression.steps import prune_channels
-from embedded_vit.compression.steps.channel_choice import choose_channels
+from embedded_vit.compression.steps import pruning_target
+from embedded_vit.compression.steps.channel_choice import choose_channels, macs_cost
 from embedded_vit.compression.steps.channel_importance import channel_importance
 from embedded_vit.compression.steps.prune_channels import PruneChannels
-from embedded_vit.costs.latency import Latency
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.engines import load
@@ -161,7 +160,9 @@ def test_protected_groups_keep_their_width(whole, context):
     importance = channel_importance(whole.network, STEP._batches(context))
     protected = frozenset({"encoder.1", "encoder.0.blocks.0.feed_forward1"})
     target = int(0.6 * macs(whole))
-    kept = choose_channels(whole.config.network, importance, target, input_channels=1, protected=protected)
+    kept = choose_channels(
+        whole.config.network, importance, target, macs_cost(32, input_channels=1), protected=protected
+    )
     assert kept
     assert not protected & kept.keys()
 
@@ -192,8 +193,8 @@ def test_widths_of_another_network_are_refused(result, pruned_folder, whole, con
 
 def test_a_target_below_the_smallest_network_is_refused(whole, context):
     importance = channel_importance(whole.network, STEP._batches(context))
-    with pytest.raises(ConfigError, match=r"1,000 MACs cannot be reached: [\d,]+ are left"):
-        choose_channels(whole.config.network, importance, 1000, input_channels=1)
+    with pytest.raises(ConfigError, match=r"1,000 MACs cannot be reached: [\d,]+ MACs are left"):
+        choose_channels(whole.config.network, importance, 1000, macs_cost(32, input_channels=1))
 
 
 @pytest.mark.parametrize("name", ["encoder.1", "decoder.0", "encoder.1.blocks.0.feed_forward1", "down.1", "up.0"])
@@ -204,7 +205,7 @@ def test_what_matters_least_goes_first(name):
     alive = np.arange(groups[name].width // 8 * 8 - 8) + 2  # all but the last bundle
     importance[name][:] = 0
     importance[name][alive] = 1
-    kept = choose_channels(config, importance, build_network(config).macs(32) - 1, input_channels=1)
+    kept = choose_channels(config, importance, build_network(config).macs(32) - 1, macs_cost(32, input_channels=1))
     assert kept == {name: alive.tolist()}
 
 
@@ -270,17 +271,18 @@ def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypa
         """Replace the export; a test above exports such networks."""
         macs_of[output] = macs(checkpoint)
 
-    def latency_by_macs(paths, *, engine, threads):
+    def latency_by_macs(path, reference, *, engine, threads):
         """Replace the clock: a latency that equals the MACs of the exported network."""
-        measured.append(paths)
-        return [Latency(float(macs_of[path]), 0.0, 1) for path in paths]
+        measured.append(path)
+        return macs_of[path] / macs_of[reference], float(macs_of[reference])
 
-    monkeypatch.setattr(prune_channels, "export_checkpoint", write_down)
-    monkeypatch.setattr(prune_channels, "paired_latency", latency_by_macs)
-    monkeypatch.setattr(prune_channels, "BISECTIONS", 2)
-    step = PruneChannels(target_latency=0.6, rounds=1, epochs=1, importance_slices=4)
+    monkeypatch.setattr(pruning_target, "export_checkpoint", write_down)
+    monkeypatch.setattr(pruning_target, "steady_ratio", latency_by_macs)
+    monkeypatch.setattr(pruning_target, "BISECTIONS", 2)
+    step = PruneChannels(target_latency=0.6, rounds=1, epochs=1, importance_slices=4, multiple=8)
     result = step.apply(whole, context, tmp_path, NOTHING)
     assert 0.4 * macs(whole) < macs(result.checkpoint) <= 0.5 * macs(whole)  # of 1/2 and 3/4, the one that is enough
+    assert "this family of networks has no table" in result.facts["note"]
     assert len(measured) == 2
     step.apply(whole, context, tmp_path, NOTHING)
     assert len(measured) == 2
@@ -289,8 +291,11 @@ def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 3}, "one of target_macs, target_latency and widths_of"),
-        ({"epochs": 3, "target_macs": 0.5, "target_latency": 0.5}, "one of target_macs, target_latency and widths_of"),
+        ({"epochs": 3}, "one of target_macs, target_latency, target_latency_ms and widths_of"),
+        (
+            {"epochs": 3, "target_macs": 0.5, "target_latency": 0.5},
+            "one of target_macs, target_latency, target_latency_ms and widths_of",
+        ),
         ({"epochs": 2, "target_macs": 0.5}, "2 epochs for 3 rounds; give at least one epoch a round"),
         ({"epochs": 3, "target_macs": 1.5}, "target_macs"),
         ({"epochs": 3, "target_mac": 0.5}, "did you mean 'target_macs'"),

@@ -15,12 +15,13 @@ from onnxruntime.quantization import QuantFormat, quantize_static
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.artifact.onnx_file import check_self_contained
 from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps import quantize
 from embedded_vit.compression.steps.integer_graph import FloatGraph, _Images
 from embedded_vit.compression.steps.quantize import Quantize
 from embedded_vit.compression.steps.stored_weights import store_as_half, without_annotations
 from embedded_vit.engines import compare, installed_engines, load, open_graph, open_network
 from embedded_vit.engines.agreement import MAXIMUM_DISAGREEMENT
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.export.exporting import LayeredGraph, export_checkpoint, layered_graph, onnx_graph
 from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
@@ -76,6 +77,39 @@ def test_a_quantised_artifact_agrees_with_pytorch(context, tmp_path, precision, 
     assert agreement.label_disagreement < 0.02
     assert result.facts["size_ratio"] < 0.65
     assert result.facts["fastest"] in result.facts["latency_ms"]
+
+
+@pytest.mark.parametrize(("ratio", "taken"), [(0.8, True), (1.0, False), (1.3, False), (None, False)])
+@pytest.mark.parametrize("only_if_faster", [True, False])
+def test_int8_says_whether_it_is_faster_and_is_left_where_it_must_be(
+    ratio, taken, only_if_faster, context, tmp_path, monkeypatch
+):
+    """An engine that takes the ratio of the float file's time, or that cannot load the int8 file."""
+    asked = []
+
+    def measured(path, reference, *, engine, threads):
+        asked.append((read_artifact(path)[1].precision, read_artifact(reference)[1].precision, engine, threads))
+        if ratio is None:
+            raise FileFormatError("int8.onnx: no such operator")
+        return ratio, 2.0
+
+    monkeypatch.setattr(quantize, "steady_ratio", measured)
+    monkeypatch.setattr(quantize, "_facts", lambda *_: {})
+    step = Quantize(precision="int8", calibration_slices=2, only_if_faster=only_if_faster)
+    result = step.apply(context.original, context, tmp_path, frozenset())
+    assert asked == [("int8", "fp32", "onnxruntime", 1)]
+    assert (result.precision, result.graph is None) == (
+        ("int8", False) if taken or not only_if_faster else ("fp32", True)
+    )
+    assert result.facts["faster_than_float"] is taken
+    assert result.facts["note"].startswith("not taken") is (only_if_faster and not taken)
+    words = {0.8: "int8 is faster here: 0.80", None: "onnxruntime does not compute int8 files"}
+    assert words.get(ratio, "int8 is NOT FASTER here") in result.facts["note"]
+
+
+def test_only_int8_can_be_left_for_its_speed():
+    with pytest.raises(ConfigError, match="only_if_faster is for int8 and int8-bf16, not for fp16"):
+        Quantize.parse({"precision": "fp16", "only_if_faster": True}, source="plan.yaml")
 
 
 def test_quantising_every_operator_wrecks_what_our_choice_keeps(

@@ -1,9 +1,10 @@
-"""The choice of channels to remove: those that matter least for the MACs that they cost."""
+"""The choice of channels to remove: those that matter least for what they cost, in MACs or in measured milliseconds."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,42 +15,75 @@ from embedded_vit.models.channels import channel_groups
 from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.models.registry import NetworkConfig, build_network
 
-__all__ = ["choose_channels", "next_width"]
+__all__ = ["Cost", "choose_channels", "macs_cost", "next_width", "saves_anything"]
+
+LEAST_SAVING = 0.002  # of the whole cost; what a table of latencies says below it is within its noise
 
 
-def next_width(width: int, *, unit: int, multiple: int) -> int | None:
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs, which decides the order in which channels go.
+
+    Attributes:
+        of: Counts a network.
+        unit: Of the result, for messages.
+        multiple: The widths that are left are multiples of this number.
+        whole_blocks: Whether the channels of the heads that are left are a multiple, too, and a bundle must save
+            something that can be measured.
+    """
+
+    of: Callable[[LayeredNetwork], float]
+    unit: str
+    multiple: int = 8
+    whole_blocks: bool = False
+
+    def text(self, amount: float) -> str:
+        """Return an amount with its unit."""
+        return f"{amount:,.2f} {self.unit}" if self.whole_blocks else f"{amount:,.0f} {self.unit}"
+
+
+def macs_cost(image_size: int, *, input_channels: int, multiple: int = 8) -> Cost:
+    """Return the multiply-accumulates of one image as the cost; multiples as in `Cost`."""
+    return Cost(lambda network: network.macs(image_size, input_channels=input_channels), "MACs", multiple)
+
+
+def next_width(width: int, *, unit: int, multiple: int, whole_blocks: bool = False) -> int | None:
     """Return the width of a group without its next bundle; None where nothing more can go.
 
     Args:
         width: The present width.
         unit: As `ChannelGroup.unit`; where a unit has more than one channel, a bundle is one unit.
         multiple: For units of one channel: the width that a bundle leaves is a multiple of it, and not 0.
+        whole_blocks: Whether the channels of several units are such a multiple, too; a bundle may be several units.
     """
-    smaller = width - 1 if unit > 1 else (width - 1) // multiple * multiple
+    if unit == 1:
+        smaller = (width - 1) // multiple * multiple
+    else:
+        smaller = width - 1
+        while whole_blocks and smaller * unit % multiple:
+            smaller -= 1
     return smaller if smaller > 0 else None
 
 
 def choose_channels(
     config: NetworkConfig,
     importance: Mapping[str, NDArray[np.float64]],
-    target_macs: int,
+    target: float,
+    cost: Cost,
     *,
-    input_channels: int,
-    multiple: int = 8,
     protected: frozenset[str] = frozenset(),
     least: Mapping[str, int] | None = None,
 ) -> dict[str, list[int]]:
-    """Choose bundles of channels to remove, each time the one with the least loss per MAC saved, down to `target_macs`.
+    """Choose bundles of channels to remove, each time the one with the least loss for what it saves, down to a target.
 
     What a bundle saves is counted again as the network shrinks. The saving can only fall, so a bundle that is still the
-    best with its new count is the best of all.
+    best with its new count is the best of all. A bundle that saves nothing stays.
 
     Args:
         config: The network.
         importance: Group name -> (width,), see `channel_importance`.
-        target_macs: Multiply-accumulates of one image to reach.
-        input_channels: Channels of the image.
-        multiple: The widths that are left are multiples of this number.
+        target: The cost of the network to reach.
+        cost: What counts.
         protected: Groups that lose no channels.
         least: Group name -> the smallest width that it may get, for the groups that have such a limit.
 
@@ -59,14 +93,14 @@ def choose_channels(
     Raises:
         ConfigError: The target cannot be reached.
     """
-    network = _Shrinking(config, importance, input_channels, multiple, least or {})
+    network = _Shrinking(config, importance, cost, least or {})
     costs = [(network.cost(name), name) for name in network.groups if name not in protected]
     heapq.heapify(costs)
-    while network.macs > target_macs:
+    while network.total > target:
         if not costs or costs[0][0] == np.inf:
             raise ConfigError(
-                f"prune_channels: a target of {target_macs:,} MACs cannot be reached: {network.macs:,} are left "
-                f"at the smallest widths with {len(protected)} groups protected; raise the target"
+                f"prune_channels: a target of {cost.text(target)} cannot be reached: {cost.text(network.total)} are "
+                f"left at the smallest widths with {len(protected)} groups protected; raise the target"
             )
         name = costs[0][1]
         heapq.heapreplace(costs, (network.cost(name), name))
@@ -76,6 +110,14 @@ def choose_channels(
     return network.kept()
 
 
+def saves_anything(config: NetworkConfig, cost: Cost, *, protected: frozenset[str] = frozenset()) -> bool:
+    """Tell whether a network has any bundle of channels whose removal saves something."""
+    with torch.device("meta"):
+        groups = channel_groups(build_network(config))
+    network = _Shrinking(config, {name: np.zeros(group.width) for name, group in groups.items()}, cost, {})
+    return any(network.cost(name) < np.inf for name in groups if name not in protected)
+
+
 class _Shrinking:
     """A network with shapes only, no numbers, that loses bundle after bundle."""
 
@@ -83,8 +125,7 @@ class _Shrinking:
         self,
         config: NetworkConfig,
         importance: Mapping[str, NDArray[np.float64]],
-        input_channels: int,
-        multiple: int,
+        cost: Cost,
         least: Mapping[str, int],
     ) -> None:
         with torch.device("meta"):
@@ -92,33 +133,33 @@ class _Shrinking:
         groups = channel_groups(network)  # refuses a user's own network
         assert isinstance(network, LayeredNetwork)
         self.network: LayeredNetwork = network
-        self.image_size, self.input_channels = config.image_size, input_channels
-        self.multiple, self.least = multiple, least
+        self.counted, self.least = cost, least
         self.groups = {name: group for name, group in groups.items() if name in importance}
         self.tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         self.widths = {name: group.width for name, group in self.groups.items()}
         self.importance = importance
         self.weakest_first = {name: np.argsort(values, kind="stable") for name, values in importance.items()}
-        self.macs = self._count()
+        self.total = cost.of(network)
+        self.least_saving = LEAST_SAVING * self.total if cost.whole_blocks else 0.0
 
     def cost(self, name: str) -> float:
-        """Return the loss per multiply-accumulate of a group's next bundle; infinite where there is none."""
+        """Return the loss for what a group's next bundle saves; infinite where there is none, or it saves nothing."""
         width, before = self._next_width(name), self.widths[name]
         if width is None:
             return np.inf
         self._set_width(name, width)
-        saved = self.macs - self._count()
+        saved = self.total - self.counted.of(self.network)
         self._set_width(name, before)
         removed = self.groups[name].width - before
         bundle = self.weakest_first[name][removed : removed + before - width]
-        return float(self.importance[name][bundle].sum()) / saved if saved > 0 else np.inf
+        return float(self.importance[name][bundle].sum()) / saved if saved > self.least_saving else np.inf
 
     def remove_bundle(self, name: str) -> None:
         """Remove a group's next bundle."""
         width = self._next_width(name)
         assert width is not None
         self._set_width(name, width)
-        self.macs = self._count()
+        self.total = self.counted.of(self.network)
 
     def kept(self) -> dict[str, list[int]]:
         """Return the remaining channels of every group that has lost any."""
@@ -130,7 +171,8 @@ class _Shrinking:
 
     def _next_width(self, name: str) -> int | None:
         width = self.widths[name]
-        smaller = next_width(width, unit=self.groups[name].unit, multiple=self.multiple) or 0
+        unit, cost = self.groups[name].unit, self.counted
+        smaller = next_width(width, unit=unit, multiple=cost.multiple, whole_blocks=cost.whole_blocks) or 0
         smaller = max(smaller, self.least.get(name, 0))
         return smaller if 0 < smaller < width else None
 
@@ -141,6 +183,3 @@ class _Shrinking:
             shape[axis.dimension] = axis.repeat * width * axis.each
             tensor.data = torch.empty(shape, device="meta")
         self.widths[name] = width
-
-    def _count(self) -> int:
-        return self.network.macs(self.image_size, input_channels=self.input_channels)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,14 +19,17 @@ from typing_extensions import Self
 from embedded_vit.compression.step import CutMix, Step, StepContext, StepResult
 from embedded_vit.compression.steps.channel_choice import choose_channels, next_width
 from embedded_vit.compression.steps.channel_importance import channel_importance
-from embedded_vit.costs.latency import paired_latency
+from embedded_vit.compression.steps.pruning_target import (
+    MACS_MULTIPLE,
+    LatencySearch,
+    Target,
+    cost_in_macs,
+    layered,
+)
+from embedded_vit.costs.latency_table import channel_block
 from embedded_vit.engines import Engine, open_network
-from embedded_vit.errors import CheckpointError, ConfigError
-from embedded_vit.export.exporting import export_checkpoint
-from embedded_vit.io.atomic import write_text
-from embedded_vit.io.json_file import read_json_object
+from embedded_vit.errors import ConfigError
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
-from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
 from embedded_vit.training.distillation import Distillation, Teacher
 
@@ -35,18 +37,10 @@ __all__ = ["PruneChannels"]
 
 IMPORTANCE_BATCH = 4  # slices whose effects on the loss may cancel
 MEASUREMENTS = 4  # of the importance in a round: once some channels are gone, others matter more
-BISECTIONS = 6  # of the MACs, for a target in latency: exact to 1.6 % of the network's MACs
-TARGET = "target.json"
+TARGETS = ("target_macs", "target_latency", "target_latency_ms", "widths_of")
 
 Importance = Mapping[str, NDArray[np.float64]]
 _known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary()
-
-
-class Target(NamedTuple):
-    """The target of the pruning: MACs to reach, and the smallest width that each group may get."""
-
-    macs: int
-    least: Mapping[str, int]
 
 
 class PruneChannels(Step):
@@ -60,7 +54,10 @@ class PruneChannels(Step):
 
     target_macs: float | None = Field(default=None, gt=0, lt=1, description="fraction of the MACs that is left")
     target_latency: float | None = Field(
-        default=None, gt=0, lt=1, description="fraction of the median latency that is left"
+        default=None, gt=0, lt=1, description="fraction of the latency that is left, in the engine of the compression"
+    )
+    target_latency_ms: float | None = Field(
+        default=None, gt=0, description="the latency that is left, in ms, on this machine in the same engine"
     )
     widths_of: Path | None = Field(
         default=None,
@@ -70,17 +67,31 @@ class PruneChannels(Step):
     rounds: int = Field(default=3, ge=1)
     epochs: int = Field(ge=1, description="epochs of training, over all rounds together")
     learning_rate: float = Field(default=1e-3, gt=0)
-    multiple: int = Field(default=8, ge=1, description="the widths that are left are multiples of this number")
+    multiple: int | None = Field(
+        default=None,
+        ge=1,
+        description="the widths that are left are multiples of this number; by default 8, and for a latency the block "
+        "of channels that engines compute at a time on this processor, 8 or 16",
+    )
     importance_slices: int = Field(default=64, ge=1)
     teacher_weight: float = Field(
         default=0.5, ge=0, le=1, description="weight of the whole network's answers in the loss"
     )
     cutmix: CutMix = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _multiple_of_macs(cls, values: Any) -> Any:
+        """Write the default out where it does not depend on the machine, as plans have always been recorded."""
+        by_macs = isinstance(values, dict) and not {*TARGETS[1:3]} & {
+            name for name in values if values[name] is not None
+        }
+        return {**values, "multiple": MACS_MULTIPLE} if by_macs and values.get("multiple") is None else values
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if [self.target_macs, self.target_latency, self.widths_of].count(None) != 2:
-            raise ValueError("prune_channels: give one of target_macs, target_latency and widths_of")
+        if [getattr(self, name) for name in TARGETS].count(None) != len(TARGETS) - 1:
+            raise ValueError(f"prune_channels: give one of {', '.join(TARGETS[:-1])} and {TARGETS[-1]}")
         if self.epochs < self.rounds:
             raise ValueError(
                 f"prune_channels: {self.epochs} epochs for {self.rounds} rounds; give at least one epoch a round"
@@ -94,16 +105,20 @@ class PruneChannels(Step):
             ConfigError: The target cannot be reached.
             NetworkError: The network is a user's own.
         """
-        whole, target = _macs(before), self._target(before, context, folder, protected)
+        target = self._target(before, context, folder, protected)
+        if target.pointless:
+            return StepResult(before, facts={"note": target.note})
+        whole = target.cost.of(layered(before))
         teacher = Teacher(copy.deepcopy(before.network))
         hooks = [Distillation([teacher], self.teacher_weight)] if self.teacher_weight else []
-        current, macs_by_round = before, []
+        macs = cost_in_macs(before).of
+        current, macs_by_round, cost_by_round = before, list[float](), list[float]()
         for round_index in range(self.rounds):
             round_folder = folder / f"round-{round_index + 1}"
             start_folder = round_folder / "start"
             if not (start_folder / MODEL).is_file():  # written last
-                macs = round(whole * (target.macs / whole) ** ((round_index + 1) / self.rounds))
-                self._pruned(current, target._replace(macs=macs), context, protected).save(start_folder)
+                amount = whole * (target.amount / whole) ** ((round_index + 1) / self.rounds)
+                self._pruned(current, replace(target, amount=amount), context, protected).save(start_folder)
             epochs = self.epochs // self.rounds
             if round_index == self.rounds - 1:
                 epochs += self.epochs % self.rounds
@@ -116,18 +131,24 @@ class PruneChannels(Step):
                 hooks=hooks,
                 config=start.config.with_training(cutmix=self.cutmix),
             )
-            macs_by_round.append(_macs(current))
+            macs_by_round.append(macs(layered(current)))
+            cost_by_round.append(target.cost.of(layered(current)))
         facts: dict[str, Any] = {
-            "macs_before": whole,
+            "macs_before": macs(layered(before)),
             "macs_by_round": macs_by_round,
             "kept_channels": current.config.network.kept_channels,
         }
+        if target.note:
+            facts["note"] = target.note
+        if target.cost.unit == "ms":
+            facts |= {"table_ms_before": whole, "table_ms_by_round": cost_by_round}
         return StepResult(current, facts=facts)
 
     def at_once(self, before: Checkpoint, context: StepContext, folder: Path) -> Checkpoint:
         """Prune to the target in one go, without training; raises the errors of `apply`."""
         nothing = frozenset[str]()
-        return self._pruned(before, self._target(before, context, folder, nothing), context, nothing)
+        target = self._target(before, context, folder, nothing)
+        return before if target.pointless else self._pruned(before, target, context, nothing)
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """Return the groups that can lose channels; none if another run's widths are the target; see `Step.units`."""
@@ -146,28 +167,37 @@ class PruneChannels(Step):
         keep_channels(network, unit, sorted(strongest_first[:width].tolist()))
         return open_network(network, threads=context.threads)
 
+    @property
+    def _aims_at_latency(self) -> bool:
+        return self.target_latency is not None or self.target_latency_ms is not None
+
+    @property
+    def _width_multiple(self) -> int:
+        return self.multiple or (channel_block() if self._aims_at_latency else MACS_MULTIPLE)
+
     def _next(self, group: ChannelGroup) -> int | None:
-        return next_width(group.width, unit=group.unit, multiple=self.multiple)
+        return next_width(
+            group.width, unit=group.unit, multiple=self._width_multiple, whole_blocks=self._aims_at_latency
+        )
 
     def _half(self, group: ChannelGroup) -> int:
         """Return about half of a group's width, a width that `apply` could leave."""
         if group.unit > 1:
             return max(1, group.width // 2)
-        half = -(-group.width // 2 // self.multiple) * self.multiple
-        return half if half < group.width else self.multiple
+        half = -(-group.width // 2 // self._width_multiple) * self._width_multiple
+        return half if half < group.width else self._width_multiple
 
     def _pruned(
         self, before: Checkpoint, target: Target, context: StepContext, protected: frozenset[str]
     ) -> Checkpoint:
         """Return a copy without the least important channels, not trained."""
-        macs, current = _macs(before), before
+        cost, current = target.cost.of(layered(before)), before
         for measurement in range(1, MEASUREMENTS + 1):
             kept = choose_channels(
                 current.config.network,
                 channel_importance(current.network, self._batches(context)),
-                round(macs * (target.macs / macs) ** (measurement / MEASUREMENTS)),
-                input_channels=before.config.preprocessing.input_channels,
-                multiple=self.multiple,
+                cost * (target.amount / cost) ** (measurement / MEASUREMENTS),
+                target.cost,
                 protected=protected,
                 least=target.least,
             )
@@ -175,46 +205,22 @@ class PruneChannels(Step):
         return current
 
     def _target(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> Target:
-        """Return the target in MACs; for a target in latency they are found once and written into the folder."""
+        """Return the target; one in latency is found once and written into the folder."""
         if self.widths_of is not None:
-            return _widths_of(self.widths_of, before)
+            return _widths_of(self.widths_of, before, self.multiple)
         if self.target_macs is not None:
-            fraction = self.target_macs
-        elif (folder / TARGET).is_file():
-            fraction = read_json_object(folder / TARGET, CheckpointError)["target_macs"]
-        else:
-            fraction = self._bisect(before, context, folder, protected)
-            write_text(folder / TARGET, json.dumps({"target_macs": fraction}), overwrite=True)
-        return _fraction_of(before, fraction)
-
-    def _bisect(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> float:
-        """Find the fraction of the MACs that reaches the target latency: export and time untrained networks."""
-        assert self.target_latency is not None
-        fast_enough, too_slow, ratio = 0.0, 1.0, 1.0
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            whole = Path(temporary, "whole.onnx")
-            export_checkpoint(before, whole, context.data_set)
-            for bisection in range(BISECTIONS):
-                fraction = (fast_enough + too_slow) / 2
-                try:
-                    pruned = self._pruned(before, _fraction_of(before, fraction), context, protected)
-                except ConfigError:  # no network is that small
-                    break
-                path = Path(temporary, f"{bisection}.onnx")
-                export_checkpoint(pruned, path, context.data_set)
-                latency, latency_before = paired_latency([path, whole], engine=context.engine, threads=context.threads)
-                ratio = latency.p50_ms / latency_before.p50_ms
-                if ratio <= self.target_latency:
-                    fast_enough = fraction
-                else:
-                    too_slow = fraction
-        if not fast_enough:
-            raise ConfigError(
-                f"prune_channels: target_latency {self.target_latency:g} cannot be reached: with {too_slow:.1%} of the "
-                f"MACs {ratio:.0%} of the latency is left; raise the target"
-            )
-        return fast_enough
+            cost = cost_in_macs(before, self.multiple)
+            return Target(int(self.target_macs * cost.of(layered(before))), cost)
+        return LatencySearch(
+            before,
+            context,
+            folder,
+            fraction=self.target_latency,
+            limit_ms=self.target_latency_ms,
+            multiple=self.multiple,
+            protected=protected,
+            pruned=lambda target: self._pruned(before, target, context, protected),
+        ).target()
 
     def _batches(self, context: StepContext) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield training slices with structures, evenly spread, in small batches."""
@@ -234,12 +240,7 @@ def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Che
     return Checkpoint(network, before.config.model_copy(update={"network": described}), before.record)
 
 
-def _fraction_of(before: Checkpoint, fraction: float) -> Target:
-    """Return a fraction of the network's MACs as the target, with no limit on widths."""
-    return Target(int(fraction * _macs(before)), {})
-
-
-def _widths_of(folder: Path, before: Checkpoint) -> Target:
+def _widths_of(folder: Path, before: Checkpoint, multiple: int | None) -> Target:
     """Return the MACs and widths of a run that was pruned from the same network as the target."""
     pruned = load_checkpoint(folder)
     ours, theirs = (
@@ -247,12 +248,6 @@ def _widths_of(folder: Path, before: Checkpoint) -> Target:
     )
     if ours != theirs:
         raise ConfigError(f"prune_channels: widths_of: {folder} was not pruned from a network like this one")
-    return Target(_macs(pruned), {name: group.width for name, group in channel_groups(pruned.network).items()})
-
-
-def _macs(checkpoint: Checkpoint) -> int:
-    """Return the multiply-accumulates of one image."""
-    channel_groups(checkpoint.network)  # refuses a user's own network
-    assert isinstance(checkpoint.network, LayeredNetwork)
-    preprocessing = checkpoint.config.preprocessing
-    return checkpoint.network.macs(preprocessing.image_size, input_channels=preprocessing.input_channels)
+    cost = cost_in_macs(before, multiple)
+    least = {name: group.width for name, group in channel_groups(pruned.network).items()}
+    return Target(cost.of(layered(pruned)), cost, least)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -12,18 +14,21 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
+from typing_extensions import Self
 
+from embedded_vit.artifact.manifest import GraphPrecision
 from embedded_vit.compression.step import Step, StepContext, StepResult
 from embedded_vit.compression.steps.backends import check_backends
 from embedded_vit.compression.steps.integer_graph import FloatGraph
 from embedded_vit.compression.steps.rounded_training import RoundedTraining
 from embedded_vit.compression.steps.stored_weights import store_as_half, without_annotations
 from embedded_vit.config import nearest_name
-from embedded_vit.engines import Engine, compare, open_graph, open_network
-from embedded_vit.errors import ConfigError
-from embedded_vit.export.exporting import LayeredGraph, layered_graph
+from embedded_vit.costs.latency import steady_ratio
+from embedded_vit.engines import Engine, EngineChoice, compare, open_graph, open_network
+from embedded_vit.errors import ConfigError, FileFormatError
+from embedded_vit.export.exporting import LayeredGraph, export_checkpoint, layered_graph
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import Checkpoint
 
@@ -52,6 +57,16 @@ class Quantize(Step):
         default=0, ge=0, description="int8: epochs of fine-tuning with rounding before the graph is made"
     )
     qat_learning_rate: float = Field(default=2e-4, gt=0)
+    only_if_faster: bool = Field(
+        default=False,
+        description="int8: keep the float file where the int8 one is not faster, measured on this machine",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.only_if_faster and not self.precision.startswith("int8"):
+            raise ValueError(f"quantize: only_if_faster is for int8 and int8-bf16, not for {self.precision}")
+        return self
 
     def apply(self, before: Checkpoint, context: StepContext, folder: Path, protected: frozenset[str]) -> StepResult:
         """Make the graph and compare it with the float graph; see `Step.apply`.
@@ -70,6 +85,10 @@ class Quantize(Step):
             facts = _facts(graph, before, images, "fp16", context.threads)
             return StepResult(before, graph, "fp16", facts)
         layers = [layer for layer in self.units(before) if layer not in protected]
+        graph = self._quantised(before, layers, context)
+        speed = _speed(graph, before, self.precision, context, folder)
+        if self.only_if_faster and not speed.faster:
+            return StepResult(before, facts={"note": f"not taken, the float file stays: {speed}", **speed.facts()})
         after = before
         if self.qat_epochs:
             after = context.train(
@@ -79,10 +98,13 @@ class Quantize(Step):
                 learning_rate=self.qat_learning_rate,
                 hooks=[RoundedTraining(layers)],
             )
-        prepared = _prepared(after.network, after.config.preprocessing)
-        graph = prepared.quantised(layers, context.probe_images(self.calibration_slices))
-        facts = _facts(graph, after, images, self.precision, context.threads)
+            graph = self._quantised(after, layers, context)
+        facts = {**_facts(graph, after, images, self.precision, context.threads), **speed.facts(), "note": str(speed)}
         return StepResult(after, graph, self.precision, {"layers": len(layers), **facts})
+
+    def _quantised(self, checkpoint: Checkpoint, layers: Sequence[str], context: StepContext) -> bytes:
+        prepared = _prepared(checkpoint.network, checkpoint.config.preprocessing)
+        return prepared.quantised(layers, context.probe_images(self.calibration_slices))
 
     def units(self, before: Checkpoint) -> tuple[str, ...]:
         """Return, for int8, the layers with weights except the last one and those to keep in float.
@@ -104,6 +126,53 @@ class Quantize(Step):
         prepared = _prepared(before.network, before.config.preprocessing)
         images = context.probe_images(min(DAMAGE_SLICES, self.calibration_slices))
         return open_graph(prepared.quantised([unit], images), threads=context.threads)
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Latency of an int8 file over that of the float file, in the engine of the compression.
+
+    Attributes:
+        precision: That of the file.
+        engine: The engine.
+        ratio: The ratio, measured in turns; None where the engine does not compute the int8 file.
+    """
+
+    precision: str
+    engine: EngineChoice
+    ratio: float | None
+
+    @property
+    def faster(self) -> bool:
+        """Whether the int8 file is faster."""
+        return self.ratio is not None and self.ratio < 1
+
+    def facts(self) -> dict[str, Any]:
+        """Return JSON values by name."""
+        return {"latency_ratio_to_float": self.ratio, "faster_than_float": self.faster}
+
+    def __str__(self) -> str:
+        if self.ratio is None:
+            return f"{self.engine} does not compute {self.precision} files"
+        verdict = "faster" if self.faster else "NOT FASTER"
+        return f"{self.precision} is {verdict} here: {self.ratio:.2f} of the latency of float32 in {self.engine}"
+
+
+def _speed(
+    graph: bytes, checkpoint: Checkpoint, precision: GraphPrecision, context: StepContext, folder: Path
+) -> _Speed:
+    """Measure an int8 graph in turns with the float graph, as files, in the engine of the compression."""
+    float_graph = _float_graph(checkpoint.network, checkpoint.config.preprocessing).content
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        files = Path(temporary, "float.onnx"), Path(temporary, "int8.onnx")
+        for path, content, kind in zip(files, (float_graph, graph), ("fp32", precision), strict=True):
+            export_checkpoint(checkpoint, path, None, graph=content, precision=kind)
+        try:
+            ratio, _ = steady_ratio(files[1], files[0], engine=context.engine, threads=context.threads)
+        except FileFormatError:  # LiteRT computes no quantized graphs
+            return _Speed(precision, context.engine, None)
+    return _Speed(precision, context.engine, ratio)
 
 
 @lru_cache(maxsize=2)  # before and after fine-tuning; ranking the layers asks for both again and again

@@ -1,0 +1,204 @@
+"""The target of `prune_channels`: what the network that is left may cost, in MACs or in measured milliseconds.
+
+For a target in latency the channels go by a table of latencies (`costs.latency_table`), and the exported network is
+measured to confirm it. Where the table does not add up to the whole network, or the network cannot be divided into
+blocks, the channels go by MACs, and the fraction of the MACs that is fast enough is searched.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from embedded_vit.compression.step import StepContext
+from embedded_vit.compression.steps.channel_choice import Cost, macs_cost, saves_anything
+from embedded_vit.costs.latency import steady_ratio
+from embedded_vit.costs.latency_table import LatencyTable, channel_block, check_table, latency_table
+from embedded_vit.engines import EngineName, example_image, fastest_for_graph
+from embedded_vit.errors import CheckpointError, ConfigError
+from embedded_vit.export.exporting import export_checkpoint, onnx_graph
+from embedded_vit.io.atomic import write_text
+from embedded_vit.io.json_file import read_json_object
+from embedded_vit.layers.fused_block import FusedBlock
+from embedded_vit.models.channels import channel_groups
+from embedded_vit.models.layered_network import LayeredNetwork
+from embedded_vit.training.checkpoint import Checkpoint
+
+__all__ = ["LatencySearch", "Target", "cost_in_macs", "layered"]
+
+BISECTIONS = 6  # of the cost: exact to 1.6 % of the whole network's
+TARGET = "target.json"
+MACS_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the network that is left may cost.
+
+    Attributes:
+        amount: The most that it may cost.
+        cost: What counts.
+        least: Group name -> the smallest width that it may get, for the groups that have such a limit.
+        note: What the user should know about the target, one line; may be empty.
+        pointless: Whether there is nothing to do or to gain; `note` says why.
+    """
+
+    amount: float
+    cost: Cost
+    least: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+    pointless: bool = False
+
+
+def layered(checkpoint: Checkpoint) -> LayeredNetwork:
+    """Return the network of a checkpoint, whose channels can be removed.
+
+    Raises:
+        NetworkError: It is a user's own.
+    """
+    channel_groups(checkpoint.network)  # refuses a user's own network
+    assert isinstance(checkpoint.network, LayeredNetwork)
+    return checkpoint.network
+
+
+def cost_in_macs(checkpoint: Checkpoint, multiple: int | None = None) -> Cost:
+    """Return the multiply-accumulates of one image as what counts; widths in multiples of 8 by default."""
+    preprocessing = checkpoint.config.preprocessing
+    return macs_cost(
+        preprocessing.image_size, input_channels=preprocessing.input_channels, multiple=multiple or MACS_MULTIPLE
+    )
+
+
+@dataclass(frozen=True)
+class LatencySearch:
+    """The search for the target that reaches a latency.
+
+    Attributes:
+        before: The network before the step.
+        context: Data, engine and threads.
+        folder: The step's folder, which remembers the result.
+        fraction: Of the latency that is to be left; None for `limit_ms`.
+        limit_ms: The latency to reach; None for `fraction`.
+        multiple: Of the widths that are left; None for the engine's block of channels.
+        protected: Groups that lose no channels.
+        pruned: Prunes the network to a target, without training.
+    """
+
+    before: Checkpoint
+    context: StepContext
+    folder: Path
+    fraction: float | None
+    limit_ms: float | None
+    multiple: int | None
+    protected: frozenset[str]
+    pruned: Callable[[Target], Checkpoint]
+
+    def target(self) -> Target:
+        """Return the target: from the folder where a killed step left it, or else found and written there.
+
+        Raises:
+            ConfigError: No network is that fast.
+        """
+        path = self.folder / TARGET
+        if path.is_file():
+            return self._read(path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
+            table, note = self._table()
+            target = self._found(Path(temporary), self._cost(table), note)
+        values = {"amount": target.amount, "note": target.note, "pointless": target.pointless}
+        plain = None if table is None else table.plain()
+        write_text(path, json.dumps({**values, "table": plain}), overwrite=True)
+        return target
+
+    def _read(self, path: Path) -> Target:
+        values = read_json_object(path, CheckpointError)
+        if "target_macs" in values:  # as older versions wrote it: a fraction
+            cost = self._cost(None)
+            return Target(int(values["target_macs"] * cost.of(layered(self.before))), cost)
+        table = None if values["table"] is None else LatencyTable.from_plain(values["table"], self._blocks)
+        return Target(values["amount"], self._cost(table), {}, values["note"], values["pointless"])
+
+    @cached_property
+    def _blocks(self) -> list[FusedBlock]:
+        preprocessing = self.before.config.preprocessing
+        return layered(self.before).fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
+
+    def _table(self) -> tuple[LatencyTable | None, str]:
+        """Return a table that adds up to the whole network, and what the check says; None where there is none."""
+        if not self._blocks:
+            return None, "channels go by MACs: this family of networks has no table of latencies"
+        preprocessing = self.before.config.preprocessing
+        graph, threads = onnx_graph(self.before.network.float().eval(), preprocessing), self.context.threads
+        engine: EngineName
+        if self.context.engine == "auto":
+            engine = fastest_for_graph(graph, preprocessing, threads=threads).engine
+        else:
+            engine = self.context.engine
+        for anew in (False, True):  # the machine may have been busy when the cached figures were measured
+            table = latency_table(self._blocks, engine, threads=threads, multiple=self.multiple, anew=anew)
+            check = check_table(table, self._blocks, graph, example_image(preprocessing))
+            if check.holds:
+                return table, f"channels go by measured latency: {check}"
+        return None, f"channels go by MACs, as the table of latencies cannot be trusted: {check}"
+
+    def _cost(self, table: LatencyTable | None) -> Cost:
+        """Return what counts: milliseconds by the table, or MACs."""
+        preprocessing, multiple = self.before.config.preprocessing, self.multiple or channel_block()
+        if table is None:
+            return cost_in_macs(self.before, multiple)
+
+        def milliseconds(network: LayeredNetwork) -> float:
+            blocks = network.fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
+            return table.milliseconds(blocks)
+
+        return Cost(milliseconds, "ms", multiple, whole_blocks=True)
+
+    def _found(self, temporary: Path, cost: Cost, note: str) -> Target:
+        """Find the target: the one asked for if the exported network confirms it, else by bisection."""
+        whole = cost.of(layered(self.before))
+        if not saves_anything(self.before.config.network, cost, protected=self.protected):
+            pointless = f"not taken: no block of {cost.multiple} channels saves any time"
+            return Target(whole, cost, note=pointless, pointless=True)
+        artifact = temporary / "whole.onnx"
+        export_checkpoint(self.before, artifact, self.context.data_set)
+        if self.fraction is None:
+            assert self.limit_ms is not None
+            _, whole_ms = self._ratio(artifact, artifact)
+            if whole_ms <= self.limit_ms:
+                pointless = f"not taken: the network takes {whole_ms:.2f} ms already, {self.limit_ms:g} are asked for"
+                return Target(whole, cost, note=pointless, pointless=True)
+            wanted = self.limit_ms / whole_ms
+        else:
+            wanted = self.fraction
+        by_table = cost.whole_blocks
+        fast_enough, too_slow, found, ratio = 0.0, 1.0, 0.0, 1.0
+        for attempt in range(BISECTIONS):
+            share = wanted if by_table and attempt == 0 else (fast_enough + too_slow) / 2
+            try:
+                pruned = self.pruned(Target(share * whole, cost))
+            except ConfigError:  # no network is that small
+                fast_enough = share
+                continue
+            path = temporary / f"{attempt}.onnx"
+            export_checkpoint(pruned, path, self.context.data_set)
+            ratio, _ = self._ratio(path, artifact)
+            if ratio <= wanted:
+                found = fast_enough = share
+                if by_table and attempt == 0:
+                    break
+            else:
+                too_slow = share
+        if not found:
+            raise ConfigError(
+                f"prune_channels: a latency of {wanted:.2f} of before cannot be reached: with {too_slow:.1%} of the "
+                f"{cost.unit} {ratio:.0%} of it is left; raise the target"
+            )
+        return Target(found * whole, cost, note=note)
+
+    def _ratio(self, path: Path, whole: Path) -> tuple[float, float]:
+        return steady_ratio(path, whole, engine=self.context.engine, threads=self.context.threads)
