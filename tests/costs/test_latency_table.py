@@ -215,6 +215,6 @@ def test_on_one_thread_only_what_this_process_computes_counts(monkeypatch: pytes
         return type("Stream", (), {"latencies_ms": latencies_ms})
 
     monkeypatch.setattr("embedded_vit.costs.latency.single_stream", stream)
-    assert steady_latency_ms([torch.ones], threads=1).tolist() == [5.0]
+    assert steady_latency_ms([torch.ones], threads=1).tolist() == [1.0]
     assert steady_latency_ms([torch.ones], threads=2).tolist() == [1.0]
     assert asked == [True, False]

@@ -38,8 +38,9 @@ def steady_latency_ms(
     """Measure queries in turns; return latencies whose ratios and differences do not depend on the machine's load.
 
     Where processes share a core, a long query is interrupted more often than a short one, so the ratio of two medians
-    of the time that passes depends on the load. On one thread, the median of the time that this process computes does
-    not. On several threads that time says nothing; there the 10th percentile leaves out what was interrupted.
+    of the time that passes depends on the load. On one thread the time that this process computes does not; on several
+    threads that time says nothing. Either way the 10th percentile leaves out what was interrupted, or was computed
+    while another virtual machine slowed the core down.
 
     Args:
         queries: One function for each model; a call answers one query.
@@ -52,8 +53,7 @@ def steady_latency_ms(
     """
     alone = threads == 1
     stream = single_stream(queries, rounds=rounds, seconds_limit=seconds_limit, processor_time=alone)
-    percentile = 50 if alone else UNINTERRUPTED_PERCENTILE
-    steady_ms: NDArray[np.float64] = np.percentile(stream.latencies_ms, percentile, axis=0)
+    steady_ms: NDArray[np.float64] = np.percentile(stream.latencies_ms, UNINTERRUPTED_PERCENTILE, axis=0)
     return steady_ms
 
 
