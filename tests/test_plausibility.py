@@ -100,7 +100,24 @@ def test_nothing_is_plausible_where_hardly_any_volume_is(plausibility: Plausibil
     scrap = replace(SPLEEN, volume=30.0, at_border=True)
     assert plausibility.check(mask(wrong, scrap), LABELS).nothing_plausible
     assert not plausibility.check(mask(wrong, SPLEEN), LABELS).nothing_plausible
-    assert not plausibility.check(mask(None, None), LABELS).nothing_plausible  # an empty mask says so itself
+
+
+def test_half_a_scan_holds_more_than_a_quarter_of_the_structures() -> None:
+    labels = LabelSet.from_names(["a", "b", "c", "d"])
+    case = replace(mask(), structures=dict.fromkeys((1, 2, 3, 4), LIVER))
+    found = find_plausibility([case] * 6, labels)
+    assert found is not None
+    one, two = (dict.fromkeys(numbers, LIVER) for numbers in ((1,), (1, 2)))
+    assert found.check(replace(case, structures=one, height_mm=120.0), labels).missing == ("b", "c", "d")
+    assert found.check(replace(case, structures=one, height_mm=60.0), labels).missing == ()
+    assert found.check(replace(case, structures=two, height_mm=120.0), labels).missing == ()
+
+
+def test_an_empty_mask_is_told_of_any_scan_and_not_refused(plausibility: Plausibility) -> None:
+    for empty in (mask(None, None), mask(None, None, height_mm=20.0), mask(None, None, height_mm=None)):
+        judgement = plausibility.check(empty, LABELS)
+        assert judgement.missing == ("liver", "spleen")
+        assert not judgement.nothing_plausible
 
 
 def test_few_cases_and_structures_of_few_cases_are_not_judged() -> None:

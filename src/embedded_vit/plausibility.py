@@ -29,6 +29,7 @@ PLACE_MARGIN = 0.1  # of the body's box, on both ends
 CONFIDENCE_MARGIN = 0.08  # below the least sure training case
 ORDER_APART = 0.03  # of the scan: by as much every training case has two structures in the same order
 HEIGHT_MARGIN = 0.95  # of the lowest training scan: what is as high should hold what all of them hold
+HALF_HEIGHT, FEW_FOUND = 0.5, 0.25  # a scan of half that height should hold more than a quarter of the structures
 PLAUSIBLE_SHARE = 0.2  # of the mask's volume: where less of it is plausible, nothing is
 
 WORDS: Mapping[Axis, str] = {"superior": "above", "left": "left of", "posterior": "behind"}
@@ -92,13 +93,18 @@ class Plausibility(Config):
         return reasons
 
     def _missing(self, figures: MaskFigures, found: Mapping[str, StructureFigures | None]) -> tuple[str, ...]:
-        """Return the structures that every training case has and this mask has not, though the scan is high enough."""
-        least = self.least_height_mm
-        if least is None or figures.height_mm is None or figures.height_mm < least or figures.cropped:
+        """Return the structures that every training case has and this mask has not.
+
+        A scan that is not high enough may lack some, one of half the height most, a short one or a crop all but one.
+        """
+        always = [name for name, expected in self.structures.items() if expected.in_every_case]
+        there = sum(found.get(name) is not None for name in always)
+        part = HALF_HEIGHT if there <= FEW_FOUND * len(always) else 1.0
+        least, height = self.least_height_mm, figures.height_mm
+        high = least is not None and height is not None and height >= part * least and not figures.cropped
+        if figures.structures and not high:
             return ()
-        return tuple(
-            name for name, expected in self.structures.items() if expected.in_every_case and found.get(name) is None
-        )
+        return tuple(name for name in always if found.get(name) is None)
 
 
 @dataclass(frozen=True)

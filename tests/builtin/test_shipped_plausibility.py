@@ -1,0 +1,40 @@
+"""Shipped models that know their masks tell a head from an abdomen, and refuse no real abdomen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import embedded_vit
+from embedded_vit.builtin.index import builtin_model, builtin_names
+from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
+from embedded_vit.errors import ContractError
+
+ABDOMEN = [name for name in builtin_names() if name.startswith("abdomen") and builtin_model(name).manifest.plausibility]
+
+
+def test_the_fastest_model_knows_its_masks() -> None:
+    assert "abdomen-ct-fast" in ABDOMEN
+
+
+@pytest.mark.parametrize("name", ABDOMEN)
+def test_a_head_is_refused_and_an_abdomen_is_not_even_warned_of(name: str) -> None:
+    predictor = embedded_vit.load(name, threads=1)
+    head, _ = make_phantom(3, seed=9, settings=PhantomSettings(size=96, slices=26, anatomy="head"))
+    with pytest.raises(ContractError, match="nothing in the mask is plausible"):
+        predictor.predict(head)
+    abdomen, _ = make_phantom(3, seed=9, settings=PhantomSettings(size=128, slices=36))
+    judgement = predictor.predict(abdomen).judgement
+    assert judgement is not None
+    assert judgement.warnings == []
+
+
+@pytest.mark.parametrize("name", ABDOMEN)
+@pytest.mark.parametrize("scan", ["example_ct_dicom", "example_ct_sm.nii.gz"])
+def test_a_real_short_scan_and_a_real_crop_are_not_implausible(name: str, scan: str, shared_folder: Path) -> None:
+    pytest.importorskip("pydicom")
+    path = shared_folder / "data" / "readers" / "totalsegmentator_ct" / scan
+    judgement = embedded_vit.load(name, threads=1).predict(path, force=True).judgement
+    assert judgement is not None
+    assert judgement.warnings == []
