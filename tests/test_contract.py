@@ -60,7 +60,7 @@ def test_a_manifest_gives_its_contract_and_keeps_its_keys() -> None:
 def test_a_run_gives_its_contract_also_after_a_change() -> None:
     contract = contract_of()
     config = RunConfig(
-        network=network_config("embedded-vit-64", classes=LABELS.classes, in_channels=3),
+        network=network_config("embedded-vit-64", image_size=32, classes=LABELS.classes, in_channels=3),
         preprocessing=contract.preprocessing,
         labels=LABELS,
         training=TrainingConfig.for_recipe("paper"),
