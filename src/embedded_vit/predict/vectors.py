@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedded_vit.engines import load
 from embedded_vit.errors import OutputError
-from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.io.array_file import write_array
+from embedded_vit.io.atomic import write_text
 from embedded_vit.postprocessing import Components, remove_small_components
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.preprocessing import Grid, network_inputs
@@ -63,7 +63,7 @@ def write_test_vectors(model: str | Path, volume: Volume, folder: str | Path) ->
     }
     stages = {"scan": upright.array, "inputs": inputs, "logits": logits, "labels": labels, "postprocessed": processed}
     for name, array in stages.items():
-        _save(folder / f"{name}.npy", array)
+        write_array(folder, name, array)
     write_text(folder / CONTRACT_FILE, json.dumps(facts, indent=1) + "\n")
 
 
@@ -71,8 +71,3 @@ def _middle(upright: Volume) -> Volume:
     slices = upright.shape[0]
     first = max(0, (slices - MOST_SLICES) // 2)
     return replace(upright, array=upright.array[:, first : first + MOST_SLICES])
-
-
-def _save(path: Path, array: NDArray[np.generic]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
