@@ -40,7 +40,7 @@ FAMILY: dict[str, dict[str, Any]] = {
     "embedded-vit-m": {"image_size": 128, **OURS},
     "embedded-vit-l": {"image_size": 192, **OURS},
 }
-# Made for milliseconds. In units of the latency of a U-Net with 16 channels at 64 pixels: 0.4, 0.9, 3.4 and 8
+# Made for milliseconds. In units of the latency of a U-Net with 16 channels at 64 pixels: 0.43, 0.84, 3.4 and 7.0
 # (docs/log/architecture.md).
 HYBRID: dict[str, Any] = {"family": "hybrid", "depth": 2, "hidden_ratio": 2, "stem_stride": 2}
 HYBRIDS: dict[str, dict[str, Any]] = {
