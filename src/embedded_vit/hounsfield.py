@@ -17,7 +17,7 @@ from embedded_vit.volume import Scan
 
 __all__ = ["hounsfield_problems"]
 
-SAMPLED_SLICES, SAMPLED_PIXELS = 64, 2**14  # at most so many slices, and pixels of each
+SAMPLED_SLICES, SAMPLED_PIXELS = 32, 2**13  # at most so many slices, and pixels of each
 LOWEST_HU = -1024.0  # numbers that are not above it stand for "not measured": -1024, -2000, -3024
 LONE_GAP_HU = 50.0  # a lowest number that lies further below the next one is padding too
 PADDING_VALUES = 3  # at most: the rim of the reconstruction, that of the resampling, a single bad voxel

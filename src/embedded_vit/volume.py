@@ -280,7 +280,9 @@ class LabelMap(Mask):
         counts = np.zeros(256, np.int64)
         voxels = self.array.ravel(order="K")  # a view: as they lie in memory
         for start in range(0, voxels.size, COUNTED_AT_ONCE):
-            counts += np.bincount(voxels[start : start + COUNTED_AT_ONCE], minlength=256)
+            block = voxels[start : start + COUNTED_AT_ONCE]
+            counts += np.bincount(block[block != 0], minlength=256)  # few are labelled, and bincount copies to int64
+        counts[0] = voxels.size - counts.sum()
         return counts
 
     def reoriented(self, codes: str = TRAINING_ORIENTATION) -> LabelMap:
