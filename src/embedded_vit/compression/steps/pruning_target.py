@@ -165,7 +165,7 @@ class LatencySearch:
             pointless = f"not taken: no block of {cost.multiple} channels saves any time"
             return Target(whole, cost, note=pointless, pointless=True)
         artifact = temporary / "whole.onnx"
-        export_checkpoint(self.before, artifact, self.context.data_set)
+        export_checkpoint(self.before, artifact, None)  # for its latency: what its masks look like does not count
         if self.fraction is None:
             assert self.limit_ms is not None
             _, whole_ms = self._ratio(artifact, artifact)
@@ -185,7 +185,7 @@ class LatencySearch:
                 fast_enough = share
                 continue
             path = temporary / f"{attempt}.onnx"
-            export_checkpoint(pruned, path, self.context.data_set)
+            export_checkpoint(pruned, path, None)
             ratio, _ = self._ratio(path, artifact)
             if ratio <= wanted:
                 found = fast_enough = share
