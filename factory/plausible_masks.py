@@ -94,7 +94,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(table.MODELS))
+    parser.add_argument("names", nargs="+", choices=table.MODELS, metavar="NAME", help=", ".join(table.MODELS))
     parser.add_argument("--data", type=Path, required=True, help="what the models were trained on")
     arguments = parser.parse_args()
     data_set = open_data_set(arguments.data)

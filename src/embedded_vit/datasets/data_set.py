@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,16 @@ from embedded_vit.grids import laid_on
 from embedded_vit.labels import LabelSet
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["Case", "DataSet", "Split", "SubsetName", "make_folds", "make_split", "refuse_unknown_labels"]
+__all__ = [
+    "Case",
+    "DataSet",
+    "Split",
+    "SubsetName",
+    "make_folds",
+    "make_split",
+    "refuse_shared_cases",
+    "refuse_unknown_labels",
+]
 
 SubsetName = Literal["train", "validation", "test"]
 
@@ -83,6 +93,20 @@ class DataSet(ABC):
             if case.name == name:
                 return case
         raise DataSetError(f"{self.folder}: no case '{name}' among its {len(self.cases)} cases")
+
+
+def refuse_shared_cases(
+    train: Iterable[str], tests: Iterable[str], folder: Path, train_name: str, test_name: str
+) -> None:
+    """Refuse a data set that trains on a case which it also tests on.
+
+    Raises:
+        DataSetError: A name stands in both.
+    """
+    if both := sorted(set(train) & set(tests)):
+        raise DataSetError(
+            f"{folder}: {both[0]} is in {train_name} and in {test_name}; a test case must not train: remove one"
+        )
 
 
 def refuse_unknown_labels(label_map: LabelMap, labels: LabelSet) -> LabelMap:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedded_vit.datasets.data_set import refuse_shared_cases
 from embedded_vit.datasets.decathlon import CaseFiles, NiftiDataSet, data_set_of, inside, nifti_files
 from embedded_vit.datasets.description import DESCRIPTION_FILE, channels_of, labels_of
 from embedded_vit.errors import DataSetError
@@ -50,11 +51,7 @@ def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
         files, remarks = _found_files(folder, "Tr", len(channels), ending)
         tests, more_remarks = _test_files(folder, len(channels), ending)
         remarks += more_remarks
-    both = sorted(set(files) & set(tests))
-    if both:
-        raise DataSetError(
-            f"{folder}: {both[0]} is in imagesTr and in imagesTs; a test case must not train: remove one"
-        )
+    refuse_shared_cases(files, tests, folder, "imagesTr", "imagesTs")
     if not files and not tests:
         raise DataSetError(f"{folder}: no case in imagesTr and labelsTr; files such as CASE_0000.nii.gz are expected")
     return data_set_of(folder, channels, labels_of(description, source), files | tests, f"nnU-Net {version}",

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedded_vit.datasets.data_set import Case, DataSet, refuse_unknown_labels
+from embedded_vit.datasets.data_set import Case, DataSet, refuse_shared_cases, refuse_unknown_labels
 from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_of, read_description
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.io.scan_source import open_scan, scan_stem
@@ -106,11 +106,7 @@ def open_synapse(folder: Path) -> SynapseDataSet:
     slices, remarks = _group_slices(folder / TRAIN_FOLDER, slice_names)
     volumes, left_out = _volumes(folder)
     remarks += left_out
-    both = sorted(set(slices) & set(volumes))
-    if both:
-        raise DataSetError(
-            f"{folder}: {both[0]} is in {TRAIN_FOLDER} and in {TEST_FOLDER}; a test case must not train: remove one"
-        )
+    refuse_shared_cases(slices, volumes, folder, TRAIN_FOLDER, TEST_FOLDER)
     if not slices and not volumes:
         raise DataSetError(f"{folder}: no slice in {TRAIN_FOLDER} and no volume in {TEST_FOLDER}")
     cases = [Case(name, name, reserved_for_test=name in volumes) for name in sorted({*slices, *volumes})]

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 __all__ = ["Blob", "Block", "PixelBox", "Position", "Shape", "SlicePlane", "Structure", "Tube"]
 
@@ -48,7 +49,20 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True)
-class Blob:
+class _Rounded:
+    """A shape with a middle and three half axes."""
+
+    centre_mm: Position
+    radii_mm: Position
+
+    def shrunk(self, margin_mm: float) -> Self:
+        """Return the same shape with its surface moved inwards."""
+        first, second, third = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
+        return replace(self, radii_mm=(first, second, third))
+
+
+@dataclass(frozen=True)
+class Blob(_Rounded):
     """An ellipsoid that may be turned about the long axis of the body, lean, and have a wavy surface.
 
     Attributes:
@@ -61,18 +75,11 @@ class Blob:
         phase: Where the waves begin, in radians.
     """
 
-    centre_mm: Position
-    radii_mm: Position
     turn: float = 0.0
     lean: tuple[float, float] = (0.0, 0.0)
     waves: float = 0.0
     wave_length_mm: float = 60.0
     phase: float = 0.0
-
-    def shrunk(self, margin_mm: float) -> Blob:
-        """Return the same ellipsoid with its surface moved inwards."""
-        superior, left, posterior = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
-        return replace(self, radii_mm=(superior, left, posterior))
 
     def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
         """Return the cross-section: its bounding box and, in it, which pixels are inside; None where it is empty."""
@@ -102,7 +109,7 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(_Rounded):
     """A box with rounded edges, as a vertebra's body is: a superellipsoid, turned within the slice.
 
     Attributes:
@@ -112,15 +119,8 @@ class Block:
         roundness: Exponent: 2 is an ellipsoid, and more is nearer to a box.
     """
 
-    centre_mm: Position
-    radii_mm: Position
     turn: float = 0.0
     roundness: float = 5.0
-
-    def shrunk(self, margin_mm: float) -> Block:
-        """Return the same block with its surface moved inwards."""
-        first, second, third = (max(radius - margin_mm, 0.5) for radius in self.radii_mm)
-        return replace(self, radii_mm=(first, second, third))
 
     def inside(self, plane: SlicePlane) -> tuple[PixelBox, NDArray[np.bool_]] | None:
         """Return the cross-section, as `Shape.inside`."""
