@@ -58,6 +58,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     ),
     "search": ("io", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "benchmark": ("io", "artifact", "engines", "predict", "datasets", "costs", "evaluation"),
+    "planning": ("io", "datasets", "models", "training"),
     "report": ("io", "engines", "predict", "datasets", "training", "export", "costs", "evaluation", "compression"),
     "builtin": ("io", "artifact", "costs"),
     "cli": (

@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from training_bench import Workbench
+from training_bench import HYBRID, Workbench
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.checkpoint import MODEL, STATE, load_state, read_record, read_run_config
 from embedded_vit.training.run import is_finished, open_run
-from embedded_vit.training.training import train, train_once
+from embedded_vit.training.training import at_half_the_size, train, train_once, train_planned
 
 
 def test_a_run_is_described_before_its_first_epoch(bench: Workbench, tmp_path: Path) -> None:
@@ -171,3 +171,15 @@ def test_what_a_killed_training_left_is_swept_by_the_next(bench: Workbench, begu
         path.write_bytes(b"x")
     bench.opened(bench.planned(epochs=1), run)
     assert [path.exists() for path in (*left, *kept)] == [False] * 3 + [True] * 2
+
+
+def test_a_configuration_is_trained_from_coarse_to_fine(bench: Workbench, tmp_path: Path) -> None:
+    config = bench.planned(HYBRID, epochs=1, coarse_epochs=1)
+    record = train_planned(bench.data_set, config, tmp_path / "run", split=bench.split, threads=1)
+    assert record is not None
+    assert len(record.epochs) == 1
+    coarse = read_run_config(tmp_path / "run" / "coarse")
+    assert coarse == at_half_the_size(config).model_copy(
+        update={"postprocessing": coarse.postprocessing, "intensities": coarse.intensities}
+    )
+    assert (coarse.network.image_size, coarse.preprocessing.image_size) == (32, 32)

@@ -8,6 +8,7 @@ from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.decathlon import nifti_files, open_decathlon
 from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
 from embedded_vit.datasets.nnunet import open_nnunet
+from embedded_vit.datasets.patients import with_patients
 from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER, open_synapse
 from embedded_vit.errors import DataSetError
 from embedded_vit.io.scan_source import scan_stem
@@ -21,16 +22,21 @@ LAYOUTS = (
 )
 
 
-def open_data_set(folder: str | Path) -> DataSet:
+def open_data_set(folder: str | Path, *, patient: str | None = None) -> DataSet:
     """Open a data set; its layout is recognised from the folder. No voxel is read.
 
     Args:
         folder: In the layout of TransUNet, of the Medical Segmentation Decathlon, or of nnU-Net (v1 or v2 raw).
+        patient: How cases of one patient are told, as `with_patients` takes it.
 
     Raises:
-        DataSetError: The folder has none of these layouts, or its description cannot be used.
+        DataSetError: The folder has none of these layouts, or its description cannot be used; as `with_patients`.
+        ConfigError: `patient` is not a regular expression.
     """
-    folder = Path(folder)
+    return with_patients(_recognised(Path(folder)), patient)
+
+
+def _recognised(folder: Path) -> DataSet:
     if not folder.is_dir():
         raise DataSetError(f"{folder}: {'a file' if folder.exists() else 'no such folder'}; {LAYOUTS}")
     if (folder / TRAIN_FOLDER).is_dir() or (folder / TEST_FOLDER).is_dir():

@@ -1,15 +1,18 @@
-"""Reads YAML files of settings: PyYAML's safe loader, with a cap on size and depth, and no key twice."""
+"""Reads and writes YAML files of settings: PyYAML's safe loader, with a cap on size and depth, and no key twice."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from embedded_vit.errors import ConfigError
+from embedded_vit.io.atomic import write_text
 
-__all__ = ["PlainLoader", "parse_yaml", "read_text", "read_yaml"]
+__all__ = ["PlainLoader", "parse_yaml", "read_text", "read_yaml", "write_yaml"]
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
@@ -100,3 +103,34 @@ def parse_yaml(text: str, *, source: str, loader: type[PlainLoader] = PlainLoade
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected names and their values at the top")
     return values
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes lists of plain values on one line, and no anchors, which `read_yaml` does not read."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_list(self, data: list[Any]) -> Any:
+        nested = any(isinstance(value, (list, dict)) for value in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=not nested)
+
+
+_PlainDumper.add_representer(list, _PlainDumper.represent_list)
+
+
+def write_yaml(path: Path, values: Mapping[str, Any], *, comment: str = "", overwrite: bool = False) -> None:
+    """Write plain values as YAML that `read_yaml` reads back.
+
+    Args:
+        path: The file.
+        values: Text keys, and JSON values.
+        comment: What stands above them.
+        overwrite: Whether the file may be there already.
+
+    Raises:
+        OutputError: The file exists, or cannot be written.
+    """
+    above = "".join(f"# {line}\n" for line in textwrap.wrap(comment, 98))
+    text = yaml.dump(dict(values), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=118)
+    write_text(path, above + text, overwrite=overwrite)

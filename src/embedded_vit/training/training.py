@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError
 from embedded_vit.io.atomic import check_folder
-from embedded_vit.models.registry import network_config
+from embedded_vit.models.registry import NetworkConfig, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
 from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
@@ -23,7 +22,7 @@ from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finish
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
 
-__all__ = ["plan", "train", "train_once"]
+__all__ = ["at_half_the_size", "plan", "train", "train_once", "train_planned"]
 
 
 def plan(
@@ -106,46 +105,96 @@ def train(
         TrainingError: The loss is not finite.
     """
     check_device(device)
-    data_folder, output = Path(data_folder), Path(output)
+    check_folder(Path(output))
+    data_set = open_data_set(data_folder)
+    config = plan(
+        data_set,
+        network=network,
+        architecture=architecture or {},
+        training=training,
+        context_slices=context_slices,
+    )
+    return train_planned(
+        data_set,
+        config,
+        Path(output),
+        split=split or make_split(data_set, seed=training.seed, validation_cases=validation_cases),
+        slices_folder=slices_folder,
+        resume=resume,
+        device=device,
+        threads=threads,
+    )
+
+
+def train_planned(
+    data_set: DataSet,
+    config: RunConfig,
+    output: Path,
+    *,
+    split: Split,
+    slices_folder: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> TrainingRecord | None:
+    """Train as a configuration says, at half the image size first if it says so, and write a run folder.
+
+    Args:
+        data_set: The data set.
+        config: The configuration of the run.
+        output: The run folder; new, unless resuming.
+        split: Training, validation and test cases.
+        slices_folder, resume, device, threads: As `train` takes them.
+
+    Returns:
+        As `train`; raises likewise.
+    """
+    check_device(device)
     check_folder(output)
+    training = config.training
     _prepare_processor(device, training, threads)
     with joined_processes(device) as processes:
         if device == "cuda" and processes.count > 1:
             device = f"cuda:{processes.local_rank}"
         if training.batch_size % processes.count:
             raise ConfigError(f"--batch-size {training.batch_size} is not a multiple of {processes.count} processes")
-        data_set = open_data_set(data_folder)
-        planned = partial(plan, data_set, network=network, context_slices=context_slices)
-        stages = _stages(planned, dict(architecture or {}), training, output)
-        for folder, config in stages.items():
+        stages = _stages(config, output)
+        for folder, stage in stages.items():
             # A main run without a state was stopped at half the size, so it starts whatever `resume` says.
             resumed = resume and (len(stages) == 1 or folder != output or (folder / STATE).is_file())
-            check_whether_to_resume(folder, config, resume=resumed)
-        split = split or make_split(data_set, seed=training.seed, validation_cases=validation_cases)
+            check_whether_to_resume(folder, stage, resume=resumed)
         setup = _Setup(data_set, split, device, processes, slices_folder)
-        for folder, config in stages.items():
+        for folder, stage in stages.items():
             if len(stages) > 1 and processes.leads:
-                Console(stderr=True).print(f"at {config.network.image_size} pixels:", highlight=False)
-            record = setup.train(config, folder)
+                Console(stderr=True).print(f"at {stage.network.image_size} pixels:", highlight=False)
+            record = setup.train(stage, folder)
     return record if processes.leads else None
 
 
-def _stages(
-    planned: Callable[..., RunConfig], architecture: dict[str, Any], training: TrainingConfig, output: Path
-) -> dict[Path, RunConfig]:
-    """Return run folder -> configuration of the trainings to do; the first is at half the image size if set so.
+def at_half_the_size(config: RunConfig) -> RunConfig:
+    """Return the configuration of the training at half the image size that `coarse_epochs` asks for.
 
-    Args:
-        planned: `plan` without the last two arguments.
-        architecture, training: Those arguments.
-        output: The run folder of the last training.
+    Raises:
+        ConfigError: The network does not take images of half the size.
     """
-    config = planned(architecture=architecture, training=training)
-    if not training.coarse_epochs:
+    half = config.network.image_size // 2
+    network = config.network.model_dump() | {"image_size": half}
+    return config.model_copy(
+        update={
+            "network": NetworkConfig.parse(network, source="at half the image size"),
+            "preprocessing": config.preprocessing.model_copy(update={"image_size": half}),
+            "training": config.training.model_copy(
+                update={"epochs": config.training.coarse_epochs, "coarse_epochs": 0}
+            ),
+        }
+    )
+
+
+def _stages(config: RunConfig, output: Path) -> dict[Path, RunConfig]:
+    """Return run folder -> configuration of the trainings to do; the first is at half the image size if set so."""
+    if not config.training.coarse_epochs:
         return {output: config}
-    half = architecture | {"image_size": config.network.image_size // 2}
-    first = training.model_copy(update={"epochs": training.coarse_epochs, "coarse_epochs": 0})
-    return {output / COARSE: planned(architecture=half, training=first), output: config}
+    return {output / COARSE: at_half_the_size(config), output: config}
 
 
 @dataclass(frozen=True)
