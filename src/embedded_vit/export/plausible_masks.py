@@ -50,10 +50,10 @@ def figures_of_case(
     upright, truth = volume.reoriented(preprocessing.orientation), labels.reoriented(preprocessing.orientation)
     collector = FigureCollector(Grid.of(upright, preprocessing), preprocessing, contract.labels.classes)
     mask = segment(upright, contract, engine, collector=collector)
-    found = collector.figures(mask, mask.at_border())
+    found = collector.figures(mask, mask.counts(), mask.at_border())
     for index in range(truth.shape[0]):
         collector.put(index, truth.get(index))
-    return found, collector.figures(truth, truth.at_border())
+    return found, collector.figures(truth, truth.counts(), truth.at_border())
 
 
 def _chosen(data_set: DataSet, split: Split) -> Sequence[Case]:

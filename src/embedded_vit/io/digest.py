@@ -10,7 +10,7 @@ from typing import Any
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["HashingReader", "sha256_of"]
+__all__ = ["BUFFER_BYTES", "HashingReader", "sha256_of"]
 
 CHUNK_BYTES = 1 << 16
 BUFFER_BYTES = 1 << 16  # a parser asks for a few bytes at a time; each piece that is hashed costs a call

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embedded_vit.contract import Contract
 from embedded_vit.errors import ContractError
 from embedded_vit.mask_figures import FigureCollector
@@ -13,15 +16,17 @@ from embedded_vit.volume import Mask
 __all__ = ["JudgedMask", "judge_mask"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JudgedMask:
     """What is said of a mask.
 
     Attributes:
+        counts: How many voxels have each label, (256,).
         cut_off: The structures that touch the border of the scan.
         judgement: How it compares with the training masks; None where the contract does not say what those look like.
     """
 
+    counts: NDArray[np.int64]
     cut_off: tuple[str, ...]
     judgement: Judgement | None
 
@@ -55,12 +60,12 @@ def judge_mask(
     Raises:
         ContractError: Nothing of it is plausible, and `force` is not given.
     """
-    at_border, judgement = mask.at_border(), None
+    counts, at_border, judgement = mask.counts(), mask.at_border(), None
     if contract.plausibility is not None and collector is not None:
-        figures = collector.figures(mask.reoriented(contract.preprocessing.orientation), at_border)
+        figures = collector.figures(mask.reoriented(contract.preprocessing.orientation), counts, at_border)
         judgement = contract.plausibility.check(figures, contract.labels)
     cut_off = tuple(label.name for label in contract.labels.labels if at_border[label.id])
-    judged = JudgedMask(cut_off, judgement)
+    judged = JudgedMask(counts, cut_off, judgement)
     if judged.problems and not force:
         raise ContractError(f"{source}: refused: {judged.problems[0]} (--force keeps the mask nevertheless)")
     return judged

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
@@ -46,6 +47,7 @@ class Prediction:
     Attributes:
         mask: The mask on the scan's own grid; on the disk where the scan was.
         labels: The structures that the mask's numbers stand for.
+        volumes: Of every structure, in ml, or in voxels where the spacing is unknown.
         seconds: Wall time of "reading" and "segmenting".
         model: The name of the model.
         model_sha256: SHA-256 of the model file.
@@ -61,6 +63,7 @@ class Prediction:
 
     mask: Mask
     labels: LabelSet
+    volumes: dict[str, float]
     seconds: dict[str, float]
     model: str
     model_sha256: str
@@ -85,7 +88,7 @@ class Prediction:
             "forced": self.forced,
             "warnings": list(self.warnings),
             "unit": "ml" if self.mask.spacing_known else "voxels",
-            "volumes": structure_volumes(self.mask, self.labels),
+            "volumes": self.volumes,
             "touches_border": {label.name: label.name in self.cut_off for label in self.labels.labels},
             "plausibility": "not checked" if self.judgement is None else self.judgement.plain(),
             "labels": {label.name: label.id for label in self.labels.labels},
@@ -185,6 +188,7 @@ class Predictor:
         return Prediction(
             mask=mask,
             labels=contract.labels,
+            volumes=structure_volumes(mask, judged.counts, contract.labels),
             seconds={"reading": read - started, "segmenting": segmented - read},
             model=self.manifest.name,
             model_sha256=self._model_sha256,
@@ -263,8 +267,13 @@ def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: 
     return found
 
 
-def structure_volumes(mask: Mask, labels: LabelSet) -> dict[str, float]:
-    """Return the volume of every structure in ml, or in voxels where the spacing is unknown."""
-    counts = mask.counts()
+def structure_volumes(mask: Mask, counts: NDArray[np.int64], labels: LabelSet) -> dict[str, float]:
+    """Return the volume of every structure in ml, or in voxels where the spacing is unknown.
+
+    Args:
+        mask: Its grid gives the volume of a voxel.
+        counts: Of the mask, as `Mask.counts` gives them.
+        labels: The structures.
+    """
     voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1
     return {label.name: round(int(counts[label.id]) * voxel_ml, 3) for label in labels.labels}

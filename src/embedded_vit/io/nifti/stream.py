@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -18,9 +19,10 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.digest import HashingReader
+from embedded_vit.io.digest import BUFFER_BYTES, HashingReader
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header, shape_of
+from embedded_vit.io.nifti.gunzip import GunzipReader
 from embedded_vit.io.nifti.pair import Chained, is_pair, pair_of
 
 __all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_compressed", "is_nifti", "open_nifti", "open_voxels"]
@@ -36,7 +38,7 @@ class Block(NamedTuple):
 
     channel: int
     start: int  # the first plane's index along axis 2
-    planes: NDArray[Any]  # (axis 0, axis 1, number of planes), native byte order, read-only
+    planes: NDArray[Any]  # (axis 0, axis 1, number of planes), native byte order
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class VoxelStream:
         after: What was found behind the last voxel when it was read, a sentence; empty where the file ends there.
     """
 
-    file: BinaryIO
+    file: io.BufferedReader
     raw: HashingReader
     shape: tuple[int, ...]
     stored_dtype: np.dtype[Any]
@@ -92,14 +94,15 @@ class VoxelStream:
         for channel in range(self.channels):
             for start in range(0, planes, at_once):
                 count = min(at_once, planes - start)
-                content = self.file.read(count * plane_bytes)
-                done += len(content)
-                if len(content) < count * plane_bytes:
+                content = np.empty(count * plane_bytes, np.uint8)
+                there = self.file.readinto(memoryview(content))
+                done += there
+                if there < len(content):
                     raise FileFormatError(
                         f"{self.source}: truncated: {done:,} of {self.volume_bytes:,} bytes of voxels are there; copy "
                         "the file again"
                     )
-                stored = np.frombuffer(content, self.stored_dtype).astype(self.dtype, copy=False)
+                stored = content.view(self.stored_dtype).astype(self.dtype, copy=False)
                 yield Block(channel, start, stored.reshape((first, second, count), order="F"))
         self._read_on()
 
@@ -158,7 +161,7 @@ def is_compressed(path: str | Path) -> bool:
 
 
 @contextmanager
-def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
+def open_nifti(path: str | Path) -> Iterator[tuple[io.BufferedReader, HashingReader]]:
     """Open a file, decompressing by its suffix; gives the stream, and the file below it as it lies on the disk.
 
     Raises:
@@ -176,8 +179,7 @@ def open_nifti(path: str | Path) -> Iterator[tuple[BinaryIO, HashingReader]]:
             if not is_compressed(path):
                 yield raw.buffered(), raw
                 return
-            with gzip.GzipFile(fileobj=raw.buffered()) as unpacked:
-                yield cast(BinaryIO, unpacked), raw
+            yield io.BufferedReader(GunzipReader(raw.buffered()), BUFFER_BYTES), raw
     except gzip.BadGzipFile as error:
         if str(error).startswith("Not a gzipped file") and _begins_as_nifti(path):
             raise FileFormatError(f"{path}: a NIfTI file that is not compressed; rename it to end in .nii") from error
@@ -276,7 +278,7 @@ def _scaling(header: Nifti1Header, source: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _skip_to_voxels(file: BinaryIO, header: Nifti1Header, source: str, header_bytes: int) -> None:
+def _skip_to_voxels(file: io.BufferedReader, header: Nifti1Header, source: str, header_bytes: int) -> None:
     """Read over header extensions, which may hold text about the patient and are never kept.
 
     Args:
