@@ -94,15 +94,15 @@ class VoxelStream:
         for channel in range(self.channels):
             for start in range(0, planes, at_once):
                 count = min(at_once, planes - start)
-                content = np.empty(count * plane_bytes, np.uint8)
-                there = self.file.readinto(memoryview(content))
+                content = bytearray(count * plane_bytes)
+                there = self.file.readinto(content)
                 done += there
                 if there < len(content):
                     raise FileFormatError(
                         f"{self.source}: truncated: {done:,} of {self.volume_bytes:,} bytes of voxels are there; copy "
                         "the file again"
                     )
-                stored = content.view(self.stored_dtype).astype(self.dtype, copy=False)
+                stored = np.frombuffer(content, self.stored_dtype).astype(self.dtype, copy=False)
                 yield Block(channel, start, stored.reshape((first, second, count), order="F"))
         self._read_on()
 
