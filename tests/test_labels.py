@@ -39,3 +39,17 @@ def test_numbers_with_gaps_are_refused():
 def test_no_structure_at_all_is_refused():
     with pytest.raises(ConfigError, match="at least one structure"):
         LabelSet.parse({"labels": []}, source="test")
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["left kidney", "liver", "right kidney"], (0, 3, 2, 1)),
+        (["Parotid_L", "Parotid_R", "cord"], (0, 2, 1, 3)),
+        (["lh-hippocampus", "rh-hippocampus"], (0, 2, 1)),
+        (["right ventricle", "myocardium"], (0, 1, 2)),  # the other side has no number
+        (["L1", "R1", "liver lobe"], (0, 1, 2, 3)),  # vertebrae
+    ],
+)
+def test_left_and_right_are_known_by_their_names(names: list[str], numbers: tuple[int, ...]) -> None:
+    assert LabelSet.from_names(names).mirrored_numbers == numbers

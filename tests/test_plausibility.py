@@ -55,8 +55,11 @@ def test_ranges_have_margins(plausibility: Plausibility) -> None:
     [
         (replace(LIVER, volume=44.0), "44 ml, expected 667 to 2.25e+03"),
         (replace(LIVER, volume=9000.0), "9e+03 ml"),
-        (replace(LIVER, place=(0.6, 0.5)), "at 0.60 of the body towards left, expected 0.20 to 0.40"),
-        (replace(LIVER, place=(0.3, 0.9)), "towards posterior"),
+        (
+            replace(LIVER, place={"left": 0.6, "posterior": 0.5}),
+            "at 0.60 of the body towards left, expected 0.20 to 0.40",
+        ),
+        (replace(LIVER, place={"left": 0.3, "posterior": 0.9}), "towards posterior"),
         (replace(LIVER, share=0.6), "60 % of the body's cross-section"),
         (replace(LIVER, confidence=0.6), "mean probability 0.60, expected at least 0.84"),
     ],
@@ -83,7 +86,7 @@ def test_what_the_border_cuts_off_may_be_smaller_but_not_larger(plausibility: Pl
 
 
 def test_places_in_a_crop_and_volumes_in_voxels_are_not_compared(plausibility: Plausibility) -> None:
-    moved = replace(LIVER, place=(0.9, 0.9), share=0.9)
+    moved = replace(LIVER, place={"left": 0.9, "posterior": 0.9}, share=0.9)
     assert plausibility.check(mask(moved, cropped=True), LABELS).warnings == []
     assert plausibility.check(mask(replace(LIVER, volume=9e6), in_ml=False), LABELS).warnings == []
 

@@ -130,6 +130,10 @@ def test_labels_come_back_where_they_were():
     [
         ({"window_hu": (275, -125)}, "must rise"),
         ({"window_hu": None}, "window_hu"),
+        ({"deviations": 3, "percentiles": (0, 1)}, "one of them"),
+        ({"ranges": ((0, 1), (1, 1)), "channels": ("a", "b")}, "must rise, got 1.0 to 1.0"),
+        ({"ranges": ((0, 1),), "channels": ("a", "b")}, "1 ranges for 2 channels"),
+        ({"window_hu": (0, 1), "orientation": "LAS"}, "orientation"),
         ({"window_hu": (0, 1), "percentiles": (0, 1)}, "one of them"),
         ({"window_hu": (0, 1), "context_slices": 2}, "context_slices"),
         ({"window_hu": (0, 1), "image_sise": 64}, "did you mean 'image_size'"),
@@ -147,3 +151,27 @@ def test_intensities_of_a_large_volume_are_sampled_alike():
     low, high = np.percentile(array, (0.5, 99.5))
     assert float(sampled.low[0, 0, 0]) == pytest.approx(low, abs=2)
     assert float(sampled.high[0, 0, 0]) == pytest.approx(high, abs=2)
+
+
+@pytest.mark.parametrize("slope", [1.0, -2.0])
+def test_z_scores_reach_as_far_as_said(slope):
+    array = np.random.default_rng(0).normal(100, 10, (1, 4, 32, 32)).astype(np.float32)
+    array[:, :, :16] = 0  # the empty border does not count
+    found = Intensities.of(
+        volume(array, slope=slope, intercept=7), Preprocessing.for_modality("MR", image_size=16, deviations=3)
+    )
+    values = array[array != 0] * slope + 7
+    assert float(found.low[0, 0, 0]) == pytest.approx(values.mean() - 3 * values.std(), rel=1e-5)
+    assert float(found.high[0, 0, 0]) == pytest.approx(values.mean() + 3 * values.std(), rel=1e-5)
+
+
+def test_ranges_are_each_channels_own_and_the_same_in_every_scan():
+    preprocessing = Preprocessing.for_modality("MR", image_size=16, channels=("a", "b"), ranges=((0, 10), (-1, 1)))
+    array = np.broadcast_to(np.array([5, 0.5], np.float32)[:, None, None, None], (2, 1, 16, 16))
+    (image,) = network_inputs(volume(array), preprocessing)
+    np.testing.assert_allclose(image.mean(axis=(1, 2)), [0, 0.5], atol=1e-6)
+
+
+def test_a_range_that_is_given_takes_the_place_of_the_default():
+    lungs = Preprocessing.for_modality("CT", image_size=16, window_hu=(-1000, 400))
+    assert lungs.window_hu == (-1000, 400)

@@ -14,6 +14,7 @@ from embedded_vit.labels import LabelSet
 from embedded_vit.plausibility import Plausibility
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.slicing import Orientation
 from embedded_vit.volume import LENGTH_ROUNDING, Scan
 
 __all__ = ["Contract", "SpacingRange"]
@@ -44,6 +45,11 @@ class Contract(Config):
         """The smallest component of each label from 1, as a share of its largest; 0 where all components stay."""
         return self.postprocessing.smallest_shares(self.labels)
 
+    @property
+    def orientation(self) -> Orientation:
+        """The directions in which slices, rows and columns grow as the network sees them."""
+        return self.preprocessing.orientation
+
     def check_channels(self, scan: Scan) -> None:
         """Refuse a scan that has another number of channels; --force does not overrule this.
 
@@ -65,9 +71,9 @@ class Contract(Config):
         """
         found = []
         if self.spacing_range is not None and scan.spacing_known:
-            found += self._spacing_violations(scan.reoriented(self.preprocessing.orientation), self.spacing_range)
+            found += self._spacing_violations(scan.reoriented(self.orientation), self.spacing_range)
         if self.preprocessing.modality == "CT":
-            found += hounsfield_problems(scan, self.preprocessing.channels)
+            found += hounsfield_problems(scan, self.preprocessing.channels, orientation=self.orientation)
         return found
 
     def doubts(self, scan: Scan) -> list[str]:

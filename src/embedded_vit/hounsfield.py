@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.volume import Scan
+from embedded_vit.volume import TRAINING_ORIENTATION, Scan
 
 __all__ = ["hounsfield_problems"]
 
@@ -35,17 +35,20 @@ FEWEST_NUMBERS = 8  # that tissue shows; where it has less the image was drawn, 
 NARROWEST_HU = 15.0  # noise alone spreads soft tissue further
 
 
-def hounsfield_problems(scan: Scan, channel_names: Sequence[str] = ("CT",)) -> Iterator[str]:
+def hounsfield_problems(
+    scan: Scan, channel_names: Sequence[str] = ("CT",), *, orientation: str = TRAINING_ORIENTATION
+) -> Iterator[str]:
     """Yield why a scan cannot be in HU, a sentence for each channel; nothing where it may be.
 
     Args:
         scan: In any orientation.
         channel_names: Of a scan of several channels only those are looked at that have CT in their name.
+        orientation: How it is cut into slices; a scan on the disk can be read in no other way.
     """
     looked_at = list(range(scan.channels))
     if scan.channels > 1:
         looked_at = [number for number, name in enumerate(channel_names) if "CT" in name.upper()]
-    sampled = _sample(scan.reoriented())  # a scan on the disk can be read in no other orientation
+    sampled = _sample(scan.reoriented(orientation))
     for channel in looked_at:
         if reason := _reason(sampled[channel]):
             yield f"a CT in HU is expected, but {reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import Field, model_validator
@@ -27,6 +28,8 @@ ORGANS = {
     "stomach": ("#F781BF", "69695003"),
 }
 
+SIDES = {"left": "right", "right": "left", "lt": "rt", "rt": "lt", "lh": "rh", "rh": "lh", "l": "r", "r": "l"}
+
 
 class Label(Config):
     """One structure of a mask."""
@@ -47,7 +50,8 @@ class LabelSet(Config):
 
     labels: tuple[Label, ...]
     mirror: bool = Field(
-        default=False, description="whether an image mirrored left to right is as plausible, with the same labels"
+        default=False,
+        description="whether an image mirrored left to right is as plausible, once `mirrored_numbers` are its labels",
     )
 
     @model_validator(mode="after")
@@ -76,6 +80,21 @@ class LabelSet(Config):
     def names(self) -> tuple[str, ...]:
         """The structures' names, background left out."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def mirrored_numbers(self) -> tuple[int, ...]:
+        """Number of each class in an image mirrored left to right, from background on: left and right change places."""
+        number_of = {_plain(label.name): label.id for label in self.labels}
+        return (0, *(number_of.get(_other_side(_plain(label.name)), label.id) for label in self.labels))
+
+
+def _plain(name: str) -> str:
+    return " ".join(re.split(r"[\s_.-]+", name.lower()))
+
+
+def _other_side(name: str) -> str:
+    """Return a plain name with left and right, in words or in letters that stand alone, exchanged."""
+    return re.sub(r"(?<![a-z0-9])(left|right|lt|rt|lh|rh|l|r)(?![a-z0-9])", lambda side: SIDES[side[0]], name)
 
 
 # The eight organs of TransUNet's Synapse data (BTCV), in its order.

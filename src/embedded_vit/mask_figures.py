@@ -6,17 +6,20 @@ can be compared by these figures whatever their grids. The body is what is brigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.preprocessing import Grid, Preprocessing
+from embedded_vit.slicing import AXES, Axis, array_axis
 from embedded_vit.volume import Mask
 
 __all__ = ["FigureCollector", "MaskFigures", "StructureFigures"]
 
+Place = TypeVar("Place", float, float | None)
 SAMPLED_PIXELS = 128  # of a slice along each axis, at most
 SAMPLED_LOGITS = 64  # of the network's output along each axis, at most
 SURE_EVERY = 2  # slices: of every second one the network's certainty is measured
@@ -31,7 +34,8 @@ class StructureFigures:
 
     Attributes:
         volume: In ml, or in voxels where lengths are not known.
-        place: Its middle in the body's box, (left, posterior): 0 is the box's right and front, 1 its left and back.
+        place: Its middle in the box of the body in the slices, along the two axes of a slice: 0 is the end of the box
+            away from the axis, 1 the end in its direction. For axial slices left and posterior.
         share: Its largest cross-section in a slice, as a share of the body's there.
         centre: Its middle, (superior, left, posterior), in shares of the scan.
         confidence: The network's mean softmax probability; None where it was not measured.
@@ -39,7 +43,7 @@ class StructureFigures:
     """
 
     volume: float
-    place: tuple[float, float]
+    place: Mapping[Axis, float]
     share: float
     centre: tuple[float, float, float]
     confidence: float | None
@@ -54,7 +58,7 @@ class MaskFigures:
         structures: By number; those of which the mask has no voxel are left out.
         in_ml: Whether volumes are in ml.
         cropped: Whether the body fills the slices, so that nothing is known of places in it.
-        height_mm: Of the whole scan; None where lengths are not known.
+        height_mm: Of the whole scan, towards the head; None where lengths are not known.
     """
 
     structures: Mapping[int, StructureFigures]
@@ -64,7 +68,7 @@ class MaskFigures:
 
 
 class FigureCollector:
-    """Gathers the figures of a mask in training orientation while its slices are made.
+    """Gathers the figures of a mask while its slices are made, in the orientation in which the network sees them.
 
     Args:
         grid: Of the scan's slices.
@@ -75,11 +79,15 @@ class FigureCollector:
     def __init__(self, grid: Grid, preprocessing: Preprocessing, classes: int) -> None:
         self.grid, self._preprocessing, self._classes = grid, preprocessing, classes
         self._step = max(1, -(-max(grid.shape) // SAMPLED_PIXELS))
+        self._axes = {axis: array_axis(preprocessing.orientation, axis) for axis in AXES}
         on_network = _middles(grid.size)
         places = [of_axis.matrix @ on_network for of_axis in (grid.enlarge_rows, grid.enlarge_columns)]
         self._pixel = float(np.prod([abs(place[-1] - place[0]) / max(len(place) - 1, 1) for place in places]))
         self._slice_area = self._pixel * grid.shape[0] * grid.shape[1]
-        rows, columns = (place[:: self._step] for place in places)
+        rows, columns = (  # of the whole slice; nothing is labelled outside the field of view
+            np.pad(place, (along.indices(length)[0], length - along.indices(length)[1]), "edge")[:: self._step]
+            for place, along, length in zip(places, grid.seen, grid.shape, strict=True)
+        )
         # Of each sampled pixel, in shares of the network's grid: (pixels,)
         self._row, self._column = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
         self._labelled: dict[int, NDArray[np.float64]] = {}  # slice -> (3, classes): area, its mean row and column
@@ -116,12 +124,13 @@ class FigureCollector:
         """Return the figures of the whole mask, whose slices all were seen and put.
 
         Args:
-            mask: In training orientation.
+            mask: In the orientation in which the network sees slices.
             counts: Of the mask, as `Mask.counts` gives them.
             at_border: Of the mask, as `Mask.at_border` gives it.
         """
         voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1.0
-        height_mm = mask.spacing_mm[0] * mask.shape[0] if mask.spacing_known else None
+        upwards, _ = self._axes["superior"]
+        height_mm = mask.spacing_mm[upwards] * mask.shape[upwards] if mask.spacing_known else None
         indices = sorted(set(self._labelled) & set(self._bodies))
         if not indices:
             return MaskFigures({}, mask.spacing_known, cropped=False, height_mm=height_mm)
@@ -137,18 +146,28 @@ class FigureCollector:
             row, column = labelled[:, 1, number], labelled[:, 2, number]
             size = np.maximum(bodies[:, [2, 4]] - bodies[:, [1, 3]], 1e-3)
             in_body = (np.stack([row, column], axis=1) - bodies[:, [1, 3]]) / size
-            left, posterior = np.average(in_body, axis=0, weights=area)
             centre = [float(np.average(values, weights=area)) for values in (heights, row, column)]
+            in_box = [None, *map(float, np.average(in_body, axis=0, weights=area))]  # no box along the slices
+            place = {axis: at for axis, at in self._along_body(in_box).items() if at is not None}
+            towards = self._along_body(centre)
             structures[number] = StructureFigures(
                 volume=float(counts[number]) * voxel_ml,
-                place=(float(left), float(posterior)),
+                place=place,
                 share=float((area / bodies[:, 0]).max()),
-                centre=(centre[0], centre[1], centre[2]),
+                centre=(towards["superior"], towards["left"], towards["posterior"]),
                 confidence=float(sure[1, number] / sure[0, number]) if sure[0, number] else None,
                 at_border=bool(at_border[number]),
             )
         cropped = float(np.mean(bodies[:, 0])) > CROPPED_SHARE * self._slice_area
         return MaskFigures(structures, mask.spacing_known, cropped, height_mm)
+
+    def _along_body(self, places: Sequence[Place]) -> dict[Axis, Place]:
+        """Turn shares along (slices, rows, columns) to shares along the axes of the body."""
+        found = {}
+        for axis, (number, forwards) in self._axes.items():
+            at = places[number]
+            found[axis] = at if forwards or at is None else 1 - at
+        return found
 
 
 def _middles(length: int) -> NDArray[np.float64]:

@@ -17,11 +17,11 @@ from pydantic import Field
 from embedded_vit.config import Config
 from embedded_vit.labels import LabelSet
 from embedded_vit.mask_figures import MaskFigures, StructureFigures
+from embedded_vit.slicing import AXES, Axis
 
 __all__ = ["Judgement", "Order", "Plausibility", "StructureRange", "find_plausibility"]
 
 Range = tuple[float, float]
-Axis = Literal["superior", "left", "posterior"]
 
 LEAST_CASES = 5  # with a structure: what fewer patients have in common may be chance
 SIZE_MARGIN = 1.5  # factor on both ends of volumes and cross-sections
@@ -33,7 +33,6 @@ HALF_HEIGHT, FEW_FOUND = 0.5, 0.25  # a scan of half that height should hold mor
 PLAUSIBLE_SHARE = 0.2  # of the mask's volume: where less of it is plausible, nothing is
 
 WORDS: Mapping[Axis, str] = {"superior": "above", "left": "left of", "posterior": "behind"}
-AXES: tuple[Axis, ...] = ("superior", "left", "posterior")
 
 
 class StructureRange(Config):
@@ -42,8 +41,11 @@ class StructureRange(Config):
     in_every_case: bool = Field(description="whether every training case has it")
     volume: Range = Field(description="in the unit of `Plausibility.unit`; may be less where the scan cuts it off")
     share: Range = Field(description="of the body's cross-section in the slice where it is largest; likewise")
-    left: Range | None = Field(description="its middle in the body's box: 0 is right, 1 is left; None in crops")
-    posterior: Range | None = Field(description="likewise: 0 is in front, 1 is behind")
+    left: Range | None = Field(
+        default=None, description="its middle in the body's box: 0 is right, 1 is left; None in crops and along slices"
+    )
+    posterior: Range | None = Field(default=None, description="likewise: 0 is in front, 1 is behind")
+    superior: Range | None = Field(default=None, description="likewise: 0 is below, 1 is above")
     confidence: float | None = Field(description="the least mean softmax probability; None where not measured")
 
 
@@ -178,17 +180,17 @@ def _range_of(
 ) -> StructureRange:
     sure = [figures.confidence for figures in present if figures.confidence is not None]
     volumes, shares = ([getattr(each, name) for each in present] for name in ("volume", "share"))
-    places: list[Range | None] = [None, None]
+    places: dict[str, Range] = {}
     if len(in_body) >= LEAST_CASES:
-        along = list(zip(*(figures.place for figures in in_body), strict=True))
-        places = [(round(min(place) - PLACE_MARGIN, 3), round(max(place) + PLACE_MARGIN, 3)) for place in along]
+        for axis in in_body[0].place:
+            found = [figures.place[axis] for figures in in_body]
+            places[axis] = (round(min(found) - PLACE_MARGIN, 3), round(max(found) + PLACE_MARGIN, 3))
     return StructureRange(
         in_every_case=in_every_case,
         volume=_widened(volumes),
         share=_widened(shares),
-        left=places[0],
-        posterior=places[1],
         confidence=round(min(sure) - CONFIDENCE_MARGIN, 3) if sure else None,
+        **places,
     )
 
 
@@ -217,7 +219,8 @@ def _out_of_place(found: StructureFigures, expected: StructureRange) -> Iterable
     if not _fits(found.share, expected.share, found.at_border):
         low, high = (100 * share for share in expected.share)
         yield f"{100 * found.share:.2g} % of the body's cross-section, expected {low:.2g} to {high:.2g} %"
-    for axis, place, allowed in zip(AXES[1:], found.place, (expected.left, expected.posterior), strict=True):
+    for axis, place in found.place.items():
+        allowed: Range | None = getattr(expected, axis)
         if allowed is not None and not allowed[0] <= place <= allowed[1]:
             yield f"at {place:.2f} of the body towards {axis}, expected {allowed[0]:.2f} to {allowed[1]:.2f}"
 

@@ -9,15 +9,16 @@ everywhere::
 T is S, or a half or a quarter of it for networks whose logits are coarser than their input.
 
 Resizing is linear and separable, see `embedded_vit.resampling`; its matrices are made once for each volume. The field
-of view is a square in mm around the slice. Outside the slice it is 0, the air of a CT.
+of view is a square in mm around the slice, or around the part of it that `embedded_vit.field_of_view` finds. Outside
+the slice it is 0, the air of a CT.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,18 @@ from typing_extensions import Self
 
 from embedded_vit.config import Config
 from embedded_vit.errors import FileFormatError
+from embedded_vit.field_of_view import WHOLE, FieldOfView, Part, seen_part
 from embedded_vit.resampling import Resampling, antialias_matrix, bilinear_matrix, cubic_matrix
+from embedded_vit.slicing import Orientation
 from embedded_vit.volume import Scan, nearest_whole
 
-__all__ = ["CT_WINDOW_HU", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
+__all__ = ["CT_WINDOW_HU", "RANGES", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
 
 CT_WINDOW_HU = (-125.0, 275.0)  # TransUNet, 2102.04306, and its Synapse preprocessing
+MR_PERCENTILES = (0.5, 99.5)
 Interpolation = Literal["antialias", "cubic"]
+RANGES = ("window_hu", "percentiles", "deviations", "ranges")  # the ways to say which intensities become 0 and 1
+Number = TypeVar("Number", bound=np.generic)
 MOST_PIXELS = 8192  # along a side of the field of view; its matrices grow with it, those of `cubic` with its square
 
 
@@ -47,6 +53,12 @@ class Preprocessing(Config):
     percentiles: tuple[float, float] | None = Field(
         default=None, description="MR: the percentiles of each volume that become 0 and 1"
     )
+    deviations: float | None = Field(
+        default=None, gt=0, description="z-score: so many standard deviations below and above each volume's mean"
+    )
+    ranges: tuple[tuple[float, float], ...] | None = Field(
+        default=None, description="the intensities that become 0 and 1, for each channel; the same in every scan"
+    )
     image_size: int = Field(ge=8, description="S: rows and columns of the network's input")
     output_stride: int = Field(default=1, ge=1, description="pixels of the input's side for one of the logits' side")
     context_slices: Literal[1, 3] = Field(default=1, description="slices that the network sees to label one")
@@ -54,23 +66,31 @@ class Preprocessing(Config):
         default=None, gt=0, description="approximate distance between these slices; None takes neighbours"
     )
     interpolation: Interpolation = Field(default="antialias", description="how slices are resized to S x S")
-    orientation: Literal["SLP"] = "SLP"
+    orientation: Orientation = Field(default="SLP", description="how slices are cut: axial, coronal PLI, sagittal LPI")
+    field_of_view: FieldOfView = Field(default="slice", description="the part of the slices that is resized to S x S")
 
     @model_validator(mode="after")
     def _one_intensity_range(self) -> Self:
-        if (self.window_hu is None) == (self.percentiles is None):
-            raise ValueError("give window_hu (CT) or percentiles (MR), one of them")
-        low, high = self.window_hu or self.percentiles or (0.0, 0.0)
-        if low >= high:
-            raise ValueError(f"the intensity range must rise, got {low} to {high}")
+        if sum(getattr(self, name) is not None for name in RANGES) != 1:
+            raise ValueError(f"give {', '.join(RANGES[:-1])} or {RANGES[-1]}, one of them")
+        for low, high in [self.window_hu or self.percentiles or (0.0, 1.0), *(self.ranges or ())]:
+            if low >= high:
+                raise ValueError(f"the intensity range must rise, got {low} to {high}")
+        if self.ranges is not None and len(self.ranges) != len(self.channels):
+            raise ValueError(f"{len(self.ranges)} ranges for {len(self.channels)} channels")
+        if self.field_of_view == "body" and self.modality != "CT":
+            raise ValueError("field_of_view body needs HU; only a CT has them")
         return self
 
     @classmethod
     def for_modality(cls, modality: Literal["CT", "MR"], **settings: Any) -> Preprocessing:
-        """Return the default: CT window [-125, 275] HU, or the 0.5 and 99.5 percentiles of each MR volume."""
-        if modality == "CT":
-            return cls(modality=modality, window_hu=CT_WINDOW_HU, **settings)
-        return cls(modality=modality, percentiles=(0.5, 99.5), **settings)
+        """Return the default: CT window [-125, 275] HU, or the 0.5 and 99.5 percentiles of each MR volume.
+
+        A range among the settings takes its place.
+        """
+        if not set(RANGES) & set(settings):
+            settings |= {"window_hu": CT_WINDOW_HU} if modality == "CT" else {"percentiles": MR_PERCENTILES}
+        return cls(modality=modality, **settings)
 
     @property
     def input_channels(self) -> int:
@@ -104,15 +124,18 @@ class Intensities:
 
     @classmethod
     def of(cls, volume: Scan, preprocessing: Preprocessing) -> Intensities:
-        """Take the range from the preprocessing (CT) or measure it on the volume (MR).
+        """Take the range from the preprocessing, or measure it on the volume (percentiles, deviations).
 
-        Percentiles are of at most about a million voxels of a channel, evenly spaced. Zeros, the empty border of an MR
+        It is measured on at most about a million voxels of a channel, evenly spaced. Zeros, the empty border of an MR
         volume, do not count.
         """
-        if preprocessing.percentiles is None:
-            ranges = [preprocessing.window_hu or CT_WINDOW_HU] * volume.channels
-        else:
+        ranges: Sequence[tuple[float, float]]
+        if preprocessing.percentiles is not None:
             ranges = _percentiles(volume, preprocessing.percentiles)
+        elif preprocessing.deviations is not None:
+            ranges = _deviations(volume, preprocessing.deviations)
+        else:
+            ranges = preprocessing.ranges or [preprocessing.window_hu or CT_WINDOW_HU] * volume.channels
         low, high = np.array(ranges, np.float32).T[..., None, None]  # each (channels, 1, 1)
         return cls(low, high)
 
@@ -124,16 +147,28 @@ class Intensities:
 
 def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[float, float]]:
     """Return two percentiles of each channel, as real intensities."""
+    # Of stored numbers; where the slope is negative the brightest is the lowest of them.
+    wanted = percentiles if volume.slope > 0 else [100 - percentile for percentile in percentiles]
+    ranges = [np.percentile(values, wanted) * volume.slope + volume.intercept for values in _sampled(volume)]
+    return [(float(low), float(high)) for low, high in ranges]
+
+
+def _deviations(volume: Scan, deviations: float) -> list[tuple[float, float]]:
+    """Return the mean of each channel less and plus so many standard deviations, as real intensities."""
+    ranges = []
+    for values in _sampled(volume):
+        mean, reach = values.mean(dtype=np.float64), deviations * values.std(dtype=np.float64) * abs(volume.slope)
+        middle = float(mean) * volume.slope + volume.intercept
+        ranges.append((middle - float(reach), middle + float(reach)))
+    return ranges
+
+
+def _sampled(volume: Scan) -> Iterator[NDArray[Any]]:
+    """Yield the stored numbers of each channel that its range is measured on: (numbers,)."""
     step = max(1, round((math.prod(volume.shape) / 1_000_000) ** 0.5))
     sampled = np.stack([volume.stored(index)[:, ::step, ::step] for index in range(volume.shape[0])], axis=1)
-    ranges = []
     for channel in sampled:  # (slices, rows / step, columns / step)
-        values = channel[channel != 0] if (channel != 0).any() else channel
-        # Of stored numbers; where the slope is negative the brightest is the lowest of them.
-        wanted = percentiles if volume.slope > 0 else [100 - percentile for percentile in percentiles]
-        low, high = np.percentile(values, wanted) * volume.slope + volume.intercept
-        ranges.append((float(low), float(high)))
-    return ranges
+        yield channel[channel != 0] if (channel != 0).any() else channel.ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +181,7 @@ class Grid:
         output_size: T, the side of its logits.
         reduce_rows, reduce_columns: rows -> S and columns -> S, slice -> network.
         enlarge_rows, enlarge_columns: T -> rows and T -> columns, network -> slice, bilinear.
+        seen: The rows and columns of the slice that these four map; the others are background.
     """
 
     shape: tuple[int, int]
@@ -155,6 +191,7 @@ class Grid:
     reduce_columns: Resampling
     enlarge_rows: Resampling
     enlarge_columns: Resampling
+    seen: Part = WHOLE
 
     @classmethod
     def between(
@@ -165,9 +202,10 @@ class Grid:
         spacing_mm: tuple[float, float] = (1.0, 1.0),
         interpolation: Interpolation = "antialias",
         output_size: int | None = None,
+        part: Part | None = None,
         source: str = "scan",
     ) -> Grid:
-        """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape` in its middle.
+        """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape`, or a part, in its middle.
 
         The logits have as many pixels unless `output_size` says otherwise. `source` is named in messages.
 
@@ -175,22 +213,29 @@ class Grid:
             FileFormatError: The square has more pixels along a side than any scanner makes.
         """
         output_size = output_size or size
-        side_mm = max(length * spacing for length, spacing in zip(shape, spacing_mm, strict=True))
-        axes = []
-        for length, spacing in zip(shape, spacing_mm, strict=True):
+        part = part or (slice(0, shape[0]), slice(0, shape[1]))
+        held = [along.stop - along.start for along in part]
+        side_mm = max(length * spacing for length, spacing in zip(held, spacing_mm, strict=True))
+        axes, seen = [], []
+        for length, spacing, along, there in zip(held, spacing_mm, part, shape, strict=True):
             padded = max(length, nearest_whole(min(side_mm / spacing, 2.0 * MOST_PIXELS)))
             if padded > MOST_PIXELS:
                 raise FileFormatError(
                     f"{source}: the field of view of a slice has more than {MOST_PIXELS:,} pixels along a side, of "
                     f"{spacing_mm[0]:.3g} x {spacing_mm[1]:.3g} mm; repair the spacing or crop the scan"
                 )
-            inside = slice((padded - length) // 2, (padded - length) // 2 + length)
+            first = along.start - (padded - length) // 2  # pixel of the slice at the square's edge; may lie outside
+            seen.append(slice(max(0, first), min(there, first + padded)))
+            inside = slice(seen[-1].start - first, seen[-1].stop - first)
             reduce = cubic_matrix if interpolation == "cubic" else antialias_matrix
             axes.append(
                 (Resampling(reduce(padded, size)[:, inside]), Resampling(bilinear_matrix(output_size, padded)[inside]))
             )
         (reduce_rows, enlarge_rows), (reduce_columns, enlarge_columns) = axes
-        return cls(shape, size, output_size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns)
+        return cls(
+            *(shape, size, output_size, reduce_rows, reduce_columns, enlarge_rows, enlarge_columns),
+            seen=(seen[0], seen[1]),
+        )
 
     @classmethod
     def of(cls, volume: Scan, preprocessing: Preprocessing) -> Grid:
@@ -203,12 +248,26 @@ class Grid:
             spacing_mm=(spacing_mm[0], spacing_mm[1]),
             interpolation=preprocessing.interpolation,
             output_size=preprocessing.output_size,
+            part=seen_part(volume, preprocessing.field_of_view),
             source=volume.source,
         )
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether no pixel of the slice lies outside the field of view."""
+        return (len(self.enlarge_rows.matrix), len(self.enlarge_columns.matrix)) == self.shape
+
+    def on_slice(self, part: NDArray[Number]) -> NDArray[Number]:
+        """Put what the network says of the part that it sees, (..., rows, columns), onto the slice; else 0."""
+        if self.sees_all:
+            return part
+        whole = np.zeros((*part.shape[:-2], *self.shape), part.dtype)
+        whole[(..., *self.seen)] = part
+        return whole
+
     def reduce(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resize (..., rows, columns) in [0, 1] to (..., S, S); outside the slice is 0."""
-        return self.reduce_columns.along_columns(self.reduce_rows.along_rows(image))
+        return self.reduce_columns.along_columns(self.reduce_rows.along_rows(image[(..., *self.seen)]))
 
     def reduce_labels(self, mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
         """Resize (rows, columns) labels to (S, S): each pixel gets the class that covers most of it."""
@@ -219,8 +278,8 @@ class Grid:
         return np.array([0, *present], np.uint8)[np.argmax(np.stack([background, *cover]), axis=0)]
 
     def enlarge(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Resize (K, T, T) to (K, rows, columns), bilinear with pixel centres aligned."""
-        return self.enlarge_rows.along_rows(self.enlarge_columns.along_columns(logits))
+        """Resize (K, T, T) to (K, rows, columns), bilinear with pixel centres aligned; 0 outside the field of view."""
+        return self.on_slice(self.enlarge_rows.along_rows(self.enlarge_columns.along_columns(logits)))
 
 
 def network_inputs(

@@ -67,8 +67,8 @@ def test_figures_say_volume_place_share_and_certainty() -> None:
     assert box.volume == pytest.approx(8 * 8 * 10 * 16 / 1000)
     assert found.structures[1].volume == pytest.approx(box.volume, rel=0.15)
     # A square's deviation is its side / sqrt(12), so that the box of two deviations is wider than it by 2 / sqrt(3).
-    assert box.place[0] == pytest.approx(0.5 + (40 - 32) / (40 * 2 / 3**0.5), abs=0.02)
-    assert box.place[1] == pytest.approx(0.5, abs=0.02)
+    assert box.place["left"] == pytest.approx(0.5 + (40 - 32) / (40 * 2 / 3**0.5), abs=0.02)
+    assert box.place["posterior"] == pytest.approx(0.5, abs=0.02)
     assert box.share == pytest.approx(8 * 10 / (40 * 40), rel=0.05)
     assert box.centre[0] == pytest.approx(0.5)
     assert box.confidence == found.structures[1].confidence == pytest.approx(1 / (1 + np.exp(-4 * 0.625)), abs=0.03)

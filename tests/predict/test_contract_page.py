@@ -55,21 +55,46 @@ class Written:
         self.settings = self.contract["preprocessing"]
         self.scan = np.load(folder / "scan.npy")
         self.spacing = self.facts["spacing_mm"] or (1.0, 1.0, 1.0)
-        rows, columns = self.scan.shape[2:]
-        side = max(rows * self.spacing[1], columns * self.spacing[2])
-        self.padded = [max(rows, nearest(side / self.spacing[1])), max(columns, nearest(side / self.spacing[2]))]
-        self.inside = [
-            slice((padded - length) // 2, (padded - length) // 2 + length)
-            for padded, length in zip(self.padded, (rows, columns), strict=True)
+        box = [self.box(axis) for axis in (2, 3)]
+        side = max(length * spacing for (_, length), spacing in zip(box, self.spacing[1:], strict=True))
+        self.padded = [
+            max(length, nearest(side / spacing)) for (_, length), spacing in zip(box, self.spacing[1:], strict=True)
         ]
+        begins = [first - (padded - length) // 2 for (first, length), padded in zip(box, self.padded, strict=True)]
+        self.seen = [
+            slice(max(0, begin), min(there, begin + padded))
+            for begin, padded, there in zip(begins, self.padded, self.scan.shape[2:], strict=True)
+        ]
+        self.inside = [
+            slice(seen.start - begin, seen.stop - begin) for seen, begin in zip(self.seen, begins, strict=True)
+        ]
+
+    def box(self, axis: int) -> tuple[int, int]:
+        """The first pixel along an axis, and the pixels, of the part that is seen."""
+        kind, others = self.settings["field_of_view"], tuple(other for other in (1, 2, 3) if other != axis)
+        hounsfield = self.scan.astype(np.float64) * self.facts["slope"] + self.facts["intercept"]
+        counts = {
+            "slice": np.ones(self.scan.shape[axis], bool),
+            "nonzero": (self.scan != 0).any(axis=(0, *others)),
+            "body": (hounsfield > -500).any(axis=0, keepdims=True).mean(axis=(0, *others)) > 0.01,
+        }[kind]
+        places = np.flatnonzero(counts) if counts.any() else np.arange(self.scan.shape[axis])
+        return int(places[0]), int(places[-1] - places[0] + 1)
 
     def ranges(self) -> list[tuple[float, float]]:
         if self.settings["window_hu"]:
             return [tuple(self.settings["window_hu"])] * len(self.scan)
+        if self.settings["ranges"]:
+            return [tuple(each) for each in self.settings["ranges"]]
         step = max(1, round((self.scan[0].size / 1_000_000) ** 0.5))
         found = []
         for channel in self.scan[:, :, ::step, ::step]:
             values = np.sort(channel[channel != 0].ravel() if channel.any() else channel.ravel()).astype(np.float64)
+            if self.settings["deviations"]:
+                mean = values.mean() * self.facts["slope"] + self.facts["intercept"]
+                reach = self.settings["deviations"] * values.std() * abs(self.facts["slope"])
+                found.append((mean - reach, mean + reach))
+                continue
             bounds = []
             for percentile in self.settings["percentiles"]:
                 place = (percentile if self.facts["slope"] > 0 else 100 - percentile) / 100 * (len(values) - 1)
@@ -89,6 +114,7 @@ class Written:
         for channel, (low, high) in zip(self.scan, self.ranges(), strict=True):
             real = channel.astype(np.float32) * np.float32(self.facts["slope"]) + np.float32(self.facts["intercept"])
             width = np.float32(high) - np.float32(low)
+            real = real[:, self.seen[0], self.seen[1]]
             normalised = np.clip((real - np.float32(low)) / (width if width > 0 else np.float32(1)), 0, 1)
             channels.append((down @ normalised @ across.T - 0.5) / 0.5)
         reduced = np.stack(channels, axis=1)  # (slices, channels, S, S)
@@ -106,7 +132,9 @@ class Written:
             enlarge_matrix(logits.shape[-1], padded)[inside]
             for padded, inside in zip(self.padded, self.inside, strict=True)
         )
-        return (down @ logits @ across.T).argmax(axis=1).astype(np.uint8)
+        labels = np.zeros((len(logits), *self.scan.shape[2:]), np.uint8)
+        labels[:, self.seen[0], self.seen[1]] = (down @ logits @ across.T).argmax(axis=1)
+        return labels
 
     def postprocessed(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         result, seen = labels.copy(), labels == 0
@@ -161,7 +189,36 @@ def test_the_page_reproduces_the_vectors(
 ) -> None:
     affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])[:, [2, 1, 0, 3]]
     volume = speckled_scan(*shape, affine, slope).reoriented("LAS")
-    preprocessing = Preprocessing.for_modality(modality, image_size=32)
+    check_vectors(volume, Preprocessing.for_modality(modality, image_size=32), tmp_path)
+
+
+@pytest.mark.parametrize("orientation", ["SLP", "PLI", "LPI"])
+@pytest.mark.parametrize(
+    ("modality", "settings"),
+    [
+        ("CT", {"field_of_view": "body", "window_hu": (-200, 300)}),
+        ("MR", {"field_of_view": "nonzero", "deviations": 2.5}),
+        ("MR", {"ranges": ((-200.0, 300.0),)}),
+    ],
+    ids=["body", "z-score", "ranges"],
+)
+def test_the_page_reproduces_other_planes_ranges_and_fields_of_view(
+    orientation: str, modality: Any, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    affine = np.diag([-0.9, -0.8, 2.0, 1.0])[:, [2, 1, 0, 3]]
+    outside = -1000 if modality == "CT" else 0
+    body = speckled_scan(40, 36, affine, 0.5)
+    array = np.full((1, 38, 58, 60), round((outside - 24) / 0.5) if modality == "CT" else 0, np.int16)
+    array[:, 4:34, 12:52, 20:56] = body.array
+    volume = Volume(array, affine, 0.5, 24.0, source="speckles").reoriented("LAS")
+    preprocessing = Preprocessing.for_modality(modality, image_size=32, orientation=orientation, **settings)
+    written = check_vectors(volume, preprocessing, tmp_path)
+    whole = written.seen == [slice(0, length) for length in written.scan.shape[2:]]
+    assert whole == (preprocessing.field_of_view == "slice")
+
+
+def check_vectors(volume: Volume, preprocessing: Preprocessing, tmp_path: Path) -> Written:
+    """Write test vectors with the package, and reach the same numbers as the page says."""
     manifest = {
         "preprocessing": preprocessing,
         "labels": LabelSet.from_names(["bright"]),
@@ -179,6 +236,7 @@ def test_the_page_reproduces_the_vectors(
     after = np.load(tmp_path / "vectors" / "postprocessed.npy")
     np.testing.assert_array_equal(written.postprocessed(expected["labels"]), after)
     assert 0 < np.count_nonzero(after) < np.count_nonzero(expected["labels"])  # something was removed, not all
+    return written
 
 
 @pytest.mark.parametrize(("context_mm", "spacing_known"), [(None, True), (3.0, True), (3.0, False)])
@@ -193,6 +251,7 @@ def test_context_is_as_the_page_says(context_mm: float | None, spacing_known: bo
     page = Written.__new__(Written)
     page.facts = {"slope": 1.0, "intercept": 0.0, "spacing_mm": volume.spacing_mm if spacing_known else None}
     page.settings, page.scan = preprocessing.model_dump(mode="json"), array
+    page.seen = [slice(0, 32), slice(0, 32)]
     page.spacing, page.padded, page.inside = (1.2, 1.0, 1.0), [32, 32], [slice(0, 32), slice(0, 32)]
     expected = np.stack(list(network_inputs(volume, preprocessing)))
     np.testing.assert_allclose(page.inputs(), expected, atol=2e-6)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from embedded_vit.labels import LabelSet
+from embedded_vit.models.registry import NetworkConfig
+from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.augmentation import augment, distort
-from embedded_vit.training.distortion import Distortion, Patch, draw
-from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.distortion import Distortion, Mirroring, Patch, draw
+from embedded_vit.training.settings import RunConfig, TrainingConfig
 
 SIZE = 32
 
@@ -23,7 +26,7 @@ def batch(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
 
 def drawn(recipe: str, seed: int, *, mirror: bool = False, cutmix: float = 0.0) -> Distortion:
     training = TrainingConfig.for_recipe(recipe, cutmix=cutmix)
-    return draw(training, np.random.default_rng(seed), mirror=mirror, others=[5, 7])
+    return draw(training, np.random.default_rng(seed), mirror=Mirroring() if mirror else None, others=[5, 7])
 
 
 def test_no_distortion_changes_nothing():
@@ -147,3 +150,46 @@ def test_a_patch_brings_image_and_labels_of_the_other_slice_and_nothing_else(siz
     assert (labels[0] == torch.where(inside, 7, 2)).all()
     torch.testing.assert_close(images[0], torch.where(inside, 0.9, 0.2).expand(3, size, size))
     assert (labels[1] == 3).all()
+
+
+def test_labels_of_the_two_sides_change_places_in_a_mirrored_slice():
+    mirroring = Mirroring(numbers=(0, 2, 1, 3))
+    training = TrainingConfig.for_recipe("modern", cutmix=0.0)
+    for seed in range(20):
+        distortion = draw(training, np.random.default_rng(seed), mirror=mirroring, others=[])
+        assert is_mirrored(distortion.matrix) == (distortion.numbers is not None)
+        only = Distortion(numbers=distortion.numbers)
+        images, labels = batch(1)
+        _, changed = distort(images, labels % 4, [only])
+        expected = torch.tensor([0, 2, 1, 3])[labels % 4] if is_mirrored(distortion.matrix) else labels % 4
+        assert torch.equal(changed, expected)
+
+
+def test_sagittal_slices_are_mirrored_by_their_neighbours():
+    mirroring = Mirroring(along_rows=False)
+    training = TrainingConfig.for_recipe("modern", cutmix=0.0)
+    drawn_ = [draw(training, np.random.default_rng(seed), mirror=mirroring, others=[]) for seed in range(50)]
+    assert not any(is_mirrored(distortion.matrix) for distortion in drawn_)
+    assert 10 < sum(distortion.reversed_context for distortion in drawn_) < 40
+    images = torch.linspace(-1, 1, 6)[None, :, None, None].expand(1, 6, SIZE, SIZE).clone()  # 3 slices of 2 channels
+    turned, _ = distort(
+        images.clone(),
+        torch.zeros(1, SIZE, SIZE, dtype=torch.long),
+        [Distortion(reversed_context=True)],
+        context_slices=3,
+    )
+    torch.testing.assert_close(turned[0], images[0, [4, 5, 2, 3, 0, 1]], rtol=0, atol=1e-5)
+
+
+def test_a_run_says_how_its_slices_are_mirrored():
+    def run(orientation: str, names: list[str], *, mirror: bool) -> Mirroring | None:
+        network = NetworkConfig(image_size=32, widths=(8, 16), classes=len(names) + 1)
+        preprocessing = Preprocessing.for_modality("MR", image_size=32, orientation=orientation)
+        labels = LabelSet.from_names(names, mirror=mirror)
+        training = TrainingConfig.for_recipe("modern")
+        return Mirroring.of(RunConfig(network=network, preprocessing=preprocessing, labels=labels, training=training))
+
+    assert run("SLP", ["left eye", "right eye"], mirror=False) is None
+    assert run("SLP", ["left eye", "nose", "right eye"], mirror=True) == Mirroring(numbers=(0, 3, 2, 1))
+    assert run("PLI", ["nose"], mirror=True) == Mirroring()
+    assert run("LPI", ["nose"], mirror=True) == Mirroring(along_rows=False)

@@ -8,7 +8,7 @@ import torch
 
 from embedded_vit.training import augmentation
 from embedded_vit.training.augmentation import augment, functions_of_place
-from embedded_vit.training.distortion import Distortion, draw
+from embedded_vit.training.distortion import Distortion, Mirroring, draw
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.tensor_augmentation import WIDTH, augmented, numbers_of
 
@@ -23,7 +23,7 @@ def test_the_same_distortions_give_the_same_images(monkeypatch: pytest.MonkeyPat
     training, order = TrainingConfig.for_recipe("modern", cutmix=0.5), np.arange(1, 39)
     indices = order[:24]
     distortions = [
-        draw(training, np.random.default_rng((5, number)), mirror=True, others=order) for number in range(24)
+        draw(training, np.random.default_rng((5, number)), mirror=Mirroring(), others=order) for number in range(24)
     ]
     assert {bool(distortion.patch) for distortion in distortions} == {True, False}
 

@@ -42,7 +42,7 @@ def check_pattern(pattern: str | None) -> re.Pattern[str] | None:
         return re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"--patient {pattern!r:.60}: not a regular expression ({error}); for example 'patient\\d+'"
+            f"--patient '{pattern:.60}': not a regular expression ({error}); for example 'patient\\d+'"
         ) from error
 
 
@@ -61,6 +61,7 @@ def with_patients(data_set: DataSet, pattern: str | None = None) -> DataSet:
     names = [case.name for case in data_set.cases]
     compiled = check_pattern(pattern)
     remark = None
+    patients: Mapping[str, str]
     if compiled is not None:
         patients = _matched(names, compiled, data_set.folder)
     elif (data_set.folder / PATIENTS_FILE).exists():
@@ -70,9 +71,9 @@ def with_patients(data_set: DataSet, pattern: str | None = None) -> DataSet:
         if not patients:
             return data_set
         together = Counter(patients.values()).most_common(1)[0][0]
-        cases = [name for name in names if patients[name] == together]
+        alike = [name for name in names if patients[name] == together]
         remark = (
-            f"{data_set.folder}: {cases[0]} and {cases[1]} are taken for one patient, and so on: {len(names)} cases of "
+            f"{data_set.folder}: {alike[0]} and {alike[1]} are taken for one patient, and so on: {len(names)} cases of "
             f"{len(set(patients.values()))} patients; {PATIENTS_FILE} with the columns case,patient says it otherwise"
         )
     cases = tuple(replace(case, patient=patients[case.name]) for case in data_set.cases)
@@ -106,7 +107,7 @@ def _matched(names: Sequence[str], pattern: re.Pattern[str], folder: Path) -> di
         match = pattern.search(name)
         if match is None or not match[0]:
             raise DataSetError(
-                f"{folder}: --patient {pattern.pattern!r} does not match the case '{name}'; every name must hold its "
+                f"{folder}: --patient '{pattern.pattern}' does not match the case '{name}'; every name must hold its "
                 f"patient, or {PATIENTS_FILE} must list them (columns case,patient)"
             )
         patients[name] = next((group for group in match.groups() if group), match[0])

@@ -30,6 +30,7 @@ from embedded_vit.io.atomic import atomic_path, refuse_existing
 from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.preprocessing import Preprocessing, network_inputs
 from embedded_vit.quiet import without_warnings
+from embedded_vit.slicing import Orientation
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 
 __all__ = ["ExportReport", "LayeredGraph", "export", "export_checkpoint", "layered_graph", "model_name", "onnx_graph"]
@@ -241,8 +242,9 @@ def _manifest(
     compression: dict[str, Any] | None,
 ) -> Manifest:
     config, record = checkpoint.config, checkpoint.record
-    plausibility = None
+    plausibility = spacing_range = None
     if data_set is not None:
+        spacing_range = _spacing_range(data_set, record.split.train, config.preprocessing.orientation)
         engine = open_network(checkpoint.network)
         plausibility = measured_plausibility(data_set, record.split, config.contract, engine)
     return Manifest(
@@ -250,7 +252,7 @@ def _manifest(
         network=config.network.model_dump(mode="json"),
         preprocessing=config.preprocessing,
         postprocessing=config.postprocessing,
-        spacing_range=None if data_set is None else _spacing_range(data_set, record.split.train),
+        spacing_range=spacing_range,
         intensities=config.intensities,
         plausibility=plausibility,
         labels=config.labels,
@@ -273,13 +275,13 @@ def _metrics(record: TrainingRecord) -> dict[str, float] | None:
     return None
 
 
-def _spacing_range(data_set: DataSet, train: tuple[str, ...]) -> SpacingRange | None:
+def _spacing_range(data_set: DataSet, train: tuple[str, ...], orientation: Orientation) -> SpacingRange | None:
     """Return the spacings of the training cases with `SPACING_MARGIN` on both sides; None where they have none."""
     cases = [case for case in data_set.cases if case.name in train]  # none where `--data` is another data set
     step = max(1, -(-len(cases) // SPACING_CASES))
     slices_mm, in_plane_mm = [], []
     for case in cases[::step]:
-        volume = data_set.read_volume(case).reoriented()
+        volume = data_set.read_volume(case).reoriented(orientation)
         if not volume.spacing_known:
             return None
         between_slices, *in_plane = volume.spacing_mm

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from embedded_vit.io.nifti.geometry import NiftiGeometry
-from embedded_vit.volume import Scan, Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, Scan, Volume
 
 __all__ = ["ScanSource"]
 
@@ -104,11 +104,12 @@ class ScanSource(ABC):
         """
 
     @abstractmethod
-    def spool(self, folder: Path | None = None) -> Scan:
+    def spool(self, folder: Path | None = None, *, orientation: str = TRAINING_ORIENTATION) -> Scan:
         """Read the voxels into temporary files, a few slices at a time; the scan is the one that `read` gives.
 
         Args:
             folder: Where the temporary files of the scan and of its mask go; None for the system's own place (TMPDIR).
+            orientation: The one in which slices will be read; in no other can they be.
 
         Raises:
             FileFormatError: As `read`.

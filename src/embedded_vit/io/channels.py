@@ -22,7 +22,7 @@ from embedded_vit.grids import grid_problem, laid_on
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.nifti.geometry import NiftiGeometry
 from embedded_vit.io.spool import SpooledVolume
-from embedded_vit.volume import Scan, Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, Scan, Volume
 
 __all__ = ["ChannelFiles", "FoundScan", "channel_files", "found_scans", "join_channels"]
 
@@ -80,9 +80,9 @@ class ChannelFiles(ScanSource):
         """Read all files; see `join_channels`."""
         return join_channels([source.read() for source in self._sources])
 
-    def spool(self, folder: Path | None = None) -> Scan:
+    def spool(self, folder: Path | None = None, *, orientation: str = TRAINING_ORIENTATION) -> Scan:
         """Read all files onto the disk; they must have one axis order and be stored alike."""
-        first, *others = [source.spool(folder) for source in self._sources]
+        first, *others = [source.spool(folder, orientation=orientation) for source in self._sources]
         if not isinstance(first, SpooledVolume):
             raise FileFormatError(f"{self.source}: cannot be segmented from the disk; allow more memory")
         spools = [*first.spools]

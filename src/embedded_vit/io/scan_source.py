@@ -22,7 +22,7 @@ from embedded_vit.io.channels import ChannelFiles
 from embedded_vit.io.dicom.source import DicomSource
 from embedded_vit.io.nifti.source import NiftiSource
 from embedded_vit.io.transunet.source import H5Source
-from embedded_vit.volume import Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, Volume
 
 __all__ = ["EXPECTED", "FORMATS", "ScanSource", "is_scan", "open_scan", "scan_stem"]
 
@@ -118,7 +118,7 @@ class VolumeSource(ScanSource):
         """Return the volume."""
         return self._volume
 
-    def spool(self, folder: Path | None = None) -> Volume:
+    def spool(self, folder: Path | None = None, *, orientation: str = TRAINING_ORIENTATION) -> Volume:
         """Return the volume, in memory as it is."""
         return self._volume
 

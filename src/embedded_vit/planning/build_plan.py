@@ -21,7 +21,7 @@ from typing_extensions import Self
 from embedded_vit.config import Config
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.datasets.patients import check_pattern, with_patients
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.io.plain_yaml import read_yaml, write_yaml
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
@@ -107,7 +107,10 @@ class BuildPlan(Config):
         Raises:
             ConfigError: The file cannot be read, a key is unknown, or a value is out of range; one line.
         """
-        return cls.parse(read_yaml(path), source=str(path))
+        try:
+            return cls.parse(read_yaml(path), source=str(path))
+        except NetworkError as error:
+            raise ConfigError(f"{path}: network: {error}") from error
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the plan as a YAML file, whole or not at all.

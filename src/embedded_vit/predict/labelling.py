@@ -24,8 +24,13 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
         grid: The slice's grid.
 
     Returns:
-        (rows, columns) uint8, 0..K-1; the lower class wins a tie.
+        (rows, columns) uint8, 0..K-1; the lower class wins a tie. Background outside the field of view.
     """
+    return grid.on_slice(_label_part(logits, grid))
+
+
+def _label_part(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
+    """Return the labels of the part of the slice that the network sees."""
     present = [0, *np.flatnonzero((logits > logits[0]).any(axis=(1, 2)))]
     planes = [logits[number] for number in present]
     winners = _argmax(present, planes)
@@ -53,7 +58,7 @@ def label_slice(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.uint8]:
         pixels += on_left
         return pixels
 
-    places = down.targets.take(row, axis=1)[:, None] * grid.shape[1] + across.targets.take(column, axis=1)[None]
+    places = down.targets.take(row, axis=1)[:, None] * labels.shape[1] + across.targets.take(column, axis=1)[None]
     labels.ravel()[places] = _argmax(present, map(interpolated, planes))
     return labels
 

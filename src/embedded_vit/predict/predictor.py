@@ -175,7 +175,7 @@ class Predictor:
             self._run_once()
         with self._open(scan, series) as source:
             fits = source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes)
-            volume = source.read() if fits else source.spool(spool_folder)
+            volume = source.read() if fits else source.spool(spool_folder, orientation=contract.orientation)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
         problems = _violations(source, volume, contract, force=force)

@@ -35,13 +35,16 @@ Reader = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 BLUR_RADIUS = 3  # pixels
 
 
-def augment(read: Reader, indices: NDArray[np.int64], distortions: Sequence[Distortion]) -> tuple[Tensor, Tensor]:
+def augment(
+    read: Reader, indices: NDArray[np.int64], distortions: Sequence[Distortion], *, context_slices: int = 1
+) -> tuple[Tensor, Tensor]:
     """Read a batch, distort it, and put patches over it.
 
     Args:
         read: A function of slice indices (B,) -> images (B, C, S, S) and labels (B, S, S), as `distort` takes them.
         indices: (B,) slices.
         distortions: B of them.
+        context_slices: 1 or 3, the slices in the channels of an image.
 
     Returns:
         Images and labels as `distort` returns them.
@@ -49,7 +52,7 @@ def augment(read: Reader, indices: NDArray[np.int64], distortions: Sequence[Dist
     patches = {place: distortion.patch for place, distortion in enumerate(distortions) if distortion.patch}
     others = np.array([patch.index for patch in patches.values()], indices.dtype)
     everything = [*distortions, *(patch.distortion for patch in patches.values())]
-    images, labels = distort(*read(np.concatenate([indices, others])), everything)
+    images, labels = distort(*read(np.concatenate([indices, others])), everything, context_slices=context_slices)
     count = len(indices)
     for source, (place, patch) in enumerate(patches.items(), start=count):
         rows, columns = (_pixels(part, images.shape[-1]) for part in (patch.rows, patch.columns))
@@ -62,13 +65,16 @@ def _pixels(part: tuple[float, float], size: int) -> slice:
     return slice(round(part[0] * size), round(part[1] * size))
 
 
-def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -> tuple[Tensor, Tensor]:
+def distort(
+    images: Tensor, labels: Tensor, distortions: Sequence[Distortion], *, context_slices: int = 1
+) -> tuple[Tensor, Tensor]:
     """Apply one distortion to each slice, patches left out.
 
     Args:
         images: (B, C, S, S) float32 in [-1, 1].
         labels: (B, S, S) int64.
         distortions: B of them.
+        context_slices: As `augment` takes them.
 
     Returns:
         Images and labels of the same shape, dtype and range; pixels from outside the image are -1 and background.
@@ -77,6 +83,11 @@ def distort(images: Tensor, labels: Tensor, distortions: Sequence[Distortion]) -
     matrices, displacements = (torch.from_numpy(_stack(distortions, name)) for name in ("matrix", "displacement"))
     grid = sampling_grid(matrices.to(device), displacements.to(device), _cached_functions(size, device))
     images, labels = sampled(images, labels, grid)
+    for place, distortion in enumerate(distortions):
+        if distortion.reversed_context:
+            images[place] = images[place].unflatten(0, (context_slices, -1)).flip(0).flatten(0, 1)
+        if distortion.numbers is not None:
+            labels[place] = torch.from_numpy(distortion.numbers).to(device).long()[labels[place]]
     images = _change_intensities(images, distortions)
     return images.clamp(0, 1) * 2 - 1, labels
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedded_vit.training.augmentation import augment
-from embedded_vit.training.distortion import draw
+from embedded_vit.training.distortion import Mirroring, draw
 from embedded_vit.training.hooks import Batch, TrainingHook
 from embedded_vit.training.losses import enlarged
 from embedded_vit.training.settings import RunConfig
@@ -51,7 +51,7 @@ class Teacher:
         size = images.shape[-1]
         if own is not None:
             read = partial(own.tensors, context_slices=self.context_slices, device=images.device)
-            images, _ = augment(read, batch.indices, batch.distortions)
+            images, _ = augment(read, batch.indices, batch.distortions, context_slices=self.context_slices)
         with torch.no_grad():
             with batch.autocast():
                 logits = self.network(images)
@@ -100,10 +100,11 @@ class Distillation(TrainingHook):
         random = np.random.default_rng((training.seed, batch.step))
         indices = random.integers(len(slices), size=len(batch.indices))
         everyone = np.arange(len(slices))
-        distortions = [draw(training, random, mirror=self.config.labels.mirror, others=everyone) for _ in indices]
+        mirror = Mirroring.of(self.config)
+        distortions = [draw(training, random, mirror=mirror, others=everyone) for _ in indices]
         context_slices = self.config.preprocessing.context_slices
         read = partial(slices.tensors, context_slices=context_slices, device=batch.images.device)
-        images, labels = augment(read, indices, distortions)
+        images, labels = augment(read, indices, distortions, context_slices=context_slices)
         drawn = replace(batch, images=images, labels=labels, indices=indices, distortions=distortions)
         answers = [teacher.probabilities(images, teacher.unlabelled, drawn) for teacher in self.teachers]
         with batch.autocast():

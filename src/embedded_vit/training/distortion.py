@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.slicing import array_axis
+from embedded_vit.training.settings import RunConfig, TrainingConfig
 
-__all__ = ["BIAS_TERMS", "CONTROL_POINTS", "CURVE_TERMS", "Distortion", "Patch", "draw"]
+__all__ = ["BIAS_TERMS", "CONTROL_POINTS", "CURVE_TERMS", "Distortion", "Mirroring", "Patch", "draw"]
 
 CONTROL_POINTS = 4  # a side, of the displacement field
 CURVE_TERMS = 3
@@ -41,6 +42,8 @@ class Distortion:
         noise_before_blur, noise: Standard deviations of white noise.
         noise_seed: The seed of that noise.
         patch: A rectangle of another slice, put over this one at the end.
+        numbers: (K,) uint8, the new number of each class, where left and right change places; None to keep them.
+        reversed_context: Whether the slices above and below change places.
     """
 
     matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
@@ -55,6 +58,30 @@ class Distortion:
     noise: float = 0.0
     noise_seed: int = 0
     patch: Patch | None = None
+    numbers: NDArray[np.uint8] | None = None
+    reversed_context: bool = False
+
+
+@dataclass(frozen=True)
+class Mirroring:
+    """How a slice becomes that of a patient who is mirrored left to right.
+
+    Attributes:
+        along_rows: Whether left and right lie along the rows of a slice; else, in sagittal slices, across them.
+        numbers: New number of each class, background first; empty where all stay.
+    """
+
+    along_rows: bool = True
+    numbers: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Mirroring | None:
+        """Return how slices of a run are mirrored; None where they must not be."""
+        if not config.labels.mirror:
+            return None
+        numbers = config.labels.mirrored_numbers
+        axis, _ = array_axis(config.preprocessing.orientation, "left")
+        return cls(along_rows=axis == 1, numbers=() if numbers == tuple(range(len(numbers))) else numbers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +103,11 @@ class Patch:
 
 
 def draw(
-    training: TrainingConfig, random: np.random.Generator, *, mirror: bool, others: Sequence[int] | NDArray[np.int64]
+    training: TrainingConfig,
+    random: np.random.Generator,
+    *,
+    mirror: Mirroring | None,
+    others: Sequence[int] | NDArray[np.int64],
 ) -> Distortion:
     """Draw one slice's distortion.
 
@@ -84,7 +115,7 @@ def draw(
         training: The recipe `paper` mirrors as published, whatever the label set says; `modern` only if `mirror`
             allows it. `cutmix` is the fraction of slices with a patch.
         random: The slice's own generator.
-        mirror: Whether the label set allows mirrored images.
+        mirror: How slices are mirrored; None where the label set does not allow it.
         others: The slices that a patch may be taken from.
     """
 
@@ -141,15 +172,19 @@ def _draw_paper(random: np.random.Generator) -> Distortion:
     return distortion
 
 
-def _draw_modern(random: np.random.Generator, mirror: bool) -> Distortion:
+def _draw_modern(random: np.random.Generator, mirror: Mirroring | None) -> Distortion:
     """Draw gentle geometry, and intensities that imitate other scanners and contrast phases."""
     zoom = np.exp(random.uniform(math.log(0.75), math.log(1.35)))
     stretch = np.exp(random.uniform(-0.1, 0.1))
     linear = _rotation(random.uniform(-20, 20)) @ np.diag([stretch / zoom, 1 / (stretch * zoom)])
-    if mirror and random.random() < 0.5:
-        linear = linear @ np.diag([1.0, -1.0])  # rows run from the patient's right to left
+    mirrored = mirror if mirror and random.random() < 0.5 else None
+    if mirrored and mirrored.along_rows:
+        linear = linear @ np.diag([1.0, -1.0])
     distortion = Distortion(
-        matrix=np.column_stack([linear, 2 * random.uniform(-0.07, 0.07, 2)]), noise_seed=int(random.integers(2**62))
+        matrix=np.column_stack([linear, 2 * random.uniform(-0.07, 0.07, 2)]),
+        noise_seed=int(random.integers(2**62)),
+        numbers=np.array(mirrored.numbers, np.uint8) if mirrored and mirrored.numbers else None,
+        reversed_context=mirrored is not None and not mirrored.along_rows,
     )
     if random.random() < 0.3:
         distortion.displacement = random.normal(0, 0.03, (2, CONTROL_POINTS, CONTROL_POINTS))

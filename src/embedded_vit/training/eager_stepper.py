@@ -46,7 +46,8 @@ class EagerStepper(Stepper):
             batch = following
 
     def _distorted(self, drawn: DrawnBatch) -> Batch:
-        images, labels = augment(self._read, drawn.indices, drawn.distortions)
+        context_slices = self.config.preprocessing.context_slices
+        images, labels = augment(self._read, drawn.indices, drawn.distortions, context_slices=context_slices)
         return Batch(images, labels, drawn.indices, drawn.distortions, drawn.step, self.learner.autocast)
 
     def _read(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from embedded_vit.training.checkpoint import (
     save_record,
     save_state,
 )
-from embedded_vit.training.distortion import draw
+from embedded_vit.training.distortion import Mirroring, draw
 from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.journal import Journal
 from embedded_vit.training.losses import enlarged
@@ -130,13 +130,14 @@ class Trainer:
 
     def _drawn(self, epoch: int, order: NDArray[np.int64]) -> Iterator[DrawnBatch]:
         """Yield this process's part of every batch of an epoch."""
+        mirror = Mirroring.of(self.config)
         for step in range(self.order.steps):
             positions = self._positions(step)
             distortions = [
                 draw(
                     self.training,
                     np.random.default_rng((self.training.seed, epoch, int(position))),
-                    mirror=self.config.labels.mirror,
+                    mirror=mirror,
                     others=order,
                 )
                 for position in positions

@@ -16,7 +16,7 @@ from torch import Tensor
 from embedded_vit.errors import ConfigError
 from embedded_vit.training.augmentation import functions_of_place, noise_of
 from embedded_vit.training.distillation import Distillation, Teacher, distillation_loss, softened
-from embedded_vit.training.distortion import Distortion
+from embedded_vit.training.distortion import Distortion, Mirroring
 from embedded_vit.training.learner import Learner
 from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.processes import Processes
@@ -213,6 +213,7 @@ def _check(config: RunConfig, processes: Processes, distillation: Distillation |
         "deep supervision": training.deep_supervision,
         "the precision fp16": training.precision == "fp16",
         "several processes": processes.count > 1,
+        "mirrored labels": (mirror := Mirroring.of(config)) is not None and mirror != Mirroring(),
         "unlabelled slices": distillation is not None and distillation.unlabelled is not None,
     }
     for name, asked in refused.items():

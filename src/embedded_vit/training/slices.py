@@ -189,7 +189,8 @@ def _write(
         for name in names:
             case = data_set.case(name)
             as_stored, stored_mask = data_set.read_case(case)
-            volume, label_map = as_stored.reoriented(), stored_mask.reoriented()
+            codes = preprocessing.orientation
+            volume, label_map = as_stored.reoriented(codes), stored_mask.reoriented(codes)
             grid = Grid.of(volume, preprocessing)
             for image, mask in zip(network_inputs(volume, preprocessing, grid=grid), label_map.array, strict=True):
                 reduced = grid.reduce_labels(mask, data_set.labels.classes)

@@ -23,7 +23,7 @@ from embedded_vit.io.dicom.magic import holds_dicom
 from embedded_vit.io.dicom.placement import place_slices
 from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series, numbering_remark
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
-from embedded_vit.volume import Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, Volume
 
 if TYPE_CHECKING:
     from embedded_vit.io.dicom.file import DicomSlice
@@ -114,10 +114,10 @@ class DicomSource(ScanSource):
             array[0, index] = plane
         return Volume(array.transpose(0, 3, 2, 1), self.affine, *self._scaling, source=self.source)
 
-    def spool(self, folder: Path | None = None) -> SpooledVolume:
+    def spool(self, folder: Path | None = None, *, orientation: str = TRAINING_ORIENTATION) -> SpooledVolume:
         """Read the voxels into a temporary file; see `ScanSource.spool`."""
         check_free_disk(self.needed_bytes, folder)
-        spool = Spool(self.shape, self.dtype, slice_axis=slice_axis_of(self.affine), folder=folder)
+        spool = Spool(self.shape, self.dtype, slice_axis=slice_axis_of(self.affine, orientation), folder=folder)
         for index, plane in self._planes():
             spool.write_planes(index, plane.T[..., None])  # (columns, rows, 1)
         view = SpoolView(self.shape, spool.axes)

@@ -22,7 +22,7 @@ from embedded_vit.io.nifti.geometry import NiftiGeometry
 from embedded_vit.io.nifti.pair import PAIR_SUFFIXES, is_pair, looks_like_pair
 from embedded_vit.io.nifti.stream import SUFFIXES, open_nifti, open_voxels
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
-from embedded_vit.volume import Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, Volume
 
 __all__ = ["NiftiSource"]
 
@@ -89,12 +89,12 @@ class NiftiSource(ScanSource):
         self.remarks += tuple(stream.after)
         return Volume(array, self.affine, stream.slope, stream.intercept, source=self.source)
 
-    def spool(self, folder: Path | None = None) -> SpooledVolume:
+    def spool(self, folder: Path | None = None, *, orientation: str = TRAINING_ORIENTATION) -> SpooledVolume:
         """Read the voxels into temporary files; see `ScanSource.spool`."""
         stream = self._stream
         with self._opened:
             check_free_disk(self.needed_bytes, folder)
-            slice_axis = slice_axis_of(self.affine)
+            slice_axis = slice_axis_of(self.affine, orientation)
             spools = tuple(
                 Spool(self.shape, stream.dtype, slice_axis=slice_axis, folder=folder) for _ in range(self.channels)
             )

@@ -21,13 +21,14 @@ BLOCK_BYTES = 1 << 22  # planes of a mask that are read at once
 AS_STORED = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
 
 
-def slice_axis_of(affine: NDArray[np.float64]) -> int:
-    """Return the array axis along which the slices of training orientation follow each other.
+def slice_axis_of(affine: NDArray[np.float64], codes: str = TRAINING_ORIENTATION) -> int:
+    """Return the array axis along which the slices of an orientation follow each other.
 
     Args:
         affine: (4, 4), array index -> RAS+ mm.
+        codes: The orientation.
     """
-    transform, _ = reorientation(affine, (1, 1, 1), TRAINING_ORIENTATION)
+    transform, _ = reorientation(affine, (1, 1, 1), codes)
     return int(np.flatnonzero(transform[:, 0] == 0)[0])
 
 
@@ -99,7 +100,7 @@ class SpoolView:
 
 @dataclass(frozen=True, eq=False)
 class SpooledVolume(Scan):
-    """A scan on the disk, whose slices can be read in training orientation, however its file is oriented.
+    """A scan on the disk, whose slices can be read in the orientation that it was cut for, whatever its file's is.
 
     Attributes:
         spools: The stored numbers of each channel, cut along `slice_axis_of` the file's affine.
@@ -149,7 +150,7 @@ class SpooledVolume(Scan):
 
 @dataclass(frozen=True, eq=False)
 class SpooledLabelMap(Mask):
-    """A mask on the disk, filled slice by slice in training orientation and read plane by plane in its scan's own.
+    """A mask on the disk, filled slice by slice as its scan is cut, and read plane by plane in its scan's own axes.
 
     Attributes:
         spool: The labels, cut as the scan's spools are.

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
 from embedded_vit.io.transunet.arrays import StoredRange, finite, volume_of
 from embedded_vit.io.transunet.volume import VOLUME_SUFFIXES, dtype_in_memory, open_h5, read_h5_array
-from embedded_vit.volume import UPRIGHT_AFFINE, Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, UPRIGHT_AFFINE, Volume
 
 __all__ = ["H5Source"]
 
@@ -68,11 +69,15 @@ class H5Source(ScanSource):
             image = read_h5_array(self._dataset)
         return volume_of(finite(image, self.source), self.source)
 
-    def spool(self, folder: Path | None = None) -> SpooledVolume:
+    def spool(self, folder: Path | None = None, *, orientation: str = TRAINING_ORIENTATION) -> SpooledVolume:
         """Read the voxels into a temporary file; see `ScanSource.spool`."""
+        if slice_axis_of(UPRIGHT_AFFINE, orientation) != 0:
+            raise FileFormatError(
+                f"{self.source}: lies in axial slices, which are not cut anew on the disk; allow more memory (--memory)"
+            )
         with self._opened:
             check_free_disk(self.needed_bytes, folder)
-            spool = Spool(self._shape, self._dtype, slice_axis=slice_axis_of(UPRIGHT_AFFINE), folder=folder)
+            spool = Spool(self._shape, self._dtype, slice_axis=0, folder=folder)
             found = StoredRange()
             at_once = self._dataset.chunks[0] if self._dataset.chunks else 1  # slices that HDF5 decompresses together
             for start in range(0, self._shape[0], at_once):
