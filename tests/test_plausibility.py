@@ -11,8 +11,8 @@ from embedded_vit.mask_figures import MaskFigures, StructureFigures
 from embedded_vit.plausibility import Plausibility, find_plausibility
 
 LABELS = LabelSet.from_names(["liver", "spleen"])
-LIVER = StructureFigures(1200, (0.3, 0.5), 0.25, (0.6, 0.35, 0.5), 0.92, at_border=False)
-SPLEEN = StructureFigures(200, (0.8, 0.6), 0.05, (0.65, 0.7, 0.55), 0.9, at_border=False)
+LIVER = StructureFigures(1200, {"left": 0.3, "posterior": 0.5}, 0.25, (0.6, 0.35, 0.5), 0.92, at_border=False)
+SPLEEN = StructureFigures(200, {"left": 0.8, "posterior": 0.6}, 0.05, (0.65, 0.7, 0.55), 0.9, at_border=False)
 
 
 def mask(
