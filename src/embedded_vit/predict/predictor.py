@@ -174,8 +174,7 @@ class Predictor:
         if memory_bytes is not None:
             self._run_once()
         with self._open(scan, series) as source:
-            fits = source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes)
-            volume = source.read() if fits else source.spool(spool_folder, orientation=contract.orientation)
+            volume = self._read(source, memory_bytes, spool_folder)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
         problems = _violations(source, volume, contract, force=force)
@@ -207,6 +206,12 @@ class Predictor:
         if isinstance(scan, (list, tuple)):
             scan = self.in_order([Path(path) for path in scan])
         return open_scan(scan, modality=preprocessing.modality, channels=len(preprocessing.channels), series=series)
+
+    def _read(self, source: ScanSource, memory_bytes: int | None, spool_folder: Path | None) -> Scan:
+        """Read a scan into memory if it fits, else onto the disk, in the slices that the network sees."""
+        if source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes):
+            return source.read()
+        return source.spool(spool_folder, orientation=self._contract.orientation)
 
     def in_order(self, paths: Sequence[Path]) -> tuple[Path, ...]:
         """Return the files of one scan in the order of the model's channels; folders as they are.
