@@ -69,7 +69,7 @@ def test_a_run_gives_its_contract_also_after_a_change() -> None:
     found = config.model_copy(update={"postprocessing": contract.postprocessing})
     assert found.contract == contract
     keys = json.loads(found.model_dump_json())
-    assert keys.keys() == {*PARTS, "intensities", "network", "training"}
+    assert keys.keys() == {*PARTS, "intensities", "network", "partial_labels", "training"}
     assert RunConfig.parse(keys, source="config.json").contract == contract
 
 

@@ -74,6 +74,8 @@ class Contract(Config):
             found += self._spacing_violations(scan.reoriented(self.orientation), self.spacing_range)
         if self.preprocessing.modality == "CT":
             found += hounsfield_problems(scan, self.preprocessing.channels, orientation=self.orientation)
+        if self.preprocessing.modality == "picture" and scan.shape.count(1) == 0:
+            found.append(f"a volume of {' x '.join(map(str, scan.shape))}, the artifact is made for pictures")
         return found
 
     def doubts(self, scan: Scan) -> list[str]:

@@ -51,7 +51,7 @@ def grid_problem(scan: Scan | Mask, other: Scan | LabelMap) -> str | None:
     return None
 
 
-def laid_on(other: InMemory, scan: Scan) -> InMemory:
+def laid_on(other: InMemory, scan: Scan | LabelMap) -> InMemory:
     """Return a mask or a channel on its scan's grid: axes in the scan's order and direction, with its affine.
 
     Args:
@@ -64,6 +64,8 @@ def laid_on(other: InMemory, scan: Scan) -> InMemory:
     Raises:
         FileFormatError: It lies elsewhere, by more than a tenth of a voxel, or has another size.
     """
+    if not (other.spacing_known and scan.spacing_known) and other.shape == scan.shape:
+        return replace(other, affine=scan.affine, spacing_known=scan.spacing_known)  # as of a picture and its mask
     # In indices of the scan the axes of `other` run along 0, 1 and 2, whatever the rotation in the world is.
     in_indices = np.linalg.inv(scan.affine) @ other.affine
     turned = replace(other, affine=in_indices).reoriented("RAS")

@@ -10,7 +10,9 @@ from typing_extensions import Self
 
 from embedded_vit.config import Config
 
-__all__ = ["SYNAPSE_LABELS", "Label", "LabelSet"]
+__all__ = ["IGNORED", "SYNAPSE_LABELS", "Label", "LabelSet", "Region"]
+
+IGNORED = 255  # in a mask that a data set gives: nobody knows what is there, and neither loss nor metrics look
 
 # Colours for structures that bring none: Okabe-Ito and its lighter companions, told apart by most colour-blind readers.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999",
@@ -45,10 +47,18 @@ class Label(Config):
         return int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16)
 
 
+class Region(Config):
+    """Several structures that are scored as one beside the structures themselves, such as a whole tumour."""
+
+    name: str
+    members: tuple[int, ...] = Field(min_length=1, description="the numbers of its structures")
+
+
 class LabelSet(Config):
     """The structures of a data set in the order of their numbers; 0 is always background."""
 
     labels: tuple[Label, ...]
+    regions: tuple[Region, ...] = Field(default=(), description="structures that are scored together too")
     mirror: bool = Field(
         default=False,
         description="whether an image mirrored left to right is as plausible, once `mirrored_numbers` are its labels",
@@ -60,6 +70,8 @@ class LabelSet(Config):
             raise ValueError(f"label ids must be 1, 2, ... without gaps, got {[label.id for label in self.labels]}")
         if not self.labels:
             raise ValueError("a label set needs at least one structure besides background")
+        if any(not 1 <= member <= len(self.labels) for region in self.regions for member in region.members):
+            raise ValueError(f"a region's members must be numbers from 1 to {len(self.labels)}")
         return self
 
     @classmethod

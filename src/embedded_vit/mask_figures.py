@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.preprocessing import Grid, Preprocessing
+from embedded_vit.preprocessing import Grid, Modality, Preprocessing
 from embedded_vit.slicing import AXES, Axis, array_axis
 from embedded_vit.volume import Mask
 
@@ -23,7 +23,8 @@ Place = TypeVar("Place", float, float | None)
 SAMPLED_PIXELS = 128  # of a slice along each axis, at most
 SAMPLED_LOGITS = 64  # of the network's output along each axis, at most
 SURE_EVERY = 2  # slices: of every second one the network's certainty is measured
-BODY = {"CT": -0.95, "MR": -0.8}  # on the network's input: -115 HU, where fat begins; a tenth of the MR range
+# On the network's input: -115 HU, where fat begins; a tenth of the MR range; a picture may show anything.
+BODY: dict[Modality, float] = {"CT": -0.95, "MR": -0.8, "picture": -1.0}
 BOX_DEVIATIONS = 2  # half of the box's side, in standard deviations: exact for an ellipse, and a table moves it little
 CROPPED_SHARE = 0.82  # of a slice that is body: an ellipse fills 0.785 of its box
 

@@ -32,11 +32,23 @@ from embedded_vit.resampling import Resampling, antialias_matrix, bilinear_matri
 from embedded_vit.slicing import Orientation
 from embedded_vit.volume import Scan, nearest_whole
 
-__all__ = ["CT_WINDOW_HU", "RANGES", "Grid", "Intensities", "Interpolation", "Preprocessing", "network_inputs"]
+__all__ = [
+    "CT_WINDOW_HU",
+    "MOST_PIXELS",
+    "RANGES",
+    "Grid",
+    "Intensities",
+    "Interpolation",
+    "Modality",
+    "Preprocessing",
+    "network_inputs",
+]
 
 CT_WINDOW_HU = (-125.0, 275.0)  # TransUNet, 2102.04306, and its Synapse preprocessing
 MR_PERCENTILES = (0.5, 99.5)
 Interpolation = Literal["antialias", "cubic"]
+Modality = Literal["CT", "MR", "picture"]
+FULL_SCALE = (0.0, 1.0)  # of a picture, whose reader gives shares of what its bit depth can store
 RANGES = ("window_hu", "percentiles", "deviations", "ranges")  # the ways to say which intensities become 0 and 1
 Number = TypeVar("Number", bound=np.generic)
 MOST_PIXELS = 8192  # along a side of the field of view; its matrices grow with it, those of `cubic` with its square
@@ -45,7 +57,7 @@ MOST_PIXELS = 8192  # along a side of the field of view; its matrices grow with 
 class Preprocessing(Config):
     """How a scan becomes the input of a network."""
 
-    modality: Literal["CT", "MR"] = "CT"
+    modality: Modality = "CT"
     channels: tuple[str, ...] = Field(
         default=("CT",), min_length=1, description="names of the scan's channels, in order"
     )
@@ -80,16 +92,23 @@ class Preprocessing(Config):
             raise ValueError(f"{len(self.ranges)} ranges for {len(self.channels)} channels")
         if self.field_of_view == "body" and self.modality != "CT":
             raise ValueError("field_of_view body needs HU; only a CT has them")
+        if self.modality == "picture" and self.context_slices != 1:
+            raise ValueError("a picture is a single slice; set context_slices to 1")
         return self
 
     @classmethod
-    def for_modality(cls, modality: Literal["CT", "MR"], **settings: Any) -> Preprocessing:
+    def for_modality(cls, modality: Modality, **settings: Any) -> Preprocessing:
         """Return the default: CT window [-125, 275] HU, or the 0.5 and 99.5 percentiles of each MR volume.
 
-        A range among the settings takes its place.
+        A picture runs from black to the white of its bit depth. A range among the settings takes the place of these.
         """
         if not set(RANGES) & set(settings):
-            settings |= {"window_hu": CT_WINDOW_HU} if modality == "CT" else {"percentiles": MR_PERCENTILES}
+            defaults: dict[Modality, dict[str, Any]] = {
+                "CT": {"window_hu": CT_WINDOW_HU},
+                "MR": {"percentiles": MR_PERCENTILES},
+                "picture": {"ranges": (FULL_SCALE,) * len(settings.get("channels", ("grey",)))},
+            }
+            settings |= defaults[modality]
         return cls(modality=modality, **settings)
 
     @property

@@ -158,10 +158,11 @@ def test_a_decathlon_description_that_cannot_be_used_is_one_sentence(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "'whole' is a region of several numbers"),
-        ({"labels": {"background": 0, "a": 1, "ignore": 2}}, "'ignore' is not supported"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 4}}, "without gaps or repeats"),
+        ({"labels": {"background": 0, "whole": [0, 1]}}, "must list numbers of structures, 1 or above"),
+        ({"labels": {"background": 0, "a": 1, "ignore": 1}}, "'ignore' is 1; a number above the structures'"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "without gaps or repeats"),
-        ({"file_ending": ".mha"}, "'file_ending' is '.mha'"),
+        ({"file_ending": ".mgz"}, "'file_ending' is '.mgz'"),
         ({"file_ending": 7}, "'file_ending' is 7"),
         ({"channel_names": {}}, "'channel_names' must name the channels"),
     ],

@@ -127,7 +127,7 @@ def test_what_is_no_channel_is_left_out_and_said(folder: Path) -> None:
         ({"dataset": {"a": {"images": []}}}, "'dataset' must be"),
         ({"dataset": {"a": {"images": [], "label": "b.nii.gz"}}}, "names 0 images of case a, expected 1"),
         ({"dataset": {"a": {"images": ["../x.nii.gz"], "label": "b.nii.gz"}}}, "'dataset' names '../x.nii.gz'"),
-        ({"file_ending": ".png"}, "convert the images"),
+        ({"file_ending": ".webp"}, "convert the images"),
         ({"file_ending": 3}, "convert the images"),
         ({"intensities": "PET"}, "'intensities' must be"),
         ({"channel_names": {"0": "CT", "1": "PET"}}, 'CT and other images.*"intensities": "MR"'),

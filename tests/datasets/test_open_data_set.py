@@ -55,7 +55,10 @@ def test_the_same_patient_is_the_same_in_every_layout(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "it is empty.*known layouts: TransUNet .* Decathlon .* nnU-Net"),
+        (
+            {},
+            "it is empty.*known layouts: TransUNet .* nnU-Net .* Decathlon .* plain folders .* TotalSegmentator",
+        ),
         ({"scan.dcm": ""}, r"no data set is recognised in it \(scan.dcm\)"),
         ({"dataset.json": "{"}, "not valid JSON"),
         ({"dataset.json": "[1]"}, "expected a JSON object, got list"),

@@ -4,7 +4,7 @@ import pytest
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, make_split
-from embedded_vit.datasets.decathlon import NiftiDataSet
+from embedded_vit.datasets.file_data_set import FileDataSet
 from embedded_vit.datasets.patients import noticed_patients, with_patients
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.labels import LabelSet
@@ -12,13 +12,13 @@ from embedded_vit.labels import LabelSet
 HEARTS = [f"patient{patient:03d}_frame{frame:02d}" for patient in (1, 2, 3, 4) for frame in (1, 12)]
 
 
-def data_set_of(folder: Path, names: list[str]) -> NiftiDataSet:
+def data_set_of(folder: Path, names: list[str]) -> FileDataSet:
     cases = tuple(Case(name, name) for name in names)
     labels = LabelSet.from_names(["liver"])
-    return NiftiDataSet(folder=folder, name="d", modality="MR", channels=("MR",), labels=labels, cases=cases)
+    return FileDataSet(folder=folder, name="d", modality="MR", channels=("MR",), labels=labels, cases=cases)
 
 
-def patients_of(data_set: NiftiDataSet) -> list[str]:
+def patients_of(data_set: FileDataSet) -> list[str]:
     return [case.patient for case in data_set.cases]
 
 

@@ -31,9 +31,9 @@ def test_pictures_have_anterior_up_and_the_patients_right_on_the_left() -> None:
     collector = PictureCollector(CONTRACT)
     collector.add("case", volume, mask, mask)
     picture = collector.chosen()["Best"]
-    assert picture.grey.shape == (24, 32)
-    assert (np.diff(picture.grey.astype(int), axis=0) > 0).all()  # down is posterior
-    assert (np.diff(picture.grey.astype(int), axis=1) >= 0).all()  # right is the patient's left
+    assert picture.seen.shape == (24, 32)
+    assert (np.diff(picture.seen.astype(int), axis=0) > 0).all()  # down is posterior
+    assert (np.diff(picture.seen.astype(int), axis=1) >= 0).all()  # right is the patient's left
     assert picture.truth[:4, :10].all()
     assert picture.height_to_width == pytest.approx(24 / 32)
     assert (picture.index, picture.dice) == (2, 1.0)

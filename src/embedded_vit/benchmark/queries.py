@@ -102,10 +102,11 @@ def scan_of_data_set(model: Path, folder: Path) -> tuple[Volume, str]:
         DataSetError: The data set does not fit the model, or has no case to test on.
         FileFormatError: The scan or the model cannot be read.
     """
-    from embedded_vit.datasets import open_data_set
+    from embedded_vit.datasets import open_data_set_like
     from embedded_vit.evaluation.evaluated_model import open_model
 
-    evaluated, data_set = open_model(model, threads=1), open_data_set(folder)
+    evaluated = open_model(model, threads=1)
+    data_set = open_data_set_like(folder, evaluated.contract.labels.names)
     evaluated.check_fits(data_set)
     case, _ = evaluated.choose(data_set, "test").cases[0]
     scan = data_set.read_volume(case)

@@ -12,9 +12,15 @@ from embedded_vit.columns import in_columns, padded
 
 if TYPE_CHECKING:
     from embedded_vit.builtin.latency import LatencyHere
+    from embedded_vit.preprocessing import Modality
 
 __all__ = ["card", "list_text"]
 
+INTENSITIES: dict[Modality, str] = {
+    "CT": "in HU",
+    "MR": "in any unit (each volume is scaled by its own range)",
+    "picture": "of 8 or 16 bits (PNG, JPEG, TIFF, BMP)",
+}
 NONE_SHIPPED = "no built-in models: none comes with this version; train one with `embedded-vit train`"
 
 
@@ -93,7 +99,7 @@ def _network(described: Mapping[str, Any]) -> str:
 def _contract(manifest: Manifest) -> str:
     preprocessing, allowed = manifest.preprocessing, manifest.spacing_range
     channels = "" if len(preprocessing.channels) == 1 else f" ({', '.join(preprocessing.channels)})"
-    intensities = "in HU" if preprocessing.modality == "CT" else "in any unit (each volume is scaled by its own range)"
+    intensities = INTENSITIES[preprocessing.modality]
     spacing = "Any spacing, because the training data state none."
     if allowed is not None:
         thinner = ""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from embedded_vit.cli.options import Names
 
-def command(folder: Path, /) -> None:
+
+def command(folder: Path, /, *, structures: Names | None = None) -> None:
     """Check a labelled data set: list its cases and everything that is wrong with them.
 
     Every scan and every mask is read. The exit status is 2 if training would fail.
 
     Args:
-        folder: Medical Segmentation Decathlon task, nnU-Net data set (v1 or v2 raw), or folder in TransUNet's layout.
+        folder: Data set in any layout of docs/data.md: nnU-Net, Medical Segmentation Decathlon, images/ and masks/,
+            TotalSegmentator, BraTS, TransUNet.
+        structures: Structures to look at, by their names; all by default.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -21,7 +25,7 @@ def command(folder: Path, /) -> None:
     from embedded_vit.datasets.check import check_data_set
     from embedded_vit.datasets.check_table import report_text
 
-    data_set = open_data_set(folder)
+    data_set = open_data_set(folder, structures=structures)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=len(data_set.cases))
         report = check_data_set(data_set, on_case=lambda: progress.advance(task))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from embedded_vit.engines import EngineChoice
 
-__all__ = ["EngineOption", "Flag", "Integers", "NetworkOptions", "OutputAlias"]
+__all__ = ["EngineOption", "Flag", "Integers", "Names", "NetworkOptions", "OutputAlias"]
 
 OutputAlias = Parameter(alias="-o")
 EngineOption = Annotated[
@@ -20,6 +20,7 @@ EngineOption = Annotated[
     ),
 ]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Names = Annotated[list[str], Parameter(consume_multiple=True, negative="")]  # --structures liver spleen
 Integers = Annotated[list[int], Parameter(consume_multiple=True, negative="")]  # --widths 32 80
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from embedded_vit.cli.options import Flag, NetworkOptions, OutputAlias
+from embedded_vit.cli.options import Flag, Names, NetworkOptions, OutputAlias
 
 
 @Parameter(name="*")
@@ -48,6 +48,7 @@ def command(
     options: NetworkOptions | None = None,
     model: str | None = None,
     context_slices: Literal[1, 3] = 1,
+    structures: Names | None = None,
     training: TrainingOptions | None = None,
     validation_cases: int | None = None,
     resume: Flag = False,
@@ -57,10 +58,11 @@ def command(
     """Train a network on a labelled data set.
 
     Args:
-        data: Labelled data set: Medical Segmentation Decathlon task, nnU-Net data set, or TransUNet's layout.
+        data: Labelled data set in any layout of docs/data.md, for example of nnU-Net, or images/ and masks/.
         output: Run folder to make.
         model: Your own network as package.module:Class, in place of --network.
         context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below.
+        structures: Structures to learn, by their names; the others become background. All by default.
         validation_cases: Number of patients that select the weights; a tenth of the patients by default. 0 keeps the
             weights of the last epoch.
         resume: Resume the training in --output after its last complete epoch.
@@ -81,6 +83,7 @@ def command(
         architecture={**options.architecture(), "model": model},
         training=TrainingConfig.for_recipe(**settings),
         context_slices=context_slices,
+        structures=structures,
         validation_cases=validation_cases,
         resume=resume,
         device=device,

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from embedded_vit.artifact.manifest import GraphPrecision
 from embedded_vit.config import Config
-from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.datasets.unlabelled import open_unlabelled
@@ -107,7 +107,7 @@ class StepContext:
         threads: int,
         engine: EngineChoice = "onnxruntime",
     ) -> None:
-        self.data_set: DataSet = open_data_set(data_folder)
+        self.data_set: DataSet = open_data_set_like(data_folder, original.config.labels.names)
         self.original, self.folder, self.device, self.threads = original, folder, device, threads
         self.engine: EngineChoice = engine
 
@@ -184,7 +184,7 @@ class StepContext:
     def probe_indices(self, count: int) -> NDArray[np.int64]:
         """Return the indices of `count` training slices with structures, evenly spread; of all if there are fewer."""
         indices = self.slices.indices_of(self.original.record.split.train)
-        indices = indices[self.slices.labels[indices].any(axis=(1, 2))]
+        indices = indices[self.slices.with_structure(indices)]
         return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
 
     def clear(self) -> None:
@@ -203,5 +203,6 @@ class StepContext:
                 images, _ = self.slices.batch(indices[first : first + PROBE_BATCH], preprocessing.context_slices)
                 logits = preprocessing.on_input_grid(engine.run(images))  # (batch, K, S, S)
                 predicted.append(logits.argmax(axis=1).astype(np.uint8))
-            scores.extend(dice_by_case(np.concatenate(predicted), self.slices.labels[indices], classes))
+            sets = self.original.config.partial_labels
+            scores.extend(dice_by_case(np.concatenate(predicted), self.slices.labels[indices], classes, sets))
         return float(np.mean(scores))

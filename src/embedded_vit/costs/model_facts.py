@@ -47,6 +47,8 @@ def _intensities(manifest: Manifest) -> str:
     if preprocessing.window_hu is not None:
         low, high = preprocessing.window_hu
         return f"HU, window {low:g} to {high:g}"
+    if preprocessing.modality == "picture" and preprocessing.ranges is not None:
+        return "from black to the white of each file's bit depth"
     low, high = preprocessing.percentiles or (0.0, 100.0)
     return f"range of each channel from its {low:g} to its {high:g} % quantile"
 

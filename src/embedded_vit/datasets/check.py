@@ -18,13 +18,18 @@ from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.grids import laid_on
 from embedded_vit.hounsfield import hounsfield_problems
-from embedded_vit.preprocessing import Intensities, Preprocessing
+from embedded_vit.preprocessing import Intensities, Modality, Preprocessing
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["CaseSummary", "DataSetReport", "Problem", "Severity", "check_data_set"]
 
 Severity = Literal["error", "warning"]
 MOST_CLIPPED = 0.5  # of a structure's voxels
+ENDS: dict[Modality, str] = {
+    "CT": "of -125 to 275 HU",
+    "MR": "of the 0.5 to 99.5 % of each scan",
+    "picture": "of black to white",
+}
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def _check_clipping(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator
     ]
     totals = np.sum([labelled for labelled, _ in usable], axis=0)
     clipped = np.sum([at_an_end for _, at_an_end in usable], axis=0)
-    ends = "of -125 to 275 HU" if data_set.modality == "CT" else "of the 0.5 to 99.5 % of each scan"
+    ends = ENDS[data_set.modality]
     for label in data_set.labels.labels if usable else ():
         if clipped[label.id] > MOST_CLIPPED * totals[label.id]:
             share = clipped[label.id] / totals[label.id]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from embedded_vit.columns import in_columns
 from embedded_vit.datasets.check import CaseSummary, DataSetReport
+from embedded_vit.preprocessing import Modality
 
 __all__ = ["report_text"]
 
 HEADER = ("case", "subset", "shape", "spacing (mm)", "intensities", "voxels by label")
 UNREADABLE = "unreadable"
-MEANINGS = {"CT": "CT, in HU", "MR": "MR, the range of each channel measured on each volume"}
+MEANINGS: dict[Modality, str] = {
+    "CT": "CT, in HU",
+    "MR": "MR, the range of each channel measured on each volume",
+    "picture": "pictures, from black to the white of each file's bit depth",
+}
 
 
 def report_text(report: DataSetReport) -> str:

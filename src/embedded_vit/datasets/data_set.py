@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from typing_extensions import Self
 
 from embedded_vit.config import Config
-from embedded_vit.errors import DataSetError, FileFormatError
+from embedded_vit.datasets.label_scheme import LabelScheme
+from embedded_vit.errors import DataSetError
 from embedded_vit.grids import laid_on
 from embedded_vit.labels import LabelSet
+from embedded_vit.preprocessing import Modality
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = [
@@ -25,7 +28,6 @@ __all__ = [
     "make_folds",
     "make_split",
     "refuse_shared_cases",
-    "refuse_unknown_labels",
 ]
 
 SubsetName = Literal["train", "validation", "test"]
@@ -38,6 +40,7 @@ class Case:
     name: str
     patient: str  # a split keeps the cases of a patient together
     reserved_for_test: bool = False  # by the layout, as TransUNet's test_vol_h5
+    unlabelled: tuple[int, ...] = ()  # structures that nobody marked in it: background may be one of them
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,54 @@ class DataSet(ABC):
 
     folder: Path
     name: str
-    modality: Literal["CT", "MR"]
+    modality: Modality
     channels: tuple[str, ...]  # the scan's own channels, for example ("FLAIR", "T1w", "t1gd", "T2w")
     labels: LabelSet
     cases: tuple[Case, ...]  # sorted by name
 
     layout: str = ""  # as people call it, for example "nnU-Net v2 raw"
     remarks: tuple[str, ...] = ()  # what was found in the folder and left out, a sentence each
+    scheme: LabelScheme | None = None  # None: files store the labels themselves
+
+    @property
+    def ignores(self) -> bool:
+        """Whether masks may hold `IGNORED`, where neither loss nor metrics look."""
+        return self._scheme.ignores
+
+    @property
+    def numbering(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of a number in the files and its label; empty where files store the labels themselves."""
+        stored = self._scheme.stored
+        return () if stored == LabelScheme.plain(self.labels).stored else tuple(sorted(stored.items()))
+
+    @property
+    def _scheme(self) -> LabelScheme:
+        return self.scheme or LabelScheme.plain(self.labels)
+
+    def with_structures(self, names: Sequence[str]) -> Self:
+        """Return the data set with some of its structures, in this order; the others become background.
+
+        Raises:
+            DataSetError: There is no structure of that name.
+        """
+        scheme = self._scheme.chosen(names, self.folder)
+        new = {number: place for place, number in enumerate(self._scheme.numbers(names, self.folder), start=1)}
+        cases = tuple(
+            replace(case, unlabelled=tuple(sorted(new[number] for number in case.unlabelled if number in new)))
+            for case in self.cases
+        )
+        return replace(self, labels=scheme.labels, scheme=scheme, cases=cases)
+
+    def in_labels(self, stored: LabelMap, case: Case) -> LabelMap:
+        """Return a mask as its file has it in labels; structures that nobody marked in the case are background.
+
+        Raises:
+            FileFormatError: It holds a number that stands for nothing.
+        """
+        mask = self._scheme.apply(stored)
+        if not case.unlabelled:
+            return mask
+        return replace(mask, array=np.where(np.isin(mask.array, case.unlabelled), np.uint8(0), mask.array))
 
     @abstractmethod
     def read_volume(self, case: Case) -> Volume:
@@ -64,7 +108,7 @@ class DataSet(ABC):
 
     @abstractmethod
     def read_labels(self, case: Case) -> LabelMap:
-        """Read a case's mask, as its file has it; see `read_case`.
+        """Read a case's mask, as its file has it; see `read_case`. It may hold `IGNORED` where `ignores` says so.
 
         Raises:
             FileFormatError: The file is missing or damaged, or holds a number that is not in the label set.
@@ -107,21 +151,6 @@ def refuse_shared_cases(
         raise DataSetError(
             f"{folder}: {both[0]} is in {train_name} and in {test_name}; a test case must not train: remove one"
         )
-
-
-def refuse_unknown_labels(label_map: LabelMap, labels: LabelSet) -> LabelMap:
-    """Return the mask, if all its numbers are in the label set.
-
-    Raises:
-        FileFormatError: A number is not in the label set.
-    """
-    highest = int(label_map.array.max(initial=0))
-    if highest >= labels.classes:
-        raise FileFormatError(
-            f"{label_map.source}: holds label {highest}; the data set's labels end at {labels.classes - 1} "
-            f"({labels.names[-1]}); correct the mask, or name the label in dataset.json"
-        )
-    return label_map
 
 
 class Split(Config):

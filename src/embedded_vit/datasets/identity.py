@@ -60,11 +60,15 @@ def case_contents(data_set: DataSet, names: Iterable[str], stamps: Mapping[str, 
         names: Cases.
         stamps: Of all their files.
     """
-    meaning = [data_set.modality, data_set.channels, data_set.labels.model_dump(mode="json")]
-    return {
-        name: _digest([meaning, [stamps[str(path)].sha256 for path in data_set.files_of(data_set.case(name))]])
-        for name in names
-    }
+    labels = data_set.labels.model_dump(mode="json", exclude={"regions"})  # which no mask depends on
+    meaning = [data_set.modality, data_set.channels, labels]
+    contents = {}
+    for case in map(data_set.case, names):
+        parts: list[object] = [meaning, [stamps[str(path)].sha256 for path in data_set.files_of(case)]]
+        if case.unlabelled or data_set.numbering:
+            parts.append([case.unlabelled, data_set.numbering])
+        contents[case.name] = _digest(parts)
+    return contents
 
 
 def combined(contents: Mapping[str, str], names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
     dataset.json                     channel_names (v1: modality), labels, file_ending; or `dataset`: case -> files
     imagesTr/CASE_0000.nii.gz, _0001, ...    a file a channel; without a number where there is one channel
+    imagesTr/CASE_0000.png                   a picture with all its colours, or a file a channel
     labelsTr/CASE.nii.gz
     imagesTs, labelsTs               if both hold files, cases that only test
 
@@ -17,19 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from embedded_vit.datasets.data_set import refuse_shared_cases
-from embedded_vit.datasets.decathlon import CaseFiles, NiftiDataSet, data_set_of, inside, nifti_files
-from embedded_vit.datasets.description import DESCRIPTION_FILE, channels_of, labels_of
+from embedded_vit.datasets.description import DESCRIPTION_FILE, channels_of
+from embedded_vit.datasets.file_data_set import CaseFiles, FileDataSet, data_set_of, inside
+from embedded_vit.datasets.label_scheme import scheme_of
 from embedded_vit.errors import DataSetError
-from embedded_vit.io.nifti import SUFFIXES
-from embedded_vit.io.scan_source import scan_stem
+from embedded_vit.io.nifti import SUFFIX
+from embedded_vit.io.pictures import is_picture
+from embedded_vit.io.scan_source import data_files, data_suffix, data_suffixes, scan_stem
 
 __all__ = ["open_nnunet"]
 
 NUMBERED = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+COLOURS = ("R", "G", "B")
 EXPLICIT = '{"CASE": {"images": [...], "label": ...}}'
 
 
-def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
+def open_nnunet(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     """Open an nnU-Net data set; no voxel is read.
 
     Args:
@@ -42,19 +46,22 @@ def open_nnunet(folder: Path, description: Mapping[str, Any]) -> NiftiDataSet:
     source = folder / DESCRIPTION_FILE
     version, key = ("v2 raw", "channel_names") if "channel_names" in description else ("v1 raw", "modality")
     channels = channels_of(description, key, source)
+    if [name.upper() for name in channels] == ["RGB"]:
+        channels = COLOURS
     tests: dict[str, CaseFiles] = {}
     remarks: list[str] = []
     if "dataset" in description:
-        files = _stated_files(folder, description["dataset"], len(channels), source)
+        files = _stated_files(folder, description["dataset"], channels, source)
     else:
         ending = _ending(folder, description, source)
-        files, remarks = _found_files(folder, "Tr", len(channels), ending)
-        tests, more_remarks = _test_files(folder, len(channels), ending)
+        count = _files_of_a_case(folder, channels)
+        files, remarks = _found_files(folder, "Tr", count, ending)
+        tests, more_remarks = _test_files(folder, count, ending)
         remarks += more_remarks
     refuse_shared_cases(files, tests, folder, "imagesTr", "imagesTs")
     if not files and not tests:
         raise DataSetError(f"{folder}: no case in imagesTr and labelsTr; files such as CASE_0000.nii.gz are expected")
-    return data_set_of(folder, channels, labels_of(description, source), files | tests, f"nnU-Net {version}",
+    return data_set_of(folder, channels, scheme_of(description, source), files | tests, f"nnU-Net {version}",
                        description=description, tests=frozenset(tests), remarks=remarks)  # fmt: skip
 
 
@@ -62,21 +69,29 @@ def _ending(folder: Path, description: Mapping[str, Any], source: Path) -> str:
     """Return the ending of files that may be missing: the one stated, or that of the files that are there."""
     stated = description.get("file_ending")
     if stated is None:
-        there = nifti_files(folder, "imagesTr")
-        return next((suffix for suffix in SUFFIXES if there and there[0].name.lower().endswith(suffix)), SUFFIXES[0])
+        there = data_files(folder / "imagesTr")
+        return data_suffix(there[0].name) if there else SUFFIX
     ending = f".{stated}" if isinstance(stated, str) and not stated.startswith(".") else stated
-    if not isinstance(ending, str) or ending.lower() not in SUFFIXES:
+    if not isinstance(ending, str) or not data_suffix(ending):
         raise DataSetError(
-            f"{source}: 'file_ending' is {stated!r:.40}; {' or '.join(SUFFIXES)} is expected: convert the images"
+            f"{source}: 'file_ending' is {stated!r:.40}; one of {', '.join(data_suffixes())} is expected: convert the "
+            "images"
         )
     return ending
 
 
+def _files_of_a_case(folder: Path, channels: tuple[str, ...]) -> int:
+    """Return how many files a case has: one a channel, or a single picture with all its colours."""
+    images = [*data_files(folder / "imagesTr"), *data_files(folder / "imagesTs")]
+    numbers = {match["channel"] for path in images if (match := NUMBERED.fullmatch(scan_stem(path)))}
+    return 1 if images and is_picture(images[0]) and numbers <= {"0000"} else len(channels)
+
+
 def _test_files(folder: Path, channels: int, ending: str) -> tuple[dict[str, CaseFiles], list[str]]:
     """Return the cases of imagesTs, where masks are there."""
-    if nifti_files(folder, "labelsTs"):
+    if data_files(folder / "labelsTs"):
         return _found_files(folder, "Ts", channels, ending)
-    scans = nifti_files(folder, "imagesTs")
+    scans = data_files(folder / "imagesTs")
     if scans and (folder / "labelsTs").is_dir():
         return {}, [f"{folder / 'imagesTs'}: {len(scans)} files left out: no mask is in labelsTs"]
     return {}, []
@@ -90,11 +105,11 @@ def _found_files(folder: Path, subset: str, channels: int, ending: str) -> tuple
     """
     images, labels = folder / f"images{subset}", folder / f"labels{subset}"
     masks: dict[str, Path] = {}
-    for path in nifti_files(folder, labels.name):
+    for path in data_files(labels):
         _put(masks, scan_stem(path), path)
     scans: dict[str, dict[int, Path]] = defaultdict(dict)
     remarks = []
-    for path in nifti_files(folder, images.name):
+    for path in data_files(images):
         case, channel = _case_and_channel(scan_stem(path), channels, set(masks))
         if channel is None:
             remarks.append(f"{path}: left out: not named CASE_0000{ending}, with a channel below {channels}")
@@ -126,7 +141,7 @@ def _put(files: dict[Any, Path], key: object, path: Path) -> None:
         raise DataSetError(f"{path.parent}: {other.name} and {path.name} are the same file of one case; remove one")
 
 
-def _stated_files(folder: Path, stated: object, channels: int, source: Path) -> dict[str, CaseFiles]:
+def _stated_files(folder: Path, stated: object, channels: tuple[str, ...], source: Path) -> dict[str, CaseFiles]:
     """Return the files that `dataset` names, case by case (nnU-Net since 2.1).
 
     Raises:
@@ -137,8 +152,9 @@ def _stated_files(folder: Path, stated: object, channels: int, source: Path) -> 
         if not (isinstance(entry, dict) and isinstance(entry.get("images"), list) and "label" in entry):
             raise DataSetError(f"{source}: 'dataset' must be {EXPLICIT}")
         images = entry["images"]
-        if len(images) != channels:
-            raise DataSetError(f"{source}: 'dataset' names {len(images)} images of case {name}, expected {channels}")
+        if len(images) != len(channels) and not (len(images) == 1 and is_picture(Path(str(images[0])))):
+            expected = f"expected {len(channels)}"
+            raise DataSetError(f"{source}: 'dataset' names {len(images)} images of case {name}, {expected}")
         paths = [inside(folder, path, source, "dataset") for path in (*images, entry["label"])]
         files[name] = CaseFiles(tuple(paths[:-1]), paths[-1])
     return files

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from embedded_vit.datasets.data_set import Case, DataSet, refuse_shared_cases, refuse_unknown_labels
-from embedded_vit.datasets.description import DESCRIPTION_FILE, labels_of, read_description
+from embedded_vit.datasets.data_set import Case, DataSet, refuse_shared_cases
+from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
+from embedded_vit.datasets.label_scheme import LabelScheme, scheme_of, unlabelled_of
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.io.scan_source import open_scan, scan_stem
 from embedded_vit.io.transunet import (
@@ -88,7 +89,7 @@ class SynapseDataSet(DataSet):
             label_map = read_h5_labels(self.volumes[case.name])
         else:
             label_map = stack_labels(self.slices[case.name], f"{self.folder / TRAIN_FOLDER}: {case.name}")
-        return refuse_unknown_labels(label_map, self.labels)
+        return self.in_labels(label_map, case)
 
 
 def open_synapse(folder: Path) -> SynapseDataSet:
@@ -98,8 +99,9 @@ def open_synapse(folder: Path) -> SynapseDataSet:
         DataSetError: No case is in it, a case is both for training and for testing, or a list or the labels cannot be
             used.
     """
-    described = (folder / DESCRIPTION_FILE).exists()
-    labels = labels_of(read_description(folder), folder / DESCRIPTION_FILE) if described else SYNAPSE_LABELS
+    source = folder / DESCRIPTION_FILE
+    description = read_description(folder) if source.exists() else {}
+    scheme = scheme_of(description, source) if description else LabelScheme.plain(SYNAPSE_LABELS)
     slice_names = _listed(folder, "train.txt", TRAIN_FOLDER, (SLICE_SUFFIX,))
     if slice_names is None:
         slice_names = [path.name.removesuffix(SLICE_SUFFIX) for path in _files(folder / TRAIN_FOLDER, (SLICE_SUFFIX,))]
@@ -109,13 +111,16 @@ def open_synapse(folder: Path) -> SynapseDataSet:
     refuse_shared_cases(slices, volumes, folder, TRAIN_FOLDER, TEST_FOLDER)
     if not slices and not volumes:
         raise DataSetError(f"{folder}: no slice in {TRAIN_FOLDER} and no volume in {TEST_FOLDER}")
-    cases = [Case(name, name, reserved_for_test=name in volumes) for name in sorted({*slices, *volumes})]
+    names = sorted({*slices, *volumes})
+    unlabelled = unlabelled_of(description, scheme.labels, names, source)
+    cases = [Case(name, name, name in volumes, unlabelled.get(name, ())) for name in names]
     return SynapseDataSet(
         folder=folder,
         name=folder.resolve().name,
         modality="CT",
         channels=("CT",),
-        labels=labels,
+        labels=scheme.labels,
+        scheme=scheme,
         cases=tuple(cases),
         layout="TransUNet",
         remarks=tuple(remarks),

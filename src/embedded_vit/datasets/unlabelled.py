@@ -9,8 +9,7 @@ import numpy as np
 
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.errors import DataSetError
-from embedded_vit.io.nifti import SUFFIXES, is_nifti
-from embedded_vit.io.scan_source import open_scan
+from embedded_vit.io.scan_source import data_files, data_suffixes, open_scan
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
@@ -20,7 +19,7 @@ __all__ = ["UnlabelledFolder", "open_unlabelled"]
 
 @dataclass(frozen=True)
 class UnlabelledFolder(DataSet):
-    """NIfTI scans of one folder; every mask is background."""
+    """Scans of one folder; every mask is background."""
 
     def files_of(self, case: Case) -> tuple[Path, ...]:
         """Return the scan."""
@@ -40,7 +39,7 @@ def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet
     """Find the scans of a folder.
 
     Args:
-        folder: Holds `.nii.gz` or `.nii` files; other files are left alone.
+        folder: Holds scans, a file each; other files are left alone.
         preprocessing: Modality and channels, which the scans must have.
         labels: The structures that the network segments.
 
@@ -49,9 +48,9 @@ def open_unlabelled(folder: Path, preprocessing: Preprocessing, labels: LabelSet
     """
     if not folder.is_dir():
         raise DataSetError(f"{folder}: no such folder; expected one with NIfTI scans to learn from without masks")
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and is_nifti(path))
+    names = [path.name for path in data_files(folder) if path.is_file()]
     if not names:
-        raise DataSetError(f"{folder}: no {' or '.join(SUFFIXES)} file in this folder")
+        raise DataSetError(f"{folder}: no {', '.join(data_suffixes())} file in this folder")
     return UnlabelledFolder(
         folder=folder,
         name=folder.name,

@@ -13,12 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, DataSetError, InputError, OutputError
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
+from embedded_vit.evaluation.known_parts import scored, without_ignored
 from embedded_vit.evaluation.pictures import PictureCollector
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
@@ -26,6 +27,7 @@ from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, 
 from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.json_file import read_json_object
+from embedded_vit.labels import LabelSet
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
 from embedded_vit.volume import LabelMap, Volume
 
@@ -74,14 +76,14 @@ def evaluate(
     threads, output = threads or available_cores(), Path(output)
     _prepare(output)
     model = open_model(Path(model_path), threads=threads, precision=precision, engine=engine)
-    data_set = open_data_set(data_folder)
+    data_set = open_data_set_like(data_folder, model.contract.labels.names)
     model.check_fits(data_set)
     chosen = model.choose(data_set, subset)
-    pictures = PictureCollector(model.contract)
-    results, unscored = _Runner(model, data_set, PROTOCOLS[protocol], pictures, threads, on_case).evaluate(chosen)
+    runner = _Runner(model, data_set, PROTOCOLS[protocol], PictureCollector(model.contract), threads, on_case)
+    results, unscored = runner.evaluate(chosen)
     evaluation = Evaluation(
         cases=tuple(results),
-        labels=model.contract.labels,
+        labels=runner.labels,
         protocol=PROTOCOLS[protocol],
         subset=subset,
         unit=results[0].unit,
@@ -93,7 +95,7 @@ def evaluate(
         + _precision_notes(precision),
     )
     write_text(output / CASES_FILE, cases_csv(evaluation))
-    write_text(output / REPORT_FILE, render_report(evaluation, pictures.chosen()))
+    write_text(output / REPORT_FILE, render_report(evaluation, runner.pictures.chosen()))
     write_text(output / METRICS_FILE, metrics_json(evaluation))
     return evaluation
 
@@ -119,10 +121,13 @@ def _is_of(metrics: Path, model_path: Path, data_folder: Path) -> bool:
     document = read_json_object(metrics, DataSetError, hint="remove the folder")
     try:
         model, data, names = document["model"]["sha256"], document["data"]["files_sha256"], list(document["cases"])
+        structures = list(document["organs"])
     except (KeyError, TypeError):
         return False
     weights = model_path / "model.safetensors" if model_path.is_dir() else model_path
-    return bool(model == sha256_of(weights) and data == data_content(open_data_set(data_folder), names))
+    if model != sha256_of(weights):
+        return False
+    return bool(data == data_content(open_data_set_like(data_folder, structures), names))
 
 
 def _prepare(output: Path) -> None:
@@ -145,6 +150,12 @@ class _Runner:
     pictures: PictureCollector
     threads: int
     on_case: OnCase | None
+
+    @property
+    def labels(self) -> LabelSet:
+        """The structures, with the regions of the data set where it states some."""
+        ours = self.model.contract.labels
+        return ours.model_copy(update={"regions": self.data_set.labels.regions or ours.regions})
 
     def evaluate(self, chosen: ChosenCases) -> tuple[list[CaseResult], dict[str, str]]:
         """Segment and score the cases one after another; only the scores and a few slices of each are kept.
@@ -195,12 +206,14 @@ class _Runner:
             volume, contract, self.model.engine, on_slice=lambda: progress.advance(slice_bar)
         )
         seconds = time.perf_counter() - start
-        scores = self.protocol.score(prediction, truth, labels=len(contract.labels.labels), threads=self.threads)
+        digest = case_digest(volume, truth)
+        prediction, truth = without_ignored(prediction, truth)
+        scores, regions = scored(self.protocol, prediction, truth, self.labels, case.unlabelled, self.threads)
         self.pictures.add(case.name, volume, truth, prediction)
         if self.on_case is not None:
             self.on_case(case.name, volume, truth, prediction)
         unit = self.protocol.unit(truth)
-        return CaseResult(case.name, known_as, scores, unit, seconds, case_digest(volume, truth))
+        return CaseResult(case.name, known_as, scores, unit, seconds, digest, regions)
 
 
 def _progress_bars() -> Progress:

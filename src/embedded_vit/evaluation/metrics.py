@@ -23,7 +23,7 @@ from embedded_vit.volume import LENGTH_ROUNDING, border
 
 __all__ = ["Comparison", "compare_masks", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
 
-BoundingBox = tuple[slice, slice, slice]
+BoundingBox = tuple[slice, ...]
 
 # Two methods give the same distances. The time of a tree search grows with the border voxels, and is ten times longer
 # where the borders are far apart. The time of a distance transform grows with the voxels of the box. In a box that the
@@ -75,7 +75,8 @@ def compare_masks(
     90 x 512 x 512 voxels with eight organs take less than a second.
 
     Args:
-        prediction, truth: (slices, rows, columns) uint8 on one grid, 0 is background.
+        prediction, truth: (slices, rows, columns) uint8 on one grid, 0 is background. A single slice is measured in its
+            plane.
         labels: The number of structures; they are numbered from 1.
         spacing: Distance between neighbouring slices, rows and columns, in mm (or 1, 1, 1 for voxels).
         tolerance: Tolerance of the NSD, in the unit of the spacing.
@@ -89,6 +90,10 @@ def compare_masks(
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction has shape {prediction.shape}, truth {truth.shape}")
+    if prediction.ndim == 3 and 1 in prediction.shape:  # a single slice, or a picture: its borders are lines
+        axis = prediction.shape.index(1)
+        prediction, truth = prediction.squeeze(axis), truth.squeeze(axis)
+        spacing = [step for place, step in enumerate(spacing) if place != axis]
     prediction_boxes = find_objects(prediction, max_label=labels)
     truth_boxes = find_objects(truth, max_label=labels)
 
@@ -155,8 +160,7 @@ def _union(first: BoundingBox | None, second: BoundingBox | None) -> BoundingBox
     """Return the smallest box around both; None stands for no box."""
     if first is None or second is None:
         return first or second
-    around = [slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)]
-    return around[0], around[1], around[2]
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
 
 
 def _distances_by_tree(

@@ -25,7 +25,7 @@ class SlicePicture:
         case: The case's name.
         index: The slice's number in training orientation, from 0.
         dice: Mean over the structures in the slice's truth or prediction.
-        grey: (height, width) uint8.
+        seen: (height, width) uint8, or (height, width, 3) where the scan is a coloured picture.
         truth, prediction: (height, width) uint8 labels.
         height_to_width: Ratio of the sides in mm.
     """
@@ -33,7 +33,7 @@ class SlicePicture:
     case: str
     index: int
     dice: float
-    grey: NDArray[np.uint8]
+    seen: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
     height_to_width: float
@@ -64,7 +64,9 @@ class PictureCollector:
         ranked = candidates[np.argsort(dice[candidates], kind="stable")]
         intensities = Intensities.of(volume, self._preprocessing)
         for index in dict.fromkeys(int(ranked[place]) for place in (0, len(ranked) // 2, -1)):
-            grey = intensities.normalise(volume.intensities(index))[0]  # the first channel
+            channels = intensities.normalise(volume.intensities(index))
+            coloured = self._preprocessing.modality == "picture" and len(channels) == 3
+            seen = (channels if coloured else channels[:1]).T  # (columns, rows, channels): see below
             _, row_mm, column_mm = volume.spacing_mm
             self._kept.append(
                 SlicePicture(
@@ -72,10 +74,10 @@ class PictureCollector:
                     index=index,
                     dice=float(dice[index]),
                     # Rows run to the patient's left and columns to posterior: transposed, they run right and down.
-                    grey=np.rint(grey.T * 255).astype(np.uint8),
+                    seen=np.rint((seen if coloured else seen[..., 0]) * 255).astype(np.uint8),
                     truth=np.array(truth.array[index].T),
                     prediction=np.array(prediction.array[index].T),
-                    height_to_width=(grey.shape[1] * column_mm) / (grey.shape[0] * row_mm),
+                    height_to_width=(seen.shape[0] * column_mm) / (seen.shape[1] * row_mm),
                 )
             )
 

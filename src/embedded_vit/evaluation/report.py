@@ -41,6 +41,10 @@ def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) 
             metrics=METRICS,
             titles=_titles(evaluation.unit),
             counts=evaluation.counts(),
+            regions=[
+                {"name": name, "estimates": estimates, "counts": evaluation.region_counts(index)}
+                for index, (name, estimates) in enumerate(evaluation.regions.items())
+            ],
             plots=_plots(evaluation),
             panels=[_panel(name, picture, evaluation) for name, picture in pictures.items()],
             tolerance=f"{NSD_TOLERANCE:g} {evaluation.unit}",
@@ -86,7 +90,7 @@ def _plots(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _panel(name: str, picture: SlicePicture, evaluation: Evaluation) -> dict[str, Any]:
-    height, width = picture.grey.shape
+    height, width = picture.seen.shape[:2]
     return {
         "name": name,
         "case": picture.case,
@@ -95,9 +99,9 @@ def _panel(name: str, picture: SlicePicture, evaluation: Evaluation) -> dict[str
         "aspect": f"1 / {picture.height_to_width:.4f}",
         "pixelated": max(height, width) < 200,
         "images": {
-            "Image": png_data_uri(picture.grey),
-            "Truth": png_data_uri(overlay(picture.grey, picture.truth, evaluation.labels)),
-            "Prediction": png_data_uri(overlay(picture.grey, picture.prediction, evaluation.labels)),
+            "Image": png_data_uri(picture.seen),
+            "Truth": png_data_uri(overlay(picture.seen, picture.truth, evaluation.labels)),
+            "Prediction": png_data_uri(overlay(picture.seen, picture.prediction, evaluation.labels)),
         },
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score
-from embedded_vit.evaluation.statistics import Summary, summarise
+from embedded_vit.evaluation.statistics import Estimate, Summary, summarise
 from embedded_vit.labels import LabelSet
 
 __all__ = ["CaseResult", "Evaluation", "Provenance", "cases_csv", "metrics_json"]
@@ -32,6 +32,7 @@ class CaseResult:
         unit: The unit of lengths.
         seconds: Wall time of the segmentation, without reading and scoring.
         digest: SHA-256 of scan and true mask.
+        regions: One score for each region of the labels.
     """
 
     name: str
@@ -40,6 +41,7 @@ class CaseResult:
     unit: Literal["mm", "voxels"]
     seconds: float
     digest: str
+    regions: tuple[Score, ...] = ()
 
     def mean(self, metric: str) -> float | None:
         """Return the mean of a metric over the structures that count; None where no structure counts."""
@@ -77,29 +79,51 @@ class Evaluation:
         return np.array(rows, dtype=np.float64)
 
     @cached_property
+    def regions(self) -> dict[str, dict[str, Estimate]]:
+        """The mean and the interval of every metric of each region, by its name."""
+        found = {}
+        for index, region in enumerate(self.labels.regions):
+            scores = [case.regions[index] for case in self.cases]
+            columns = {metric: [[getattr(score, metric)] for score in scores] for metric in METRICS}
+            found[region.name] = {
+                metric: summarise(np.array(column, np.float64)).overall for metric, column in columns.items()
+            }
+        return found
+
+    @cached_property
     def summaries(self) -> dict[str, Summary]:
         """The mean and the interval of every metric."""
         return {metric: summarise(self.values(metric)) for metric in METRICS}
 
     def counts(self, organ: int | None = None) -> dict[str, int]:
         """Count scored, excluded, missed and false positive structures over all cases; `organ`, from 0, counts one."""
-        scores = [score for case in self.cases for score in (case.scores if organ is None else [case.scores[organ]])]
-        return {
-            "scored": sum(not score.excluded for score in scores),
-            "excluded": sum(score.excluded for score in scores),
-            "missed": sum(score.missed for score in scores),
-            "hallucinated": sum(score.hallucinated for score in scores),
-        }
+        return _counts(
+            [score for case in self.cases for score in (case.scores if organ is None else [case.scores[organ]])]
+        )
+
+    def region_counts(self, region: int) -> dict[str, int]:
+        """Count likewise for one region, from 0."""
+        return _counts([case.regions[region] for case in self.cases])
+
+
+def _counts(scores: Sequence[Score]) -> dict[str, int]:
+    return {
+        "scored": sum(not score.excluded for score in scores),
+        "excluded": sum(score.excluded for score in scores),
+        "missed": sum(score.missed for score in scores),
+        "hallucinated": sum(score.hallucinated for score in scores),
+    }
 
 
 def cases_csv(evaluation: Evaluation) -> str:
-    """Return `cases.csv`: one row for each structure of each case; an excluded value is empty."""
+    """Return `cases.csv`: one row for each structure and region of each case; an excluded value is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     length = f"hd95_{evaluation.unit}"
     writer.writerow(["case", "subset", "organ", "dice", "jaccard", length, "nsd", "missed", "hallucinated", "excluded"])
     for case in evaluation.cases:
-        for name, score in zip(evaluation.labels.names, case.scores, strict=True):
+        names = (*evaluation.labels.names, *(region.name for region in evaluation.labels.regions))
+        for name, score in zip(names, (*case.scores, *case.regions), strict=True):
             values = ["" if (value := getattr(score, metric)) is None else f"{value:.6f}" for metric in METRICS]
             flags = [int(score.missed), int(score.hallucinated), int(score.excluded)]
             writer.writerow([case.name, case.subset, name, *values, *flags])
@@ -116,7 +140,8 @@ def metrics_json(evaluation: Evaluation) -> str:
         "counts": {"cases": len(evaluation.cases), **evaluation.counts()},
         "unscored": dict(evaluation.unscored),
         "organs": {name: _organ(evaluation, index) for index, name in enumerate(evaluation.labels.names)},
-        "cases": {case.name: _case(case, evaluation.labels.names) for case in evaluation.cases},
+        **({"regions": _regions(evaluation)} if evaluation.labels.regions else {}),
+        "cases": {case.name: _case(case, evaluation.labels) for case in evaluation.cases},
         "protocol": {"name": evaluation.protocol.name, "description": evaluation.protocol.description},
         "split": evaluation.subset,
         "units": {"hd95": evaluation.unit, "nsd_tolerance": f"{NSD_TOLERANCE:g} {evaluation.unit}"},
@@ -140,11 +165,24 @@ def _organ(evaluation: Evaluation, index: int) -> dict[str, Any]:
     }
 
 
-def _case(case: CaseResult, names: tuple[str, ...]) -> dict[str, Any]:
+def _regions(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        region.name: {
+            "members": [evaluation.labels.names[member - 1] for member in region.members],
+            **{metric: estimate.mean for metric, estimate in evaluation.regions[region.name].items()},
+            "interval_95": {metric: _interval(each) for metric, each in evaluation.regions[region.name].items()},
+        }
+        for region in evaluation.labels.regions
+    }
+
+
+def _case(case: CaseResult, labels: LabelSet) -> dict[str, Any]:
+    regions = {region.name: asdict(score) for region, score in zip(labels.regions, case.regions, strict=True)}
     return {
         "subset": case.subset,
         "mean": {metric: case.mean(metric) for metric in METRICS},
-        "organs": {name: asdict(score) for name, score in zip(names, case.scores, strict=True)},
+        "organs": {name: asdict(score) for name, score in zip(labels.names, case.scores, strict=True)},
+        **({"regions": regions} if regions else {}),
         "seconds": round(case.seconds, 3),
         "sha256": case.digest,
     }

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from embedded_vit.config import Config
-from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.evaluation.protocol import METRICS
 from embedded_vit.evaluation.results import Evaluation
@@ -54,4 +54,4 @@ class Scores(Config):
         Raises:
             DataSetError: The folder is not a data set, or a case is not in it.
         """
-        return self.files_sha256 in ("", data_content(open_data_set(data_folder), self.by_case))
+        return self.files_sha256 in ("", data_content(open_data_set_like(data_folder, list(self.organs)), self.by_case))

@@ -11,7 +11,7 @@ __all__ = ["text_table"]
 
 
 def text_table(evaluation: Evaluation) -> str:
-    """Return the table as text: a row for each structure, and their mean."""
+    """Return the table as text: a row for each structure, their mean, and a row for each region."""
     unit = evaluation.unit
     header = ["", "Dice", "95 % interval", "Jaccard", f"HD95 ({unit})", f"NSD ({NSD_TOLERANCE:g} {unit})"]
     header += ["scored", "excluded", "missed", "false positive"]
@@ -21,6 +21,8 @@ def text_table(evaluation: Evaluation) -> str:
         rows.append(_row(name, estimates, evaluation.counts(index)))
     overall = {metric: evaluation.summaries[metric].overall for metric in METRICS}
     rows.append(_row("mean", overall, evaluation.counts()))
+    for index, (name, estimates) in enumerate(evaluation.regions.items()):
+        rows.append(_row(f"region: {name}", estimates, evaluation.region_counts(index)))
     title = (
         f"{evaluation.provenance.data['name']}: {len(evaluation.cases)} cases, split {evaluation.subset}, "
         f"protocol {evaluation.protocol.name}"

@@ -21,7 +21,7 @@ from torch import nn
 from embedded_vit.artifact.manifest import GraphPrecision, Manifest, hashed_names, sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.contract import SpacingRange
-from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.engines import Agreement, compare, grainy_images, load, open_network
 from embedded_vit.errors import DataSetError, NetworkError
@@ -297,10 +297,11 @@ def _spacing_range(data_set: DataSet, train: tuple[str, ...], orientation: Orien
 
 def _data_set(checkpoint: Checkpoint, folder: str | Path | None) -> DataSet | None:
     """Open the data set asked for, or else that of the training; None if that is gone."""
+    structures = checkpoint.config.labels.names
     if folder is not None:
-        return open_data_set(folder)
+        return open_data_set_like(folder, structures)
     try:
-        return open_data_set(checkpoint.record.data_folder)
+        return open_data_set_like(checkpoint.record.data_folder, structures)
     except DataSetError:
         return None
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from embedded_vit.errors import FileFormatError
 from embedded_vit.io.nifti.geometry import NiftiGeometry
-from embedded_vit.volume import TRAINING_ORIENTATION, Scan, Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Scan, Volume
 
 __all__ = ["ScanSource"]
 
@@ -31,6 +32,7 @@ class ScanSource(ABC):
         format: The format's name, as the summary beside a mask has it; None for a volume in memory.
         described: What a user gives, for messages: "a NIfTI file (.nii.gz, .nii)".
         suffixes: Endings of the names of such files, in lower case, the longest first; none where a folder is a scan.
+        data_suffixes: Those that files of a data set may have, scans and masks; none where the format is not for them.
         source: The path, for messages.
         modality: "CT", "MR" or another code of DICOM, as the file states it; None where the format does not.
         channels: The number of channels.
@@ -40,6 +42,7 @@ class ScanSource(ABC):
     format: ClassVar[str | None] = None
     described: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
+    data_suffixes: ClassVar[tuple[str, ...]] = ()
 
     source: str
     modality: str | None = None
@@ -60,6 +63,15 @@ class ScanSource(ABC):
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
         """Open a scan; arguments and errors as `scan_source.open_scan`."""
         raise NotImplementedError(f"{cls.__name__} is not opened by a path")
+
+    @classmethod
+    def read_mask(cls, path: Path) -> LabelMap:
+        """Read a mask: integers from 0 to 255, whatever they are stored as.
+
+        Raises:
+            FileFormatError: The file is unreadable or damaged, or a number is not a label.
+        """
+        raise FileFormatError(f"{path}: masks are not read from such files")
 
     @property
     @abstractmethod

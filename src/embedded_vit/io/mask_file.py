@@ -1,4 +1,7 @@
-"""How the files of a mask are named: `case.nii.gz` for the mask of `case.nii`, and `case.json` beside it."""
+"""The files of a mask: `case.nii.gz`, or `case.png` where the scan is a picture, and `case.json` beside it.
+
+Beside the mask of a picture lies `case_overlay.png`, which shows it over the picture.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +11,91 @@ from typing import Any
 from embedded_vit.errors import FileFormatError, OutputError
 from embedded_vit.io.atomic import sweep_leftovers
 from embedded_vit.io.json_file import read_json_object
+from embedded_vit.io.nifti import NiftiGeometry, write_labels
 from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
+from embedded_vit.io.pictures import PICTURE_SUFFIX, is_picture, write_picture
 from embedded_vit.io.scan_source import scan_stem
+from embedded_vit.volume import Mask
 
-__all__ = ["is_mask_name", "is_our_summary", "mask_name", "read_summary", "summary_path", "sweep_masks"]
+__all__ = [
+    "check_mask_name",
+    "is_mask_name",
+    "is_our_mask",
+    "is_our_summary",
+    "mask_name",
+    "overlay_path",
+    "read_summary",
+    "summary_path",
+    "sweep_masks",
+    "write_mask",
+]
 
 SUMMARY_SUFFIX = ".json"
+OVERLAY = "_overlay"
 
-KEYS = {"model_sha256", "volumes", "labels"}  # that the summary of a mask has, and no other JSON file
+KEYS = {"model_sha256", "labels"}  # that the summary of a mask has, and no other JSON file
+SIZES = ("volumes", "areas")  # one of these too
 
 
-def mask_name(stem: str) -> str:
-    """Return the name of a mask: `case.nii.gz` for `case`."""
-    return f"{stem}{SUFFIX}"
+def mask_name(stem: str, scan: Path) -> str:
+    """Return the name of a scan's mask: `case.nii.gz` for `case`, `case.png` where the scan is a picture."""
+    return f"{stem}{PICTURE_SUFFIX if is_picture(scan) else SUFFIX}"
 
 
 def is_mask_name(path: Path) -> bool:
     """Whether a path is the name of one mask, and not of a folder for masks."""
-    return is_nifti(path)
+    return is_nifti(path) or _is_png(path)
+
+
+def check_mask_name(mask_path: Path, *, picture: bool) -> None:
+    """Refuse the name of a mask that does not go with its scan: PNG for a picture, NIfTI for any other scan.
+
+    Raises:
+        OutputError: It is of the other kind.
+    """
+    if picture and not _is_png(mask_path):
+        raise OutputError(f"{mask_path}: masks of pictures are written as PNG; choose a name in {PICTURE_SUFFIX}")
+    if not picture and _is_png(mask_path):
+        raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}")
 
 
 def summary_path(mask_path: Path) -> Path:
     """Return the path of the JSON file beside a mask: `mask.json` for `mask.nii.gz`.
 
     Raises:
-        OutputError: The mask's suffix is not NIfTI's.
+        OutputError: The mask's suffix is not one of a mask.
     """
     if not is_mask_name(mask_path) or not scan_stem(mask_path):
-        raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}")
+        raise OutputError(
+            f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}, or in {PICTURE_SUFFIX} for "
+            "the mask of a picture"
+        )
     return mask_path.with_name(f"{scan_stem(mask_path)}{SUMMARY_SUFFIX}")
+
+
+def overlay_path(mask_path: Path) -> Path:
+    """Return the path of the picture that shows a mask over its picture."""
+    return mask_path.with_name(f"{scan_stem(mask_path)}{OVERLAY}{PICTURE_SUFFIX}")
+
+
+def write_mask(path: Path, mask: Mask, geometry: NiftiGeometry) -> None:
+    """Write a mask in the format of its name, over what is there.
+
+    Args:
+        path: Ends in a suffix of NIfTI or in `.png`.
+        mask: On the grid of its scan, in the scan's axis order; for PNG (1, height, width).
+        geometry: Of the scan's file, which a NIfTI file repeats.
+
+    Raises:
+        OutputError: It cannot be written, or is not on the scan's grid.
+    """
+    if not _is_png(path):
+        write_labels(path, mask, geometry, overwrite=True)
+        return
+    if mask.shape[0] != 1:
+        raise OutputError(f"{path}: a mask of {mask.shape[0]} slices is not a picture; choose a name in {SUFFIX}")
+    _, height_mm, width_mm = mask.spacing_mm
+    write_picture(path, mask.get(0), pixel_mm=(height_mm, width_mm) if mask.spacing_known else None, overwrite=True)
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
@@ -45,14 +104,28 @@ def read_summary(path: Path) -> dict[str, Any] | None:
         summary = read_json_object(path, FileFormatError)
     except FileFormatError:
         return None
-    return summary if summary.keys() >= KEYS else None
+    return summary if summary.keys() >= KEYS and any(sizes in summary for sizes in SIZES) else None
 
 
 def sweep_masks(folder: Path) -> None:
     """Remove what killed predictions left in a folder: masks and summaries that were not finished."""
-    sweep_leftovers(folder, (*SUFFIXES, SUMMARY_SUFFIX))
+    sweep_leftovers(folder, (*SUFFIXES, PICTURE_SUFFIX, SUMMARY_SUFFIX))
 
 
 def is_our_summary(path: Path) -> bool:
     """Whether a file is the JSON file that a prediction writes beside a mask."""
     return read_summary(path) is not None
+
+
+def is_our_mask(path: Path) -> bool:
+    """Whether a file is a mask, or a picture of one, that a prediction wrote: a summary of ours lies beside it."""
+    if not is_mask_name(path) or not scan_stem(path):
+        return False
+    masks = [path]
+    if _is_png(path) and scan_stem(path).endswith(OVERLAY):
+        masks.append(path.with_name(f"{scan_stem(path).removesuffix(OVERLAY)}{PICTURE_SUFFIX}"))
+    return any(scan_stem(mask) and is_our_summary(summary_path(mask)) for mask in masks)
+
+
+def _is_png(path: Path) -> bool:
+    return path.name.lower().endswith(PICTURE_SUFFIX)

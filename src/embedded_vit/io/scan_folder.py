@@ -9,12 +9,13 @@ from pathlib import Path
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.channels import FoundScan, found_scans
 from embedded_vit.io.dicom.spread import put_together
-from embedded_vit.io.mask_file import is_mask_name, is_our_summary, summary_path
+from embedded_vit.io.mask_file import is_our_mask
 from embedded_vit.io.scan_source import is_scan, scan_stem
 
-__all__ = ["find_scans", "is_our_mask"]
+__all__ = ["find_scans"]
 
-MASK_FOLDERS = {"labelsTr": "imagesTr", "labelsTs": "imagesTs"}  # of nnU-Net and the Decathlon, beside the images
+# Of nnU-Net and the Decathlon, and of plain folders, beside the images.
+MASK_FOLDERS = {"labelsTr": "imagesTr", "labelsTs": "imagesTs", "labels": "images", "masks": "images"}
 
 
 def find_scans(
@@ -61,8 +62,3 @@ def find_scans(
         common = Path(os.path.commonpath(together))
         scans.append(FoundScan(common, together, common.resolve().name))
     return sorted(scans, key=lambda scan: (scan.place.parent.parts, scan.place.name)), left_out
-
-
-def is_our_mask(path: Path) -> bool:
-    """Whether a file is a mask that a prediction wrote: a summary of ours lies beside it."""
-    return is_mask_name(path) and is_our_summary(summary_path(path))

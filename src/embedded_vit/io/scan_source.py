@@ -4,7 +4,7 @@
                                              --spool-> Scan on the disk
 
 A format is a subclass of `ScanSource` in a folder of its own, and a line in `FORMATS`. Nobody outside `io/` looks at a
-path's suffix or at what a folder holds; they ask `is_scan` and `scan_stem`.
+path's suffix or at what a folder holds; they ask `is_scan`, `scan_stem` and `data_files`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,24 @@ from embedded_vit.io.base import ScanSource
 from embedded_vit.io.channels import ChannelFiles
 from embedded_vit.io.dicom.source import DicomSource
 from embedded_vit.io.nifti.source import NiftiSource
+from embedded_vit.io.pictures.source import PictureSource
 from embedded_vit.io.transunet.source import H5Source
-from embedded_vit.volume import TRAINING_ORIENTATION, Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Volume
 
-__all__ = ["EXPECTED", "FORMATS", "ScanSource", "is_scan", "open_scan", "scan_stem"]
+__all__ = [
+    "EXPECTED",
+    "FORMATS",
+    "ScanSource",
+    "data_files",
+    "data_suffix",
+    "data_suffixes",
+    "is_scan",
+    "open_scan",
+    "read_mask",
+    "scan_stem",
+]
 
-FORMATS: tuple[type[ScanSource], ...] = (NiftiSource, H5Source, DicomSource)
+FORMATS: tuple[type[ScanSource], ...] = (NiftiSource, H5Source, PictureSource, DicomSource)
 EXPECTED = f"{', '.join(kind.described for kind in FORMATS[:-1])}, or {FORMATS[-1].described}"  # for messages
 
 
@@ -89,6 +101,44 @@ def scan_stem(path: Path) -> str:
         if path.name.lower().endswith(suffix) and not path.is_dir():
             return path.name[: -len(suffix)]
     return path.name
+
+
+def data_suffixes() -> list[str]:
+    """Return the suffixes that files of a data set may have."""
+    return [suffix for kind in FORMATS for suffix in kind.data_suffixes]
+
+
+def data_suffix(name: str) -> str:
+    """Return the suffix that makes a name one of a data set's files, in lower case; "" for other names."""
+    return next((suffix for suffix in data_suffixes() if name.lower().endswith(suffix)), "")
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Return the scans or masks that lie in a folder of a data set, sorted; none where there is no such folder.
+
+    They are of one format: where there are several, of the first in `FORMATS`. So pictures that somebody drew of
+    volumes do not count. Hidden files (macOS leaves `._CASE.nii.gz`) do not count either.
+    """
+    if not folder.is_dir():
+        return []
+    names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for kind in FORMATS:
+        found = [path for path in names if path.name.lower().endswith(kind.data_suffixes)]
+        if kind.data_suffixes and found:
+            return found
+    return []
+
+
+def read_mask(path: Path) -> LabelMap:
+    """Read a mask of any format that a data set may hold.
+
+    Raises:
+        FileFormatError: It is unreadable or damaged, its format is not known, or a number is not a label.
+    """
+    for kind in FORMATS:
+        if kind.data_suffixes and path.name.lower().endswith(kind.data_suffixes):
+            return kind.read_mask(path)
+    raise FileFormatError(f"{path}: masks are not read from such files; expected {EXPECTED}")
 
 
 class VolumeSource(ScanSource):

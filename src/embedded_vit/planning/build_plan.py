@@ -25,6 +25,7 @@ from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.io.plain_yaml import read_yaml, write_yaml
 from embedded_vit.models.registry import NetworkConfig
 from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.training.partial_labels import partial_sets
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 
 __all__ = ["PLAN_FILE", "BuildPlan", "SplitPlan"]
@@ -97,6 +98,7 @@ class BuildPlan(Config):
             network=self.network,
             preprocessing=self.preprocessing,
             labels=self.data_set(data_set).labels,
+            partial_labels=partial_sets(data_set),
             training=self.training,
         )
 

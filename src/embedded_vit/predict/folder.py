@@ -10,7 +10,16 @@ from embedded_vit.about import __version__
 from embedded_vit.errors import EmbeddedVitError, InputError, OutputError
 from embedded_vit.io.atomic import refuse_existing
 from embedded_vit.io.channels import FoundScan, found_scans
-from embedded_vit.io.mask_file import is_mask_name, is_our_summary, mask_name, read_summary, summary_path, sweep_masks
+from embedded_vit.io.mask_file import (
+    check_mask_name,
+    is_mask_name,
+    is_our_summary,
+    mask_name,
+    read_summary,
+    summary_path,
+    sweep_masks,
+)
+from embedded_vit.io.pictures import is_picture
 from embedded_vit.io.scan_folder import find_scans
 from embedded_vit.io.scan_source import EXPECTED, is_scan, scan_stem
 from embedded_vit.predict.predictor import Predictor, Progress
@@ -50,6 +59,7 @@ class _Run:
         Raises:
             EmbeddedVitError: As `predict_path`.
         """
+        check_mask_name(output, picture=is_picture(scan.files[0]))
         self._refuse_existing(output)
         files = self.predictor.in_order(scan.files)
         names = self.predictor.manifest.preprocessing.channels
@@ -130,7 +140,7 @@ def predict_path(
     found = found_scans(given, names, stems) if len(given) == len(names) else []
     name = found[0].name if len(found) == 1 else stems[given[0]]
     if not is_mask_name(output) and output.is_dir():
-        output = output / mask_name(name)
+        output = output / mask_name(name, given[0])
     summary_path(output)
     sweep_masks(output.parent)
     run.predict(FoundScan(given[0], tuple(given), name), output)
@@ -164,7 +174,7 @@ def _predict_all(run: _Run, folder: Path, scans: Sequence[FoundScan], output: Pa
     there, failed = 0, 0
     for scan in scans:
         relative = scan.place.relative_to(folder).parent if scan.place != folder else Path()
-        mask_path = output / relative / mask_name(scan.name)
+        mask_path = output / relative / mask_name(scan.name, scan.files[0])
         try:
             if mask_path in masks:  # of a scan before this one
                 refuse_existing(mask_path)

@@ -20,14 +20,16 @@ from embedded_vit.errors import ContractError, OutputError
 from embedded_vit.io.atomic import atomic_path, refuse_existing, write_text
 from embedded_vit.io.channels import channel_files
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.mask_file import is_our_summary, summary_path
-from embedded_vit.io.nifti import NiftiGeometry, write_labels
+from embedded_vit.io.mask_file import check_mask_name, is_our_summary, overlay_path, summary_path, write_mask
+from embedded_vit.io.nifti import NiftiGeometry
+from embedded_vit.io.pictures import write_picture
 from embedded_vit.io.scan_source import ScanSource, open_scan, scan_stem
 from embedded_vit.labels import LabelSet
 from embedded_vit.mask_figures import FigureCollector
 from embedded_vit.plausibility import Judgement
 from embedded_vit.predict.judging import judge_mask
 from embedded_vit.predict.memory import free_bytes, room_below
+from embedded_vit.predict.picture_overlay import picture_overlay
 from embedded_vit.predict.segmentation import map_ahead, segment
 from embedded_vit.preprocessing import Grid
 from embedded_vit.provenance import available_cores
@@ -47,18 +49,19 @@ class Prediction:
     Attributes:
         mask: The mask on the scan's own grid; on the disk where the scan was.
         labels: The structures that the mask's numbers stand for.
-        volumes: Of every structure, in ml, or in voxels where the spacing is unknown.
+        volumes: Of every structure, in `unit`.
         seconds: Wall time of "reading" and "segmenting".
         model: The name of the model.
         model_sha256: SHA-256 of the model file.
         engine: The engine that computed the mask, and its version.
-        input_format: "NIfTI", "DICOM" or "h5"; None where the scan came as a `Volume`.
+        input_format: "NIfTI", "DICOM", "h5" or "picture"; None where the scan came as a `Volume`.
         input_sha256: `ScanSource.sha256` of the scan; None as above.
         forced: Whether the scan does not fit the contract and was segmented nevertheless.
         warnings: Differences between scan and contract, and doubts, one sentence each.
         geometry: The geometry of the scan's file, which the mask's file repeats.
         cut_off: The structures that touch the border of the scan.
         judgement: What is not plausible in the mask; None where the model file does not say what is.
+        overlay: Of a picture: the mask drawn over it, (height, width, 3) uint8; else None.
     """
 
     mask: Mask
@@ -75,6 +78,14 @@ class Prediction:
     geometry: NiftiGeometry
     cut_off: tuple[str, ...] = ()
     judgement: Judgement | None = None
+    overlay: NDArray[np.uint8] | None = None
+
+    @property
+    def unit(self) -> str:
+        """The unit of sizes: ml, or voxels where the spacing is unknown; of a picture mm2 or pixels."""
+        if self.overlay is not None:
+            return "mm2" if self.mask.spacing_known else "pixels"
+        return "ml" if self.mask.spacing_known else "voxels"
 
     def summary(self) -> dict[str, object]:
         """Return the content of the JSON file that `save` writes."""
@@ -87,8 +98,8 @@ class Prediction:
             "input_sha256": self.input_sha256,
             "forced": self.forced,
             "warnings": list(self.warnings),
-            "unit": "ml" if self.mask.spacing_known else "voxels",
-            "volumes": self.volumes,
+            "unit": self.unit,
+            "volumes" if self.overlay is None else "areas": self.volumes,
             "touches_border": {label.name: label.name in self.cut_off for label in self.labels.labels},
             "plausibility": "not checked" if self.judgement is None else self.judgement.plain(),
             "labels": {label.name: label.id for label in self.labels.labels},
@@ -99,25 +110,32 @@ class Prediction:
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the mask as NIfTI, and the summary as JSON of the same name beside it.
 
+        The mask of a picture is written as PNG, with `NAME_overlay.png` beside it, which shows it over the picture.
+
         Args:
-            path: A `.nii.gz` or `.nii` file.
-            overwrite: Whether either file may exist.
+            path: A `.nii.gz` or `.nii` file; for a picture a `.png` file.
+            overwrite: Whether these files may exist.
 
         Raises:
             OutputError: A file exists, has another suffix, or cannot be written.
         """
         path, text = Path(path), json.dumps(self.summary(), indent=2) + "\n"
         summary = summary_path(path)
+        check_mask_name(path, picture=self.overlay is not None)
         if not overwrite:
             refuse_existing(path)
             if not is_our_summary(summary):  # one without its mask is left of a process that was killed between the two
                 refuse_existing(summary)
+                if self.overlay is not None:
+                    refuse_existing(overlay_path(path))
         # The summary takes its place first: a mask that is there is complete.
         with atomic_path(path, overwrite=overwrite) as temporary:
             try:
-                write_labels(temporary, self.mask, self.geometry)
+                write_mask(temporary, self.mask, self.geometry)
             except OutputError as error:
                 raise OutputError(str(error).replace(str(temporary), str(path))) from error
+            if self.overlay is not None:
+                write_picture(overlay_path(path), self.overlay, overwrite=True)
             write_text(summary, text, overwrite=True)
 
 
@@ -153,8 +171,8 @@ class Predictor:
         """Segment one scan.
 
         Args:
-            scan: A NIfTI or TransUNet h5 file, a folder with a DICOM series, or a volume (CT in HU). Several files are
-                the channels of one scan, matched by their names (`channel_files`); several folders hold one series.
+            scan: A file, a folder with a DICOM series, or a volume (CT in HU). Several files are the channels of one
+                scan, matched by their names (`channel_files`); several folders hold one series.
             force: Segment a scan that does not fit the contract, keep an implausible mask; the prediction says so.
             memory_bytes: The memory that this process may take. A scan that does not fit, with its mask, is read onto
                 the disk and segmented from there, with the same result. By default half of the free memory is for the
@@ -169,25 +187,23 @@ class Predictor:
             ConfigError: `memory_bytes` is less than the program takes without a scan.
             OutputError: A scan that does not fit into memory does not fit onto the disk either.
         """
-        started = time.perf_counter()
-        contract = self._contract
+        started, contract = time.perf_counter(), self._contract
         if memory_bytes is not None:
             self._run_once()
         with self._open(scan, series) as source:
             volume = self._read(source, memory_bytes, spool_folder)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
-        problems = _violations(source, volume, contract, force=force)
+        problems, flat = _violations(source, volume, contract, force=force), source.modality == "picture"
         warnings += contract.doubts(volume)
-        read = time.perf_counter()
-        mask, collector = self._segment(volume, on_progress)
+        read, (mask, collector) = time.perf_counter(), self._segment(volume, on_progress)
         segmented = time.perf_counter()
         judged = judge_mask(mask, collector, contract, volume.source, force=force)
         problems += judged.problems
         return Prediction(
             mask=mask,
             labels=contract.labels,
-            volumes=structure_volumes(mask, judged.counts, contract.labels),
+            volumes=structure_volumes(mask, judged.counts, contract.labels, flat=flat),
             seconds={"reading": read - started, "segmenting": segmented - read},
             model=self.manifest.name,
             model_sha256=self._model_sha256,
@@ -199,6 +215,7 @@ class Predictor:
             geometry=geometry,
             cut_off=judged.cut_off,
             judgement=judged.judgement,
+            overlay=picture_overlay(volume, mask, contract) if flat else None,
         )
 
     def _open(self, scan: str | Path | Volume | Sequence[str | Path], series: int | None) -> ScanSource:
@@ -267,18 +284,27 @@ def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: 
     found = contract.violations(volume)
     if source.modality not in (None, expected):
         found.insert(0, f"the modality is {source.modality}, the artifact is made for {expected}")
+    elif expected == "picture" and source.modality is None and source.format is not None:
+        found.insert(0, f"a {source.format} file, the artifact is made for pictures (PNG, JPEG, TIFF, BMP)")
     if found and not force:
         raise ContractError(f"{volume.source}: refused: {'; '.join(found)} (--force segments it nevertheless)")
     return found
 
 
-def structure_volumes(mask: Mask, counts: NDArray[np.int64], labels: LabelSet) -> dict[str, float]:
+def structure_volumes(
+    mask: Mask, counts: NDArray[np.int64], labels: LabelSet, *, flat: bool = False
+) -> dict[str, float]:
     """Return the volume of every structure in ml, or in voxels where the spacing is unknown.
 
     Args:
         mask: Its grid gives the volume of a voxel.
         counts: Of the mask, as `Mask.counts` gives them.
         labels: The structures.
+        flat: Whether it is the mask of a picture; then areas in mm2, or in pixels.
     """
-    voxel_ml = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000 if mask.spacing_known else 1
-    return {label.name: round(int(counts[label.id]) * voxel_ml, 3) for label in labels.labels}
+    size, decimals = 1.0, 3
+    if mask.spacing_known and flat:
+        size, decimals = float(np.prod(mask.spacing_mm[1:])), 6
+    elif mask.spacing_known:
+        size = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
+    return {label.name: round(int(counts[label.id]) * size, decimals) for label in labels.labels}

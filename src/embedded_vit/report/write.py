@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedded_vit.compression.record import COMPRESSION_FILE, read_compression_record
 from embedded_vit.costs.complexity import complexity
-from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import ConfigError, DataSetError
 from embedded_vit.io.atomic import refuse_existing, write_text
@@ -108,7 +108,8 @@ def _output_files(page: Path, overwrite: bool) -> tuple[Path, Path, Path]:
 def _panel(runs: Sequence[Path], rows: Sequence[ReportRow], data_folder: Path | None, threads: int) -> Panel | None:
     """Return the panel of the first test case that all runs share; None without one, or without the data set."""
     try:
-        data_set: DataSet = open_data_set(data_folder_of(runs[0], data_folder))
+        structures = read_run_config(runs[0]).labels.names
+        data_set: DataSet = open_data_set_like(data_folder_of(runs[0], data_folder), structures)
     except DataSetError:
         return None
     common = set.intersection(*(set(read_record(run).split.test) for run in runs))

@@ -35,7 +35,7 @@ class EpochOrder:
     ) -> None:
         self.training = training
         indices = slices.indices_of(names)
-        has_structure = slices.labels[indices].any(axis=(1, 2))
+        has_structure = slices.with_structure(indices)
         self.with_structure, self.empty = indices[has_structure], indices[~has_structure]
         self.steps_of_a_pass = len(self._one_pass(1)) // training.batch_size
         self.steps = self.steps_of_a_pass if steps is None else steps

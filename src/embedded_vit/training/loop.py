@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedded_vit.errors import CheckpointError, TrainingError
+from embedded_vit.labels import IGNORED
 from embedded_vit.training.checkpoint import (
     EpochMetrics,
     TrainingRecord,
@@ -30,6 +31,7 @@ from embedded_vit.training.distortion import Mirroring, draw
 from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.journal import Journal
 from embedded_vit.training.losses import enlarged
+from embedded_vit.training.partial_labels import PartialSets, unmarked_structures
 from embedded_vit.training.progress import TrainingProgress
 from embedded_vit.training.stepper import DrawnBatch, Stepper
 
@@ -181,14 +183,14 @@ class Trainer:
         scores = []
         for name in self.record.split.validation:
             indices = self.slices.indices_of([name])
-            truth = self.slices.labels[indices]
-            scores.extend(dice_by_case(self._predict(indices), truth, self.config.labels.classes))
+            truth, sets = self.slices.labels[indices], self.config.partial_labels
+            scores.extend(dice_by_case(self._predict(indices), truth, self.config.labels.classes, sets))
         return float(np.mean(scores)) if scores else None
 
     def _preview(self, epoch: int, journal: Journal) -> None:
         """Draw slices with structures, spread evenly over the validation cases (training cases without any)."""
         indices = self.slices.indices_of(self.record.split.validation or self.record.split.train)
-        indices = indices[self.slices.labels[indices].any(axis=(1, 2))]
+        indices = indices[self.slices.with_structure(indices)]
         if not len(indices):
             return
         chosen = indices[np.linspace(0, len(indices) - 1, PREVIEW_SLICES + 2).round().astype(int)[1:-1]]
@@ -221,14 +223,23 @@ class Trainer:
         return self.record.model_copy(update={"epochs": tuple(self.history), "selected_epoch": self.selected_epoch})
 
 
-def dice_by_case(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> list[float]:
+def dice_by_case(
+    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int, sets: PartialSets = ()
+) -> list[float]:
     """Return the Dice of every structure of one case that is in at least one of the masks.
 
     Args:
         predicted, truth: Labels of the same shape.
         classes: K, background included.
+        sets: What codes in the truth stand for. Ignored pixels and structures that nobody marked are left out.
     """
+    unmarked = unmarked_structures(truth, sets) if sets else ()
+    if sets:
+        counted = truth != IGNORED
+        predicted, truth = predicted[counted], truth[counted]
+        truth = np.where(truth < classes, truth, np.uint8(0))
     pairs = np.bincount(predicted.ravel().astype(np.int64) * classes + truth.ravel(), minlength=classes**2)
     confusion = pairs.reshape(classes, classes)  # (predicted, truth)
     sizes = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return [float(2 * confusion[label, label] / sizes[label]) for label in range(1, classes) if sizes[label]]
+    counted_labels = [label for label in range(1, classes) if sizes[label] and label not in unmarked]
+    return [float(2 * confusion[label, label] / sizes[label]) for label in counted_labels]

@@ -20,12 +20,13 @@ def enlarged(logits: Tensor, size: int) -> Tensor:
     return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, labels: Tensor, possible: Tensor | None = None) -> Tensor:
     """Return 0.4 cross-entropy + 0.6 soft Dice, computed in float32.
 
     Args:
         logits: (B, K, T, T), any float dtype; enlarged to S where T is less.
-        labels: (B, S, S) int64 in 0..K-1.
+        labels: (B, S, S) int64 in 0..K-1; with `possible` also codes of several classes.
+        possible: (256, K) bool, the classes that each label may stand for; None where every label is one class.
 
     Returns:
         A scalar; over several processes its mean is the loss of the joined batch.
@@ -35,6 +36,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     logits = logits.to(torch.float32, memory_format=torch.contiguous_format)  # one plane per class: sums are faster
     logits = enlarged(logits, labels.shape[-1])
     logarithms = logits.log_softmax(dim=1)
+    if possible is not None:
+        return _partial_loss(logarithms, labels, possible)
     chosen = logarithms.gather(1, labels[:, None])  # (B, 1, S, S): of the true class
     dice = soft_dice_loss(logarithms, chosen, labels)
     return -CROSS_ENTROPY_WEIGHT * chosen.mean() + (1 - CROSS_ENTROPY_WEIGHT) * dice
@@ -57,6 +60,37 @@ def soft_dice_loss(logarithms: Tensor, chosen: Tensor, labels: Tensor) -> Tensor
     sums = torch.stack([overlap, count, squares])  # (3, K)
     overlap, count, squares = sum_over_processes(sums, used_alike=True)
     return 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()
+
+
+def _partial_loss(logarithms: Tensor, labels: Tensor, possible: Tensor) -> Tensor:
+    """Return the loss where some labels stand for several classes.
+
+    Cross-entropy is of the probability of all these classes together, and Dice leaves out the classes that a pixel may
+    or may not be. A pixel that may be any class counts for nothing, and gets no gradient.
+
+    Args:
+        logarithms: (B, K, S, S) float32, logarithms of probabilities.
+        labels: (B, S, S) int64.
+        possible: (256, K) bool.
+
+    Source: Shi et al., "Marginal loss and exclusion loss for partially supervised multi-organ segmentation",
+        2007.03868, equation 3.
+    """
+    maybe = possible[labels].movedim(-1, 1)  # (B, K, S, S)
+    certain = (maybe.sum(dim=1) == 1)[:, None]  # (B, 1, S, S)
+    ignored = maybe.all(dim=1)  # (B, S, S)
+    together = logarithms.masked_fill(~maybe, -torch.inf).logsumexp(dim=1).masked_fill(ignored, 0)
+    is_class, doubtful = maybe & certain, maybe & ~certain
+    probabilities = logarithms.exp().masked_fill(doubtful, 0)
+    overlap = (probabilities * is_class).sum(dim=(0, 2, 3))
+    count = is_class.sum(dim=(0, 2, 3)).to(overlap.dtype)
+    squares = probabilities.square().sum(dim=(0, 2, 3))
+    sums = torch.cat([overlap, count, squares, together.sum()[None], (~ignored).sum()[None].to(overlap.dtype)])
+    sums = sum_over_processes(sums, used_alike=True)
+    overlap, count, squares = sums[:-2].unflatten(0, (3, -1))
+    cross_entropy = -sums[-2] / sums[-1].clamp(min=1)
+    dice = 1 - ((2 * overlap + 1e-5) / (count + squares + 1e-5)).mean()
+    return CROSS_ENTROPY_WEIGHT * cross_entropy + (1 - CROSS_ENTROPY_WEIGHT) * dice
 
 
 def _indexed_sums(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

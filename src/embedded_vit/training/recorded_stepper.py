@@ -6,6 +6,7 @@ Such steps are for networks so small that the GPU would wait for kernel launches
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,7 +74,9 @@ class RecordedStepper(Stepper):
         augment = self._compiled(augmented)
         context_slices = self.config.preprocessing.context_slices
         self.images = _ImagesOnDevice(slices, context_slices, learner, batch_size, augment)
-        self.network, self.task_loss = self._compiled(learner.network), self._compiled(segmentation_loss)
+        possible = learner.supervision.possible
+        self.network = self._compiled(learner.network)
+        self.task_loss = self._compiled(partial(segmentation_loss, possible=possible))
         self.softened, self.distance = self._compiled(softened), self._compiled(distillation_loss)
         self.teachers: list[tuple[Any, _ImagesOnDevice | None]] = []  # compiled network, and its own slices
         for teacher in distillation.teachers if distillation else ():

@@ -79,6 +79,9 @@ class RunConfig(Config):
     postprocessing: Postprocessing = Field(default=Postprocessing(), description="found in the training masks")
     intensities: IntensityFingerprint | None = Field(default=None, description="brightness of the training scans")
     labels: LabelSet
+    partial_labels: tuple[tuple[int, ...], ...] = Field(
+        default=(), description="the classes that codes in the slices stand for: 255, 254, ..., see `partial_labels.py`"
+    )
     training: TrainingConfig
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.fingerprint import brightness, sampled
 from embedded_vit.io.atomic import atomic_path, sweep_leftovers, write_text
+from embedded_vit.labels import IGNORED
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
+from embedded_vit.training.partial_labels import PartialSets, background_code, partial_sets
 
 __all__ = ["SliceSet", "prepare_slices", "remove_slices"]
 
@@ -48,6 +50,7 @@ class SliceSet:
         case_of: (slices,) int, index into `case_names`; the slices of a case follow each other upwards.
         fingerprint: SHA-256 over images and labels.
         contents: Case name -> digest of the files that its slices were made from, see `datasets.identity`.
+        classes: Labels from this number up are codes of what a pixel may be, see `partial_labels`.
     """
 
     images: NDArray[np.float16]
@@ -56,6 +59,7 @@ class SliceSet:
     case_of: NDArray[np.int64]
     fingerprint: str
     contents: Mapping[str, str] = field(default_factory=dict)
+    classes: int = IGNORED + 1
 
     def __len__(self) -> int:
         return len(self.case_of)
@@ -68,7 +72,15 @@ class SliceSet:
     def masks_of(self, names: Sequence[str]) -> Iterator[Iterator[NDArray[np.uint8]]]:
         """Yield for each named case its label slices, (S, S) uint8, upwards."""
         for name in names:
-            yield (self.labels[index] for index in self.indices_of([name]))
+            yield (self._certain(self.labels[index]) for index in self.indices_of([name]))
+
+    def with_structure(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which slices (N,) show a structure, (N,)."""
+        return np.asarray(self._certain(self.labels[indices]).any(axis=(1, 2)), np.bool_)
+
+    def _certain(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return labels with background in place of codes."""
+        return labels if self.classes > IGNORED else np.where(labels < self.classes, labels, np.uint8(0))
 
     def brightness_of(self, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
         """Yield the brightness of each named case, as `embedded_vit.fingerprint` measures it."""
@@ -141,13 +153,15 @@ def prepare_slices(
             return slices
     _remove(folder / INDEX)
     sweep_leftovers(folder, (".f16", ".u8", ".json"))
-    counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case)
+    sets = partial_sets(data_set)
+    counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case, sets)
     index: dict[str, Any] = {
         "key": key,
         "counts": counts,
         "channels": len(single.channels),
         "image_size": single.image_size,
         "fingerprint": fingerprint,
+        "classes": data_set.labels.classes if sets else IGNORED + 1,
         "files": {path: stamp.model_dump() for path, stamp in stamps.items()},
     }
     write_text(folder / INDEX, json.dumps(index, indent=1))
@@ -177,9 +191,12 @@ def _write(
     folder: Path,
     labelled: bool,
     on_case: Callable[[str], None],
+    sets: PartialSets,
 ) -> tuple[list[int], str]:
     """Write images and labels case by case; return the number of slices of each case, and the fingerprint of all."""
     counts, digest, any_label = [], hashlib.sha256(), False
+    classes = data_set.labels.classes
+    numbers = IGNORED + 1 if data_set.ignores else classes
     with (
         atomic_path(folder / IMAGES, overwrite=True) as images_path,
         atomic_path(folder / LABELS, overwrite=True) as labels_path,
@@ -191,10 +208,12 @@ def _write(
             as_stored, stored_mask = data_set.read_case(case)
             codes = preprocessing.orientation
             volume, label_map = as_stored.reoriented(codes), stored_mask.reoriented(codes)
-            grid = Grid.of(volume, preprocessing)
+            grid, background = Grid.of(volume, preprocessing), background_code(case, sets)
             for image, mask in zip(network_inputs(volume, preprocessing, grid=grid), label_map.array, strict=True):
-                reduced = grid.reduce_labels(mask, data_set.labels.classes)
-                any_label = any_label or bool(reduced.any())
+                reduced = grid.reduce_labels(mask, numbers)
+                any_label = any_label or bool((reduced[reduced < classes]).any())
+                if background:
+                    reduced[reduced == 0] = background
                 for file, data in ((images_file, image.astype(np.float16).tobytes()), (labels_file, reduced.tobytes())):
                     file.write(data)
                     digest.update(data)
@@ -238,4 +257,5 @@ def _open(folder: Path, index: Mapping[str, Any]) -> SliceSet | None:
         labels = np.memmap(folder / LABELS, np.uint8, "r", shape=(len(case_of), size, size))
     except (OSError, LookupError, TypeError, ValueError):
         return None
-    return SliceSet(images, labels, tuple(contents), case_of, fingerprint, contents)
+    classes = int(index.get("classes", IGNORED + 1))
+    return SliceSet(images, labels, tuple(contents), case_of, fingerprint, contents, classes)

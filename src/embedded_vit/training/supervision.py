@@ -14,6 +14,7 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.training.hooks import Batch
 from embedded_vit.training.losses import segmentation_loss
+from embedded_vit.training.partial_labels import possible_classes
 from embedded_vit.training.settings import RunConfig
 
 __all__ = ["ScaleSupervision", "Supervision", "make_supervision"]
@@ -25,8 +26,9 @@ def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
     Raises:
         ConfigError: Deep supervision is set for a user's own network, whose feature maps are not known.
     """
+    possible = possible_classes(config.partial_labels, config.labels.classes)
     if not config.training.deep_supervision:
-        return Supervision()
+        return Supervision(possible)
     if not isinstance(network, LayeredNetwork):
         raise ConfigError(
             "--deep-supervision: works with this package's networks only; train a user's own network without it"
@@ -35,13 +37,22 @@ def make_supervision(network: nn.Module, config: RunConfig) -> Supervision:
 
 
 class Supervision(nn.Module):
-    """The loss of the network's logits."""
+    """The loss of the network's logits.
+
+    Args:
+        possible: The classes that each label may stand for, as `segmentation_loss` takes them.
+    """
+
+    def __init__(self, possible: Tensor | None = None) -> None:
+        super().__init__()
+        self.possible: Tensor | None
+        self.register_buffer("possible", possible, persistent=False)
 
     def forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run a network on a batch; return logits (B, K, T, T) and the loss, a scalar."""
         with batch.autocast():
             logits = network(batch.images)
-        return logits, segmentation_loss(logits, batch.labels)
+        return logits, segmentation_loss(logits, batch.labels, self.possible)
 
 
 class ScaleSupervision(Supervision):
@@ -55,7 +66,7 @@ class ScaleSupervision(Supervision):
     """
 
     def __init__(self, network: LayeredNetwork, config: RunConfig) -> None:
-        super().__init__()
+        super().__init__(possible_classes(config.partial_labels, config.labels.classes))
         weight, size = next(network.parameters()), config.network.image_size
         features: list[Tensor] = []
         with torch.no_grad():
@@ -71,9 +82,9 @@ class ScaleSupervision(Supervision):
 
     def loss(self, coarse: Sequence[Tensor], logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of logits (B, K, T, T) and of coarser answers, these against the labels at pixel centres."""
-        total, weights = segmentation_loss(logits, batch.labels), 1.0
+        total, weights = segmentation_loss(logits, batch.labels, self.possible), 1.0
         for answer in coarse:
             step = batch.labels.shape[-1] // answer.shape[-1]
             labels = batch.labels[:, step // 2 :: step, step // 2 :: step]
-            total, weights = total + segmentation_loss(answer, labels) / step, weights + 1 / step
+            total, weights = total + segmentation_loss(answer, labels, self.possible) / step, weights + 1 / step
         return total / weights

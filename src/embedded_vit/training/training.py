@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from embedded_vit.io.atomic import check_folder
 from embedded_vit.models.registry import NetworkConfig, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
+from embedded_vit.training.partial_labels import partial_sets
 from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
 from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -64,7 +65,13 @@ def plan(
         context_slices=context_slices,
         interpolation="cubic" if training.recipe == "paper" else "antialias",
     )
-    return RunConfig(network=described, preprocessing=preprocessing, labels=data_set.labels, training=training)
+    return RunConfig(
+        network=described,
+        preprocessing=preprocessing,
+        labels=data_set.labels,
+        partial_labels=partial_sets(data_set),
+        training=training,
+    )
 
 
 def train(
@@ -75,6 +82,7 @@ def train(
     architecture: Mapping[str, Any] | None = None,
     training: TrainingConfig,
     context_slices: int = 1,
+    structures: Sequence[str] | None = None,
     validation_cases: int | None = None,
     split: Split | None = None,
     slices_folder: Path | None = None,
@@ -89,6 +97,7 @@ def train(
         output: The run folder; new, unless resuming.
         network, architecture, context_slices: As `plan` takes them.
         training: The training settings.
+        structures: The structures to learn, as `open_data_set` takes them.
         validation_cases: As `make_split` takes them.
         split: Training, validation and test cases; by default as `make_split` chooses them.
         slices_folder: A folder for the prepared slices, which several trainings on the same cases can share; by
@@ -106,7 +115,7 @@ def train(
     """
     check_device(device)
     check_folder(Path(output))
-    data_set = open_data_set(data_folder)
+    data_set = open_data_set(data_folder, structures=structures)
     config = plan(
         data_set,
         network=network,
@@ -275,11 +284,11 @@ def train_once(
     Raises:
         As `train`.
     """
-    if is_finished(run, plan(data_set, **asked), split, data_set):
+    config = plan(data_set, **asked)
+    if is_finished(run, config, split, data_set):
         return
-    train(
-        *(data_set.folder, run),
-        **asked,
+    train_planned(
+        *(data_set, config, run),
         split=split,
         slices_folder=slices_folder,
         resume=(run / STATE).is_file(),

@@ -15,7 +15,9 @@ from embedded_vit.training.losses import segmentation_loss
 __all__ = ["channel_importance"]
 
 
-def channel_importance(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, NDArray[np.float64]]:
+def channel_importance(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], possible: Tensor | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Measure the importance of every channel of every group.
 
     Putting zeros in place of the weights w that read a channel removes it; to first order the loss L then changes by
@@ -26,6 +28,7 @@ def channel_importance(network: nn.Module, batches: Iterable[tuple[Tensor, Tenso
     Args:
         network: The network; not changed.
         batches: Images (B, C, S, S) and labels (B, S, S) int64; in small batches fewer effects cancel.
+        possible: What each label may stand for, as `segmentation_loss` takes it.
 
     Returns:
         Group name -> (width,) squared changes of the loss, comparable between groups.
@@ -38,7 +41,7 @@ def channel_importance(network: nn.Module, batches: Iterable[tuple[Tensor, Tenso
     importance = {name: np.zeros(group.width) for name, group in groups.items()}
     count = 0
     for images, labels in batches:
-        loss = segmentation_loss(network(images), labels)
+        loss = segmentation_loss(network(images), labels, possible)
         gradients = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
         for name, group in groups.items():
             change = _loss_change(group, parameters, gradients)

@@ -32,6 +32,7 @@ from embedded_vit.errors import ConfigError
 from embedded_vit.models.channels import ChannelGroup, channel_groups, keep_channels
 from embedded_vit.training.checkpoint import MODEL, Checkpoint, load_checkpoint
 from embedded_vit.training.distillation import Distillation, Teacher
+from embedded_vit.training.partial_labels import possible_classes
 
 __all__ = ["PruneChannels"]
 
@@ -160,7 +161,9 @@ class PruneChannels(Step):
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """Return the network with half of one group's channels; see `Step.damaged`."""
         if before.network not in _known_importance:  # one measurement serves all units
-            _known_importance[before.network] = channel_importance(before.network, self._batches(context))
+            _known_importance[before.network] = channel_importance(
+                before.network, self._batches(context), _possible(context)
+            )
         strongest_first = np.argsort(_known_importance[before.network][unit], kind="stable")[::-1]
         width = self._half(channel_groups(before.network)[unit])
         network = copy.deepcopy(before.network)
@@ -195,7 +198,7 @@ class PruneChannels(Step):
         for measurement in range(1, MEASUREMENTS + 1):
             kept = choose_channels(
                 current.config.network,
-                channel_importance(current.network, self._batches(context)),
+                channel_importance(current.network, self._batches(context), _possible(context)),
                 cost * (target.amount / cost) ** (measurement / MEASUREMENTS),
                 target.cost,
                 protected=protected,
@@ -229,6 +232,12 @@ class PruneChannels(Step):
         for first in range(0, len(chosen), IMPORTANCE_BATCH):
             images, labels = context.slices.batch(chosen[first : first + IMPORTANCE_BATCH], context_slices)
             yield torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def _possible(context: StepContext) -> Tensor | None:
+    """Return what the labels of the prepared slices may stand for."""
+    config = context.original.config
+    return possible_classes(config.partial_labels, config.labels.classes)
 
 
 def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Checkpoint:

@@ -22,7 +22,7 @@ from embedded_vit.io.nifti.geometry import NiftiGeometry
 from embedded_vit.io.nifti.pair import PAIR_SUFFIXES, is_pair, looks_like_pair
 from embedded_vit.io.nifti.stream import SUFFIXES, open_nifti, open_voxels
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
-from embedded_vit.volume import TRAINING_ORIENTATION, Volume
+from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Volume
 
 __all__ = ["NiftiSource"]
 
@@ -33,6 +33,7 @@ class NiftiSource(ScanSource):
     format: ClassVar[str] = "NIfTI"
     described: ClassVar[str] = "a NIfTI file (.nii.gz, .nii)"
     suffixes: ClassVar[tuple[str, ...]] = (*SUFFIXES, *PAIR_SUFFIXES)
+    data_suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     def __init__(self, path: str | Path, *, channels: int | None = None) -> None:
         """Open a file and read its header; arguments and errors as `open_voxels`."""
@@ -53,6 +54,13 @@ class NiftiSource(ScanSource):
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
         """Open a scan; `modality` and `series` say nothing about a NIfTI file."""
         return cls(path, channels=channels)
+
+    @classmethod
+    def read_mask(cls, path: Path) -> LabelMap:
+        """Read a mask; see `ScanSource.read_mask`."""
+        from embedded_vit.io.nifti.read import read_labels
+
+        return read_labels(path)
 
     @property
     def shape(self) -> tuple[int, int, int]:
