@@ -48,9 +48,7 @@ def table_of(relative: dict[FusedBlock, float], reference_ms: float = 2.0) -> La
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
 def test_the_blocks_have_all_multiply_accumulates_of_the_network(stem_stride: int, input_channels: int) -> None:
     network = hybrid(stem_stride=stem_stride)
-    keep_channels(network, "tokens.0", [0, 2])
-    keep_channels(network, "encoder.1", range(16))
-    keep_channels(network, "decoder.1.first", range(16))
+    keep_channels(network, {"tokens.0": [0, 2], "encoder.1": range(16), "decoder.1.first": range(16)})
     blocks = network.fused_blocks(32, input_channels=input_channels)
     counted = sum(count_macs(block_graph(block, 1), source=str(block)) for block in blocks)
     assert counted == network.macs(32, input_channels=input_channels)

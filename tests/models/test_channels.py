@@ -79,7 +79,7 @@ def test_channels_that_nothing_reads_leave_the_logits_as_they_are(architecture):
         kept = torch.randperm(group.width)[: group.width // 2].sort().values.tolist()
         expected = silenced(network, group, kept)
         smaller = copy.deepcopy(network)
-        keep_channels(smaller, name, kept)
+        keep_channels(smaller, {name: kept})
         with torch.inference_mode():
             before, after = expected(image), smaller(image)
         torch.testing.assert_close(after, before, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
@@ -92,7 +92,7 @@ def test_all_channels_in_another_order_are_the_same_network(architecture):
     with torch.inference_mode():
         expected = network(image)
         for name, group in channel_groups(network).items():
-            keep_channels(network, name, torch.randperm(group.width).tolist())
+            keep_channels(network, {name: torch.randperm(group.width).tolist()})
         torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=2e-5)
 
 
@@ -111,7 +111,7 @@ def test_every_group_at_half_its_width_still_learns_with_all_its_parameters(arch
 def test_modules_say_what_their_weights_are(architecture):
     network = random_network(**architecture)
     for name, group in channel_groups(network).items():
-        keep_channels(network, name, range(group.width // 2))
+        keep_channels(network, {name: range(group.width // 2)})
     for module in network.modules():
         if isinstance(module, nn.Linear):
             assert module.weight.shape == (module.out_features, module.in_features)
@@ -168,7 +168,7 @@ def test_an_impossible_width_is_refused(width):
 @pytest.mark.parametrize("indices", [[0, 0], [-1, 3], [15, 16]])
 def test_channels_that_are_not_there_or_come_twice_are_refused(indices):
     with pytest.raises(NetworkError, match="16 channels"):
-        keep_channels(random_network(**TWO_STAGES), "encoder.0", indices)
+        keep_channels(random_network(**TWO_STAGES), {"encoder.0": indices})
 
 
 def test_an_unknown_group_is_refused_with_the_nearest_name():
@@ -178,5 +178,5 @@ def test_an_unknown_group_is_refused_with_the_nearest_name():
 
 
 def test_channels_of_a_users_own_network_are_not_known():
-    with pytest.raises(NetworkError, match="Linear: channels can be removed from this package's networks only"):
+    with pytest.raises(NetworkError, match="Linear: channels can be removed once it is traced"):
         channel_groups(nn.Linear(2, 2))

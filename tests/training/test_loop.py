@@ -250,7 +250,7 @@ def test_training_begins_with_the_weights_of_another_run(run, synapse_folder, tm
 
 def test_training_goes_on_with_the_channels_that_a_run_was_pruned_to(run, synapse_folder, tmp_path):
     pruned = load_checkpoint(run)
-    keep_channels(pruned.network, "encoder.0.blocks.0.feed_forward1", range(8))
+    keep_channels(pruned.network, {"encoder.0.blocks.0.feed_forward1": range(8)})
     widths = {"encoder.0.blocks.0.feed_forward1": 8}
     network = pruned.config.network.model_copy(update={"kept_channels": widths})
     replace(pruned, config=pruned.config.model_copy(update={"network": network})).save(tmp_path / "pruned")

@@ -20,7 +20,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["ChannelAxis", "HasInnerAxes", "inside", "read", "repeated", "written"]
+__all__ = ["ChannelAxis", "HasInnerAxes", "ScatteredAxis", "inside", "read", "repeated", "written"]
 
 Role = Literal["written", "read", "gate"]
 
@@ -54,6 +54,31 @@ class ChannelAxis:
         """Return where channels lie in a dimension of this length: (repeat * indices * each,)."""
         places = torch.arange(length).reshape(self.repeat, -1, self.each)  # (repeat, width, each)
         return places[:, indices].flatten()
+
+
+@dataclass(frozen=True)
+class ScatteredAxis:
+    """A dimension of one parameter along which channels lie anywhere, as a trace of a network finds them.
+
+    Attributes:
+        parameter, dimension: As in `ChannelAxis`; buffers count as parameters.
+        members: For each channel its places in the dimension, as many for each.
+        role: As in `ChannelAxis`.
+    """
+
+    parameter: str
+    dimension: int
+    members: tuple[tuple[int, ...], ...]
+    role: Role = "written"
+
+    @property
+    def each(self) -> int:
+        """Entries per channel."""
+        return len(self.members[0])
+
+    def by_channel(self, values: Tensor) -> Tensor:
+        """Sort a tensor of the parameter's shape by channel: (width, everything else)."""
+        return values.movedim(self.dimension, 0)[torch.tensor(self.members)].flatten(1)  # (width, each * rest)
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size, chec
 from embedded_vit.models.hybrid_vit import Coarsest, HybridViT, check_hybrid_size, check_hybrid_widths
 from embedded_vit.models.layered_network import check_square
 from embedded_vit.models.slim_unet import SlimUNet, check_unet_widths, unet_size_multiple
+from embedded_vit.models.traced import TracedNetwork
 
 __all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config"]
 
@@ -153,7 +154,7 @@ def build_network(config: NetworkConfig) -> nn.Module:
     """Build a network with fresh initial values.
 
     A user's own class is imported and called with `in_channels`, `classes` and `image_size`. A pruned network is built
-    with its first widths, and then as many channels are removed.
+    with its first widths, and then as many channels are removed; a user's own is traced for it.
 
     Raises:
         NetworkError: The class cannot be imported or is not an nn.Module; the architecture or the kept channels do not
@@ -185,8 +186,10 @@ def build_network(config: NetworkConfig) -> nn.Module:
             in_channels=config.in_channels,
             classes=config.classes,
         )
-    for name, width in config.kept_channels.items():
-        keep_channels(network, name, range(width))
+    if config.model is not None and config.kept_channels:
+        network = TracedNetwork.of(network, (config.in_channels, config.image_size, config.image_size))
+    if config.kept_channels:
+        keep_channels(network, {name: range(width) for name, width in config.kept_channels.items()})
     return network
 
 

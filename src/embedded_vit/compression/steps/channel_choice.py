@@ -5,17 +5,32 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from embedded_vit.errors import ConfigError
-from embedded_vit.models.channels import channel_groups
+from embedded_vit.layers.channel_axes import ChannelAxis
+from embedded_vit.models.channels import ChannelGroup, channel_groups, traced_groups
 from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.models.registry import NetworkConfig, build_network
+from embedded_vit.models.traced.groups import TracedChannels
+from embedded_vit.models.traced.network import TracedNetwork
 
-__all__ = ["Cost", "choose_channels", "macs_cost", "next_width", "saves_anything"]
+__all__ = [
+    "Cost",
+    "Prunable",
+    "Shrinkable",
+    "choose_channels",
+    "macs_cost",
+    "next_width",
+    "saves_anything",
+    "shrinkable",
+]
+
+Prunable: TypeAlias = LayeredNetwork | TracedNetwork
 
 LEAST_SAVING = 0.002  # of the whole cost; what a table of latencies says below it is within its noise
 
@@ -32,7 +47,7 @@ class Cost:
             something that can be measured.
     """
 
-    of: Callable[[LayeredNetwork], float]
+    of: Callable[[Prunable], float]
     unit: str
     multiple: int = 8
     whole_blocks: bool = False
@@ -65,8 +80,78 @@ def next_width(width: int, *, unit: int, multiple: int, whole_blocks: bool = Fal
     return smaller if smaller > 0 else None
 
 
+class Shrinkable(Protocol):
+    """A network with shapes only, no numbers, that loses channels to see what it then costs."""
+
+    @property
+    def groups(self) -> Mapping[str, ChannelGroup]:
+        """The groups of channels as they were at first."""
+        ...
+
+    def cost(self) -> float:
+        """Return its present cost."""
+        ...
+
+    def set_width(self, name: str, width: int) -> None:
+        """Give a group as many channels."""
+        ...
+
+
+def shrinkable(network: Prunable, config: NetworkConfig, cost: Cost) -> Shrinkable:
+    """Return a network's shapes.
+
+    Args:
+        network: The network.
+        config: From which it is built.
+        cost: What counts; of a traced network its multiply-accumulates.
+    """
+    return ShrinkingGraph(network) if isinstance(network, TracedNetwork) else ShrinkingNetwork(config, cost)
+
+
+class ShrinkingNetwork:
+    """The shapes of a network of this package."""
+
+    def __init__(self, config: NetworkConfig, cost: Cost) -> None:
+        with torch.device("meta"):
+            network = build_network(config)
+        assert isinstance(network, LayeredNetwork)
+        self.groups = channel_groups(network)
+        self._network, self._counted = network, cost
+        self._tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+    def cost(self) -> float:
+        """Return its present cost."""
+        return self._counted.of(self._network)
+
+    def set_width(self, name: str, width: int) -> None:
+        """Give a group as many channels."""
+        for axis in self.groups[name].axes:
+            assert isinstance(axis, ChannelAxis)
+            tensor = self._tensors[axis.parameter]
+            shape = list(tensor.shape)
+            shape[axis.dimension] = axis.repeat * width * axis.each
+            tensor.data = torch.empty(shape, device="meta")
+
+
+class ShrinkingGraph:
+    """The shapes of a traced network, whose multiply-accumulates follow from the widths of its groups."""
+
+    def __init__(self, network: TracedNetwork) -> None:
+        self._channels = TracedChannels(network)
+        self.groups = traced_groups(self._channels)
+        self._widths = {name: group.width for name, group in self.groups.items()}
+
+    def cost(self) -> float:
+        """Return its present multiply-accumulates."""
+        return self._channels.macs(self._widths)
+
+    def set_width(self, name: str, width: int) -> None:
+        """Give a group as many channels."""
+        self._widths[name] = width
+
+
 def choose_channels(
-    config: NetworkConfig,
+    shapes: Shrinkable,
     importance: Mapping[str, NDArray[np.float64]],
     target: float,
     cost: Cost,
@@ -80,7 +165,7 @@ def choose_channels(
     best with its new count is the best of all. A bundle that saves nothing stays.
 
     Args:
-        config: The network.
+        shapes: The network; it shrinks.
         importance: Group name -> (width,), see `channel_importance`.
         target: The cost of the network to reach.
         cost: What counts.
@@ -93,7 +178,7 @@ def choose_channels(
     Raises:
         ConfigError: The target cannot be reached.
     """
-    network = _Shrinking(config, importance, cost, least or {})
+    network = _Shrinking(shapes, importance, cost, least or {})
     costs = [(network.cost(name), name) for name in network.groups if name not in protected]
     heapq.heapify(costs)
     while network.total > target:
@@ -110,36 +195,29 @@ def choose_channels(
     return network.kept()
 
 
-def saves_anything(config: NetworkConfig, cost: Cost, *, protected: frozenset[str] = frozenset()) -> bool:
+def saves_anything(shapes: Shrinkable, cost: Cost, *, protected: frozenset[str] = frozenset()) -> bool:
     """Tell whether a network has any bundle of channels whose removal saves something."""
-    with torch.device("meta"):
-        groups = channel_groups(build_network(config))
-    network = _Shrinking(config, {name: np.zeros(group.width) for name, group in groups.items()}, cost, {})
-    return any(network.cost(name) < np.inf for name in groups if name not in protected)
+    importance = {name: np.zeros(group.width) for name, group in shapes.groups.items()}
+    network = _Shrinking(shapes, importance, cost, {})
+    return any(network.cost(name) < np.inf for name in shapes.groups if name not in protected)
 
 
 class _Shrinking:
-    """A network with shapes only, no numbers, that loses bundle after bundle."""
+    """A network that loses bundle after bundle."""
 
     def __init__(
         self,
-        config: NetworkConfig,
+        shapes: Shrinkable,
         importance: Mapping[str, NDArray[np.float64]],
         cost: Cost,
         least: Mapping[str, int],
     ) -> None:
-        with torch.device("meta"):
-            network = build_network(config)
-        groups = channel_groups(network)  # refuses a user's own network
-        assert isinstance(network, LayeredNetwork)
-        self.network: LayeredNetwork = network
-        self.counted, self.least = cost, least
-        self.groups = {name: group for name, group in groups.items() if name in importance}
-        self.tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        self.shapes, self.counted, self.least = shapes, cost, least
+        self.groups = {name: group for name, group in shapes.groups.items() if name in importance}
         self.widths = {name: group.width for name, group in self.groups.items()}
         self.importance = importance
         self.weakest_first = {name: np.argsort(values, kind="stable") for name, values in importance.items()}
-        self.total = cost.of(network)
+        self.total = shapes.cost()
         self.least_saving = LEAST_SAVING * self.total if cost.whole_blocks else 0.0
 
     def cost(self, name: str) -> float:
@@ -148,7 +226,7 @@ class _Shrinking:
         if width is None:
             return np.inf
         self._set_width(name, width)
-        saved = self.total - self.counted.of(self.network)
+        saved = self.total - self.shapes.cost()
         self._set_width(name, before)
         removed = self.groups[name].width - before
         bundle = self.weakest_first[name][removed : removed + before - width]
@@ -159,7 +237,7 @@ class _Shrinking:
         width = self._next_width(name)
         assert width is not None
         self._set_width(name, width)
-        self.total = self.counted.of(self.network)
+        self.total = self.shapes.cost()
 
     def kept(self) -> dict[str, list[int]]:
         """Return the remaining channels of every group that has lost any."""
@@ -174,12 +252,8 @@ class _Shrinking:
         unit, cost = self.groups[name].unit, self.counted
         smaller = next_width(width, unit=unit, multiple=cost.multiple, whole_blocks=cost.whole_blocks) or 0
         smaller = max(smaller, self.least.get(name, 0))
-        return smaller if 0 < smaller < width else None
+        return smaller if self.groups[name].least <= smaller < width else None
 
     def _set_width(self, name: str, width: int) -> None:
-        for axis in self.groups[name].axes:
-            tensor = self.tensors[axis.parameter]
-            shape = list(tensor.shape)
-            shape[axis.dimension] = axis.repeat * width * axis.each
-            tensor.data = torch.empty(shape, device="meta")
+        self.shapes.set_width(name, width)
         self.widths[name] = width

@@ -23,7 +23,8 @@ def channel_importance(
     Putting zeros in place of the weights w that read a channel removes it; to first order the loss L then changes by
     -sum(w dL/dw). A key and its query have no such weights: a factor 1 before exp(query) in the softmax becomes 0, and
     the derivative by that factor is the one by the query's bias. Changes are squared for each batch and averaged over
-    batches, so that a channel counts that helps on one slice and harms on another.
+    batches, so that a channel counts that helps on one slice and harms on another. Where nothing but a product of two
+    features reads channels, as in attentions of other people's networks, the weights that write them count in this way.
 
     Args:
         network: The network; not changed.
@@ -42,7 +43,11 @@ def channel_importance(
     count = 0
     for images, labels in batches:
         loss = segmentation_loss(network(images), labels, possible)
-        gradients = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        gradients = {
+            name: torch.zeros_like(parameter) if gradient is None else gradient
+            for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
+        }
         for name, group in groups.items():
             change = _loss_change(group, parameters, gradients)
             importance[name] += change.square().double().cpu().numpy()
@@ -53,9 +58,10 @@ def channel_importance(
 def _loss_change(group: ChannelGroup, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
     """Return the derivative of the loss by a factor before each channel: (width,)."""
     change = torch.zeros(group.width, device=next(iter(gradients.values())).device)
-    for axis in group.axes:
-        if axis.role == "read":
-            change += axis.by_channel(parameters[axis.parameter].detach() * gradients[axis.parameter]).sum(dim=1)
-        elif axis.role == "gate":
+    decisive = [axis for axis in group.axes if axis.role != "written"] or group.axes
+    for axis in decisive:
+        if axis.role == "gate":
             change += axis.by_channel(gradients[axis.parameter]).sum(dim=1)
+        elif axis.parameter in parameters:
+            change += axis.by_channel(parameters[axis.parameter].detach() * gradients[axis.parameter]).sum(dim=1)
     return change

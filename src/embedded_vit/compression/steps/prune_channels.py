@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from embedded_vit.compression.step import CutMix, Step, StepContext, StepResult
-from embedded_vit.compression.steps.channel_choice import choose_channels, next_width
+from embedded_vit.compression.steps.channel_choice import choose_channels, next_width, shrinkable
 from embedded_vit.compression.steps.channel_importance import channel_importance
 from embedded_vit.compression.steps.pruning_target import (
     MACS_MULTIPLE,
     LatencySearch,
     Target,
     cost_in_macs,
-    layered,
+    prunable,
 )
 from embedded_vit.costs.latency_table import channel_block
 from embedded_vit.engines import Engine, open_network
@@ -104,12 +104,12 @@ class PruneChannels(Step):
 
         Raises:
             ConfigError: The target cannot be reached.
-            NetworkError: The network is a user's own.
+            NetworkError: The network is a user's own, and PyTorch cannot trace it.
         """
         target = self._target(before, context, folder, protected)
         if target.pointless:
             return StepResult(before, facts={"note": target.note})
-        whole = target.cost.of(layered(before))
+        whole = target.cost.of(prunable(before))
         teacher = Teacher(copy.deepcopy(before.network))
         hooks = [Distillation([teacher], self.teacher_weight)] if self.teacher_weight else []
         macs = cost_in_macs(before).of
@@ -132,10 +132,10 @@ class PruneChannels(Step):
                 hooks=hooks,
                 config=start.config.with_training(cutmix=self.cutmix),
             )
-            macs_by_round.append(macs(layered(current)))
-            cost_by_round.append(target.cost.of(layered(current)))
+            macs_by_round.append(macs(prunable(current)))
+            cost_by_round.append(target.cost.of(prunable(current)))
         facts: dict[str, Any] = {
-            "macs_before": macs(layered(before)),
+            "macs_before": macs(prunable(before)),
             "macs_by_round": macs_by_round,
             "kept_channels": current.config.network.kept_channels,
         }
@@ -155,20 +155,19 @@ class PruneChannels(Step):
         """Return the groups that can lose channels; none if another run's widths are the target; see `Step.units`."""
         if self.widths_of is not None:
             return ()
-        groups = channel_groups(before.network)
+        groups = channel_groups(prunable(before))
         return tuple(name for name, group in groups.items() if self._next(group) is not None)
 
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """Return the network with half of one group's channels; see `Step.damaged`."""
-        if before.network not in _known_importance:  # one measurement serves all units
-            _known_importance[before.network] = channel_importance(
-                before.network, self._batches(context), _possible(context)
-            )
-        strongest_first = np.argsort(_known_importance[before.network][unit], kind="stable")[::-1]
-        width = self._half(channel_groups(before.network)[unit])
-        network = copy.deepcopy(before.network)
-        keep_channels(network, unit, sorted(strongest_first[:width].tolist()))
-        return open_network(network, threads=context.threads)
+        network = prunable(before)
+        if network not in _known_importance:  # one measurement serves all units
+            _known_importance[network] = channel_importance(network, self._batches(context), _possible(context))
+        strongest_first = np.argsort(_known_importance[network][unit], kind="stable")[::-1]
+        width = self._half(channel_groups(network)[unit])
+        smaller = copy.deepcopy(network)
+        keep_channels(smaller, {unit: sorted(strongest_first[:width].tolist())})
+        return open_network(smaller, threads=context.threads)
 
     @property
     def _aims_at_latency(self) -> bool:
@@ -179,14 +178,15 @@ class PruneChannels(Step):
         return self.multiple or (channel_block() if self._aims_at_latency else MACS_MULTIPLE)
 
     def _next(self, group: ChannelGroup) -> int | None:
-        return next_width(
+        smaller = next_width(
             group.width, unit=group.unit, multiple=self._width_multiple, whole_blocks=self._aims_at_latency
         )
+        return smaller if (smaller or 0) >= group.least else None
 
     def _half(self, group: ChannelGroup) -> int:
         """Return about half of a group's width, a width that `apply` could leave."""
         if group.unit > 1:
-            return max(1, group.width // 2)
+            return max(group.least, group.width // 2)
         half = -(-group.width // 2 // self._width_multiple) * self._width_multiple
         return half if half < group.width else self._width_multiple
 
@@ -194,11 +194,12 @@ class PruneChannels(Step):
         self, before: Checkpoint, target: Target, context: StepContext, protected: frozenset[str]
     ) -> Checkpoint:
         """Return a copy without the least important channels, not trained."""
-        cost, current = target.cost.of(layered(before)), before
+        cost, current = target.cost.of(prunable(before)), before
         for measurement in range(1, MEASUREMENTS + 1):
+            network = prunable(current)
             kept = choose_channels(
-                current.config.network,
-                channel_importance(current.network, self._batches(context), _possible(context)),
+                shrinkable(network, current.config.network, target.cost),
+                channel_importance(network, self._batches(context), _possible(context)),
                 cost * (target.amount / cost) ** (measurement / MEASUREMENTS),
                 target.cost,
                 protected=protected,
@@ -213,7 +214,7 @@ class PruneChannels(Step):
             return _widths_of(self.widths_of, before, self.multiple)
         if self.target_macs is not None:
             cost = cost_in_macs(before, self.multiple)
-            return Target(int(self.target_macs * cost.of(layered(before))), cost)
+            return Target(int(self.target_macs * cost.of(prunable(before))), cost)
         return LatencySearch(
             before,
             context,
@@ -241,9 +242,8 @@ def _possible(context: StepContext) -> Tensor | None:
 
 
 def _with_channels(before: Checkpoint, kept: Mapping[str, Sequence[int]]) -> Checkpoint:
-    network = copy.deepcopy(before.network)
-    for name, indices in kept.items():
-        keep_channels(network, name, indices)
+    network = copy.deepcopy(prunable(before))
+    keep_channels(network, kept)
     widths = before.config.network.kept_channels | {name: len(indices) for name, indices in kept.items()}
     described = before.config.network.model_copy(update={"kept_channels": widths})
     return Checkpoint(network, before.config.model_copy(update={"network": described}), before.record)
@@ -258,5 +258,5 @@ def _widths_of(folder: Path, before: Checkpoint, multiple: int | None) -> Target
     if ours != theirs:
         raise ConfigError(f"prune_channels: widths_of: {folder} was not pruned from a network like this one")
     cost = cost_in_macs(before, multiple)
-    least = {name: group.width for name, group in channel_groups(pruned.network).items()}
-    return Target(cost.of(layered(pruned)), cost, least)
+    least = {name: group.width for name, group in channel_groups(prunable(pruned)).items()}
+    return Target(cost.of(prunable(pruned)), cost, least)

@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from torch import nn
 
 from embedded_vit.compression.step import StepContext
-from embedded_vit.compression.steps.channel_choice import Cost, macs_cost, saves_anything
+from embedded_vit.compression.steps.channel_choice import Cost, Prunable, macs_cost, saves_anything, shrinkable
 from embedded_vit.costs.latency import steady_ratio
 from embedded_vit.costs.latency_table import LatencyTable, channel_block, check_table, latency_table
 from embedded_vit.engines import EngineName, example_image, fastest_for_graph
@@ -24,11 +27,11 @@ from embedded_vit.export.exporting import export_checkpoint, onnx_graph
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.layers.fused_block import FusedBlock
-from embedded_vit.models.channels import channel_groups
 from embedded_vit.models.layered_network import LayeredNetwork
+from embedded_vit.models.traced.network import TracedNetwork
 from embedded_vit.training.checkpoint import Checkpoint
 
-__all__ = ["LatencySearch", "Target", "cost_in_macs", "layered"]
+__all__ = ["LatencySearch", "Target", "cost_in_macs", "prunable"]
 
 BISECTIONS = 6  # of the cost: exact to 1.6 % of the whole network's
 TARGET = "target.json"
@@ -54,15 +57,23 @@ class Target:
     pointless: bool = False
 
 
-def layered(checkpoint: Checkpoint) -> LayeredNetwork:
-    """Return the network of a checkpoint, whose channels can be removed.
+_traced: WeakKeyDictionary[nn.Module, TracedNetwork] = WeakKeyDictionary()  # a network is traced once, in seconds
+
+
+def prunable(checkpoint: Checkpoint) -> Prunable:
+    """Return the network of a checkpoint in a form whose channels can be removed; a user's own network is traced.
 
     Raises:
-        NetworkError: It is a user's own.
+        NetworkError: PyTorch cannot trace it.
     """
-    channel_groups(checkpoint.network)  # refuses a user's own network
-    assert isinstance(checkpoint.network, LayeredNetwork)
-    return checkpoint.network
+    network = checkpoint.network
+    if isinstance(network, (LayeredNetwork, TracedNetwork)):
+        return network
+    if network not in _traced:
+        preprocessing = checkpoint.config.preprocessing
+        side = preprocessing.image_size
+        _traced[network] = TracedNetwork.of(network, (preprocessing.input_channels, side, side))
+    return _traced[network]
 
 
 def cost_in_macs(checkpoint: Checkpoint, multiple: int | None = None) -> Cost:
@@ -119,14 +130,17 @@ class LatencySearch:
         values = read_json_object(path, CheckpointError)
         if "target_macs" in values:  # as older versions wrote it: a fraction
             cost = self._cost(None)
-            return Target(int(values["target_macs"] * cost.of(layered(self.before))), cost)
+            return Target(int(values["target_macs"] * cost.of(prunable(self.before))), cost)
         table = None if values["table"] is None else LatencyTable.from_plain(values["table"], self._blocks)
         return Target(values["amount"], self._cost(table), {}, values["note"], values["pointless"])
 
     @cached_property
     def _blocks(self) -> list[FusedBlock]:
         preprocessing = self.before.config.preprocessing
-        return layered(self.before).fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
+        network = prunable(self.before)
+        if isinstance(network, TracedNetwork):
+            return []
+        return network.fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
 
     def _table(self) -> tuple[LatencyTable | None, str]:
         """Return a table that adds up to the whole network, and what the check says; None where there is none."""
@@ -152,7 +166,8 @@ class LatencySearch:
         if table is None:
             return cost_in_macs(self.before, multiple)
 
-        def milliseconds(network: LayeredNetwork) -> float:
+        def milliseconds(network: Prunable) -> float:
+            assert isinstance(network, LayeredNetwork)  # a table is made for these alone
             blocks = network.fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
             return table.milliseconds(blocks)
 
@@ -160,8 +175,9 @@ class LatencySearch:
 
     def _found(self, temporary: Path, cost: Cost, note: str) -> Target:
         """Find the target: the one asked for if the exported network confirms it, else by bisection."""
-        whole = cost.of(layered(self.before))
-        if not saves_anything(self.before.config.network, cost, protected=self.protected):
+        whole = cost.of(prunable(self.before))
+        shapes = shrinkable(prunable(self.before), self.before.config.network, cost)
+        if not saves_anything(shapes, cost, protected=self.protected):
             pointless = f"not taken: no block of {cost.multiple} channels saves any time"
             return Target(whole, cost, note=pointless, pointless=True)
         artifact = temporary / "whole.onnx"

@@ -1,0 +1,99 @@
+"""A user's own network loses channels as ours do, and what is left is an ordinary run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedded_vit.compression.step import StepContext, StepResult
+from embedded_vit.compression.steps.prune_channels import PruneChannels
+from embedded_vit.costs.complexity import complexity
+from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.data_set import Split
+from embedded_vit.engines import example_image, load
+from embedded_vit.export.exporting import export
+from embedded_vit.models.registry import build_network, network_config
+from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
+from embedded_vit.training.settings import RunConfig, TrainingConfig
+
+NOTHING: frozenset[str] = frozenset()
+STEP = PruneChannels(target_macs=0.5, rounds=1, epochs=1, importance_slices=4, multiple=4)
+
+
+@pytest.fixture(scope="module", params=["UNet", "SwinUNet"])
+def whole(request, synapse_folder, tmp_path_factory) -> Checkpoint:
+    torch.manual_seed(0)
+    data_set = open_data_set(synapse_folder)
+    network = network_config(
+        classes=data_set.labels.classes, image_size=32, in_channels=1, model=f"other_networks:{request.param}"
+    )
+    config = RunConfig(
+        network=network,
+        preprocessing=Preprocessing.for_modality("CT", image_size=32),
+        labels=data_set.labels,
+        training=TrainingConfig.for_recipe("modern", batch_size=8),
+    )
+    split = Split(train=("case0001", "case0002"), validation=("case0003",), test=("case0005",), seed=0)
+    record = TrainingRecord(data_folder=str(synapse_folder), data_fingerprint="0" * 64, split=split)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    save_checkpoint(folder, build_network(network).state_dict(), config, record)
+    return load_checkpoint(folder)
+
+
+@pytest.fixture(scope="module")
+def context(synapse_folder, whole, tmp_path_factory) -> StepContext:
+    return StepContext(synapse_folder, whole, tmp_path_factory.mktemp("context"), threads=1)
+
+
+@pytest.fixture(scope="module")
+def pruned_folder(whole, tmp_path_factory) -> Path:  # one for each network
+    return tmp_path_factory.mktemp("pruned")
+
+
+@pytest.fixture(scope="module")
+def result(whole, context, pruned_folder) -> StepResult:
+    return STEP.apply(whole, context, pruned_folder, NOTHING)
+
+
+def test_half_of_the_multiply_accumulates_are_left(result, whole):
+    (left,) = result.facts["macs_by_round"]
+    assert 0.4 < left / result.facts["macs_before"] <= 0.5
+    assert complexity(whole.config.network).macs == result.facts["macs_before"]
+    assert complexity(result.checkpoint.config.network).macs == left
+
+
+def test_the_run_folder_holds_the_pruned_network(result, pruned_folder):
+    again = load_checkpoint(pruned_folder / "round-1")
+    image = torch.rand(2, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again.network(image), result.checkpoint.network(image))
+    assert again.config.network.kept_channels
+
+
+def test_its_artifact_computes_what_it_computes(result, pruned_folder, tmp_path):
+    report = export(pruned_folder / "round-1", tmp_path / "model.onnx")
+    assert report.agreement.max_logit_difference < 1e-4
+    image = example_image(result.checkpoint.config.preprocessing)
+    with torch.inference_mode():
+        expected = result.checkpoint.network(torch.from_numpy(image)).numpy()
+    assert abs(load(tmp_path / "model.onnx").run(image) - expected).max() < 1e-4
+
+
+def test_it_is_pruned_a_second_time(result, context, tmp_path):
+    step = PruneChannels(target_macs=0.6, rounds=1, epochs=1, importance_slices=4, multiple=4)
+    twice = step.at_once(result.checkpoint, context, tmp_path)
+    assert complexity(twice.config.network).macs <= 0.6 * complexity(result.checkpoint.config.network).macs
+    twice.save(tmp_path / "twice")
+    image = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(load_checkpoint(tmp_path / "twice").network(image), twice.network(image))
+
+
+def test_its_groups_are_units_of_the_gate(whole, context):
+    units = STEP.units(whole)
+    assert units
+    engine = STEP.damaged(whole, units[0], context)
+    assert engine.run(example_image(whole.config.preprocessing)).shape == (1, whole.config.labels.classes, 32, 32)
