@@ -21,7 +21,7 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,openvino,litert,dicom,dev]'
+	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,openvino,litert,dicom,itk,dev]'
 	touch $@
 
 demo: setup

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import sys
+import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ import nibabel
 import numpy as np
 from artifact_fixtures import threshold_graph, threshold_manifest
 from dicom_fixtures import make_slice
+from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from embedded_vit.artifact.manifest import sealed
@@ -88,6 +90,59 @@ def damaged_dicom(random: np.random.Generator) -> tuple[str, bytes]:
     return "slice", mutated(dicom_file(syntax), random)
 
 
+PICTURES = (
+    ("scan.png", {}),
+    ("scan.jpg", {}),
+    ("scan.bmp", {}),
+    ("scan.tif", {}),
+    ("scan.tif", {"compression": "tiff_lzw"}),
+    ("scan.tif", {"compression": "tiff_adobe_deflate"}),
+)
+
+
+def damaged_picture(random: np.random.Generator) -> tuple[str, bytes]:
+    """Damage a picture anywhere; a third of the files are damaged in the first bytes, where the header is."""
+    kind = int(random.integers(len(PICTURES)))
+    content = picture_file(kind)
+    if random.random() < 0.33:
+        return PICTURES[kind][0], mutated(content[:100], random) + content[100:]
+    return PICTURES[kind][0], mutated(content, random)
+
+
+@lru_cache
+def picture_file(kind: int) -> bytes:
+    """Make an undamaged picture."""
+    name, options = PICTURES[kind]
+    content = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 20, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(content, format={"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name[-3:].upper()),
+                                 **({} if name.endswith("bmp") else {"exif": exif}), **options)  # fmt: skip
+    return content.getvalue()
+
+
+def damaged_itk(random: np.random.Generator) -> tuple[str, bytes]:
+    """Damage an NRRD or MetaImage file, mostly in its header."""
+    name = ("scan.nrrd", "scan.mha")[random.integers(2)]
+    content = itk_file(name)
+    if random.random() < 0.5:
+        return name, mutated(content[:400], random) + content[400:]
+    return name, mutated(content, random)
+
+
+@lru_cache
+def itk_file(name: str) -> bytes:
+    """Make an undamaged file."""
+    import SimpleITK
+
+    voxels = np.random.default_rng(0).normal(0, 300, (5, 6, 7)).astype(np.int16)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), str(path), useCompression=name.endswith("mha"))
+        return path.read_bytes()
+
+
 @lru_cache
 def dicom_file(syntax: str) -> bytes:
     """Make an undamaged DICOM file."""
@@ -107,6 +162,8 @@ def main() -> None:
         "artifact": (damaged_artifact, lambda path: load(path, threads=1)),
         "scan": (damaged_scan, lambda path: open_scan(path, channels=1).read()),
         "dicom": (damaged_dicom, read_dicom),
+        "picture": (damaged_picture, lambda path: open_scan(path).read()),
+        "itk": (damaged_itk, lambda path: open_scan(path).read()),
     }[kind]
     accepted = 0
     for number in range(int(count)):

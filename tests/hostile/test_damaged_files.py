@@ -12,8 +12,10 @@ import pytest
 COUNT = int(os.environ.get("DAMAGED_FILES", "5000"))
 
 
-@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom"])
+@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom", "picture", "itk"])
 def test_damaged_files_get_one_line_at_once(kind: str, tmp_path: Path) -> None:
+    if kind == "itk":
+        pytest.importorskip("SimpleITK")
     mutate = Path(__file__).with_name("mutate.py")
     paths = [str(mutate.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -136,7 +136,7 @@ def test_what_is_no_scan_is_refused_and_says_what_is_one(tmp_path: Path) -> None
     (tmp_path / "scan.txt").write_text("?")
     with pytest.raises(
         FileFormatError,
-        match=r"expected a NIfTI file \(.nii.gz, .nii\), a TransUNet .h5 file, a picture \(.png, .*\), or the f",
+        match=r"expected a NIfTI file \(.nii.gz, .nii\), an NRRD or .*, a TransUNet .h5 file, a picture .*, or the f",
     ):
         open_scan(tmp_path / "scan.txt")
     with pytest.raises(FileFormatError, match="there is no such file"):
@@ -162,7 +162,7 @@ def test_other_files_and_folders_are_no_scans(tmp_path: Path) -> None:
 
 
 def test_every_format_is_in_the_table_once() -> None:
-    assert [kind.format for kind in FORMATS] == ["NIfTI", "h5", "picture", "DICOM"]
+    assert [kind.format for kind in FORMATS] == ["NIfTI", "ITK", "h5", "picture", "DICOM"]
     suffixes = [suffix for kind in FORMATS for suffix in kind.suffixes]
     assert len(suffixes) == len(set(suffixes))
     for kind in FORMATS:

@@ -20,6 +20,7 @@ from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.channels import ChannelFiles
 from embedded_vit.io.dicom.source import DicomSource
+from embedded_vit.io.itk.source import ItkSource
 from embedded_vit.io.nifti.source import NiftiSource
 from embedded_vit.io.pictures.source import PictureSource
 from embedded_vit.io.transunet.source import H5Source
@@ -38,7 +39,7 @@ __all__ = [
     "scan_stem",
 ]
 
-FORMATS: tuple[type[ScanSource], ...] = (NiftiSource, H5Source, PictureSource, DicomSource)
+FORMATS: tuple[type[ScanSource], ...] = (NiftiSource, ItkSource, H5Source, PictureSource, DicomSource)
 EXPECTED = f"{', '.join(kind.described for kind in FORMATS[:-1])}, or {FORMATS[-1].described}"  # for messages
 
 

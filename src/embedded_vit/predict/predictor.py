@@ -54,7 +54,7 @@ class Prediction:
         model: The name of the model.
         model_sha256: SHA-256 of the model file.
         engine: The engine that computed the mask, and its version.
-        input_format: "NIfTI", "DICOM", "h5" or "picture"; None where the scan came as a `Volume`.
+        input_format: "NIfTI", "ITK", "DICOM", "h5" or "picture"; None where the scan came as a `Volume`.
         input_sha256: `ScanSource.sha256` of the scan; None as above.
         forced: Whether the scan does not fit the contract and was segmented nevertheless.
         warnings: Differences between scan and contract, and doubts, one sentence each.

@@ -1,0 +1,1 @@
+"""NRRD and MetaImage files (`.nrrd`, `.mha`, `.mhd`), read by SimpleITK."""

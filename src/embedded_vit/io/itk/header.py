@@ -1,0 +1,59 @@
+"""What is checked of an NRRD or MetaImage file before SimpleITK opens it: that it names no other file but its own.
+
+Both formats may name any file on the disk as the one with the voxels. Only a `.mhd` has its voxels elsewhere by design:
+in a file of the same folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedded_vit.errors import FileFormatError
+
+__all__ = ["check_where_voxels_are"]
+
+MOST_HEADER_BYTES = 1 << 16
+NRRD_MAGIC = b"NRRD000"
+ONE_FILE = "save it again as one file"
+
+
+def check_where_voxels_are(path: Path) -> None:
+    """Refuse a file whose voxels lie in another one, except beside a `.mhd`.
+
+    Raises:
+        FileFormatError: It cannot be read, is of another kind, or names another file.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(MOST_HEADER_BYTES)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if path.name.lower().endswith(".nrrd"):
+        _check_nrrd(start, path)
+    else:
+        _check_metaimage(start, path)
+
+
+def _check_nrrd(start: bytes, path: Path) -> None:
+    if not start.startswith(NRRD_MAGIC):
+        raise FileFormatError(f"{path}: not an NRRD file (wrong magic); save it again, or convert it to .nii.gz")
+    header = start.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    for line in header.splitlines():
+        if line.partition(b":")[0].strip().lower().replace(b" ", b"") == b"datafile":
+            raise FileFormatError(f"{path}: its voxels lie in another file; {ONE_FILE}")
+
+
+def _check_metaimage(start: bytes, path: Path) -> None:
+    for line in start.splitlines():
+        key, _, value = line.partition(b"=")
+        if key.strip() != b"ElementDataFile":
+            continue
+        name = value.strip().decode("utf-8", errors="replace")
+        if name == "LOCAL":
+            return
+        apart = path.name.lower().endswith(".mhd")
+        if not apart or Path(name).name != name or "%" in name or name == "LIST" or not (path.parent / name).is_file():
+            where = "is not beside it" if apart else "is another file"
+            raise FileFormatError(f"{path}: the file that its header names for the voxels {where}; {ONE_FILE} (.mha)")
+        return
+    raise FileFormatError(f"{path}: not a MetaImage file (no ElementDataFile); save it again, or convert it to .nii.gz")
