@@ -41,10 +41,10 @@ class ItkSource(ScanSource):
     data_suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     def __init__(self, path: Path, *, channels: int | None = None) -> None:
-        """Read a file's header.
+        """Have SimpleITK read the header of a file.
 
         Args:
-            path: The file.
+            path: Ends in one of the suffixes.
             channels: How many are expected; None takes as many as it has.
 
         Raises:
@@ -72,7 +72,7 @@ class ItkSource(ScanSource):
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
-        """Open a scan; `modality` and `series` say nothing about it."""
+        """Open a file; of the arguments only `channels` says something about it."""
         return cls(path, channels=channels)
 
     @classmethod
