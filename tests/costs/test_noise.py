@@ -42,6 +42,11 @@ def test_slices_that_differ_are_no_noise_but_one_slice_that_does_is() -> None:
     assert "p90" in reason
 
 
+@pytest.mark.filterwarnings("error")
+def test_slices_that_were_not_queried_do_not_count() -> None:
+    assert latency_reasons("A", np.array([39745.0, 40013.0, 39579.0]), samples=16) == []
+
+
 def test_a_few_queries_tell_nothing() -> None:
     assert too_few_reasons(10) == []
     assert too_few_reasons(9) == ["9 queries per model are too few; at least 10 are needed"]
