@@ -52,7 +52,7 @@ class Attention(nn.Module):
 class PlainViT(nn.Module):
     """Patches, learned positions, two blocks, and a decoder of convolutions."""
 
-    def __init__(self, in_channels: int, classes: int, image_size: int, width: int = 32, heads: int = 4) -> None:
+    def __init__(self, in_channels: int, classes: int, image_size: int, width: int = 64, heads: int = 4) -> None:
         super().__init__()
         self.patches = nn.Conv2d(in_channels, width, 8, 8)
         self.positions = nn.Parameter(0.1 * torch.randn(1, (image_size // 8) ** 2, width))
@@ -125,15 +125,15 @@ class WindowBlock(nn.Module):
 class SwinUNet(nn.Module):
     """Windows and shifts, patches merged and expanded by reshapes, one skip."""
 
-    def __init__(self, in_channels: int, classes: int, image_size: int, width: int = 16) -> None:
+    def __init__(self, in_channels: int, classes: int, image_size: int, width: int = 32) -> None:
         super().__init__()
         side = image_size // 4
         self.patches = nn.Conv2d(in_channels, width, 4, 4)
-        self.down = nn.Sequential(*(WindowBlock(width, 2, side, 4, shift) for shift in (0, 2)))
+        self.down = nn.Sequential(*(WindowBlock(width, 4, side, 4, shift) for shift in (0, 2)))
         self.merge_norm, self.merge = nn.LayerNorm(4 * width), nn.Linear(4 * width, 2 * width, bias=False)
-        self.bottom = nn.Sequential(*(WindowBlock(2 * width, 4, side // 2, 4, shift) for shift in (0, 2)))
+        self.bottom = nn.Sequential(*(WindowBlock(2 * width, 8, side // 2, 4, shift) for shift in (0, 2)))
         self.expand, self.join = nn.Linear(2 * width, 4 * width, bias=False), nn.Linear(2 * width, width)
-        self.up = nn.Sequential(*(WindowBlock(width, 2, side, 4, shift) for shift in (0, 2)))
+        self.up = nn.Sequential(*(WindowBlock(width, 4, side, 4, shift) for shift in (0, 2)))
         self.last, self.last_norm = nn.Linear(width, 16 * width, bias=False), nn.LayerNorm(width)
         self.head = nn.Conv2d(width, classes, 1)
 

@@ -65,8 +65,8 @@ def test_channels_that_live_and_die_together_are_one_group(traced):
 
 def test_heads_are_removed_whole_and_a_residual_stream_is_one_group(traced):
     vit, swin = dict(groups(traced, "vit")), dict(groups(traced, "swin"))
-    assert (vit["attentions.0.qkv"].width, vit["attentions.0.qkv"].unit) == (4, 8)
-    assert (swin["bottom.0.qkv"].width, swin["bottom.0.qkv"].unit) == (4, 8)
+    assert (vit["attentions.0.qkv"].width, vit["attentions.0.qkv"].unit) == (4, 16)
+    assert (swin["bottom.0.qkv"].width, swin["bottom.0.qkv"].unit) == (8, 8)
     assert {axis.parameter for axis in swin["down.0.qkv"].axes} == {
         *("down.0.table", "down.0.qkv.weight", "down.0.qkv.bias", "down.0.project.weight")
     }
