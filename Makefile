@@ -1,6 +1,6 @@
 # make setup   the full environment in .venv        make test   every test
-# make demo    train, export, predict, report       make lint   ruff and mypy
-# make bench   the figures of docs/results.md      DATA=DIR    your own data set for the demo
+# make demo    build a model, segment a scan         make lint   ruff and mypy
+# make bench   the figures of docs/results.md      DATA=DIR    your own data set for the demo; MINUTES=60
 # make docs    docs/ as a site in build/site, its links checked
 # make wheel   the package for a device in dist/; needs no `make setup`
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
@@ -12,8 +12,9 @@
 PYTHON ?= python3
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 DATA ?=
+MINUTES ?= 4
 OPTIONS ?=
-MODELS ?= runs/demo/model.onnx runs/demo/small/model.onnx
+MODELS ?= runs/demo/model.onnx
 BIN := .venv/bin
 
 .PHONY: setup demo test lint docs wheel bench any-network cases arm64 peers paper-table
@@ -26,7 +27,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(DATA)
+	PATH="$(CURDIR)/$(BIN):$$PATH" MINUTES=$(MINUTES) ./demo.sh $(DATA)
 
 test: setup
 	$(BIN)/pytest --numprocesses auto --dist loadfile

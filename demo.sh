@@ -1,10 +1,10 @@
 #!/bin/sh
-# From nothing to a mask and a report: train on phantoms (or on the data set in $1), compress, predict, compare.
+# From nothing to a mask and a report: build a model from phantoms (or from the data set in $1), segment a scan.
 set -eu
 
 data=${1:-}
 out=runs/demo
-epochs=${EPOCHS:-40}
+minutes=${MINUTES:-4}
 rm -rf "$out"
 mkdir -p "$out"
 
@@ -13,23 +13,25 @@ if [ -z "$data" ]; then
     embedded-vit phantom "$data" --cases 12 --layout nnunet
 fi
 embedded-vit data "$data"
-embedded-vit train --data "$data" --network embedded-vit-64 --context-slices 3 --epochs "$epochs" --output "$out/run"
-embedded-vit export "$out/run" --output "$out/model.onnx"
-# One scan: a file, or the files CASE_0000, CASE_0001, ... of a case with several channels.
-scan=$(find "$data/test_vol_h5" "$data/imagesTs" "$data/imagesTr" -type f ! -name '.*' 2>/dev/null | sort | head -n 1)
-mkdir "$out/scan"
-case $scan in
-    *_0000.nii*) cp "${scan%_0000.nii*}"_[0-9][0-9][0-9][0-9].nii* "$out/scan" ;;
-    *) cp "$scan" "$out/scan" ;;
-esac
+embedded-vit build --data "$data" --output "$out" --minutes "$minutes"
+# One scan: all files of a case, whatever the layout, without its mask.
+python - "$data" "$out/scan" <<'END'
+import shutil
+import sys
+from pathlib import Path
+
+from embedded_vit.datasets import open_data_set
+
+data_set, folder = open_data_set(sys.argv[1]), Path(sys.argv[2])
+case = next((case for case in data_set.cases if case.reserved_for_test), data_set.cases[-1])
+folder.mkdir()
+for file in data_set.files_of(case)[: len(data_set.channels)]:
+    shutil.copy(file, folder)
+END
 embedded-vit predict "$out/model.onnx" "$out/scan" --output "$out/masks"
-embedded-vit evaluate "$out/model.onnx" --data "$data" --output "$out/evaluation"
-embedded-vit compress "$out/run" --plan quick --output "$out/small"
-embedded-vit report "$out/small" --output "$out/report.html"
 
 echo
 echo "artifact   $out/model.onnx"
+echo "report     $out/report.html (how good it is on patients that were held out)"
+echo "plan       $out/build-plan.yaml (every decision, with its reason)"
 echo "mask       $out/masks (volumes in the JSON file beside it)"
-echo "evaluation $out/evaluation/report.html"
-echo "small      $out/small/model.onnx"
-echo "report     $out/report.html (before and after compression)"

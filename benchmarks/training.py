@@ -37,7 +37,6 @@ from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import available_cores
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes, joined_processes, keep_freed_memory
-from embedded_vit.training.progress import TrainingProgress
 from embedded_vit.training.run import open_run
 from embedded_vit.training.settings import Precision, RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet
@@ -125,14 +124,10 @@ def compete(connection: Connection, variant: Variant, workload: Workload, enviro
     torch.set_num_threads(workload.threads // variant.processes)
     if variant.own_allocator:
         keep_freed_memory()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        TrainingProgress(1, done=0, silent=True) as progress,
-        joined_processes("cpu") as processes,
-    ):
+    with tempfile.TemporaryDirectory() as folder, joined_processes("cpu") as processes:
         trainer = make_trainer(variant, workload, Path(folder), processes)
         while (epoch := connection.recv()) != STOP:
-            row = trainer._train_epoch(epoch, progress)  # `run` would also write files and draw previews
+            row = trainer._train_epoch(epoch)  # `run` would also write files and draw previews
             connection.send((row.images_per_second, row.loading_fraction))
 
 

@@ -52,7 +52,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "layers": (),
     "models": ("layers",),
     "training": ("io", "datasets", "models"),
-    "export": ("io", "artifact", "engines", "predict", "datasets", "layers", "training"),
+    "export": ("io", "artifact", "engines", "predict", "datasets", "layers", "models", "training"),
     "costs": ("io", "artifact", "engines", "predict", "layers", "models"),
     "evaluation": ("io", "artifact", "engines", "predict", "datasets", "training"),
     "compression": (
@@ -61,11 +61,15 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "search": ("io", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "benchmark": ("io", "artifact", "engines", "predict", "datasets", "costs", "evaluation"),
     "planning": ("io", "datasets", "models", "training"),
+    "build": (
+        *("io", "artifact", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
+        *("compression", "planning"),
+    ),
     "report": ("io", "engines", "predict", "datasets", "training", "export", "costs", "evaluation", "compression"),
     "builtin": ("io", "artifact", "costs"),
     "cli": (
         *("engines", "predict", "datasets", "models", "training", "export", "costs", "evaluation"),
-        *("compression", "search", "benchmark", "report", "builtin"),
+        *("compression", "search", "benchmark", "build", "report", "builtin"),
     ),
 }
 TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}

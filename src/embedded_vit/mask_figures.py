@@ -81,7 +81,7 @@ class FigureCollector:
         self.grid, self._preprocessing, self._classes = grid, preprocessing, classes
         self._step = max(1, -(-max(grid.shape) // SAMPLED_PIXELS))
         self._axes = {axis: array_axis(preprocessing.orientation, axis) for axis in AXES}
-        on_network = _middles(grid.size)
+        on_network = _middles(grid.output_size)
         places = [of_axis.matrix @ on_network for of_axis in (grid.enlarge_rows, grid.enlarge_columns)]
         self._pixel = float(np.prod([abs(place[-1] - place[0]) / max(len(place) - 1, 1) for place in places]))
         self._slice_area = self._pixel * grid.shape[0] * grid.shape[1]

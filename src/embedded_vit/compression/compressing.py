@@ -40,6 +40,7 @@ from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, describe_machine, versions
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.processes import check_device, keep_freed_memory
+from embedded_vit.training.progress import TrainingListener
 
 __all__ = ["compress"]
 
@@ -58,6 +59,8 @@ def compress(
     threads: int | None = None,
     engine: EngineChoice = "onnxruntime",
     on_stage: Callable[[StageRecord], None] = lambda stage: None,
+    listener: TrainingListener | None = None,
+    seconds_an_epoch: float | None = None,
 ) -> CompressionRecord:
     """Compress a trained run.
 
@@ -72,6 +75,8 @@ def compress(
         engine: The engine that latency and memory are measured in; "auto" takes the fastest for each model file. Dice
             is always measured in ONNX Runtime.
         on_stage: Called when a stage is done.
+        listener: Hears of the steps' trainings, in place of their displays and of the bars of evaluations.
+        seconds_an_epoch: What an epoch of the steps' trainings may take on average; slower ones have fewer epochs.
 
     Raises:
         GateError: A step fails at the gate in every attempt; the stage before it is kept.
@@ -84,24 +89,17 @@ def compress(
     values = plan.plain()
     keep_freed_memory()
     data_folder, threads = Path(data_folder or original.record.data_folder), threads or available_cores()
-    context = StepContext(data_folder, original, output, device=device, threads=threads, engine=engine)
+    context = StepContext(
+        *(data_folder, original, output),
+        device=device,
+        threads=threads,
+        engine=engine,
+        listener=listener,
+        seconds_an_epoch=seconds_an_epoch,
+    )
     _check_output(output, run, values, context, resume)
     compression = _Compression(output, values, plan.shareable(), plan.gate, context, on_stage)
-    record = compression.begin(run)
-    for number, step in enumerate(plan.steps, start=1):
-        if number < len(record.stages):
-            continue
-        try:
-            stage = compression.stage(number, step, record)
-        except GateError as error:
-            record = record.model_copy(update={"gate_failed": str(error)})
-            write_compression_record(output, record)
-            compression.finish(record)
-            raise
-        record = record.model_copy(update={"stages": (*record.stages, stage), "gate_failed": None})
-        write_compression_record(output, record)
-    compression.finish(record)
-    return record
+    return compression.apply(plan.steps, compression.begin(run))
 
 
 def _check_output(output: Path, run: Path, values: dict[str, object], context: StepContext, resume: bool) -> None:
@@ -185,6 +183,23 @@ class _Compression:
         write_compression_record(self.output, record)
         return record
 
+    def apply(self, steps: Sequence[Step], record: CompressionRecord) -> CompressionRecord:
+        """Apply the steps that a record does not have yet; errors as `compress`."""
+        for number, step in enumerate(steps, start=1):
+            if number < len(record.stages):
+                continue
+            try:
+                stage = self.stage(number, step, record)
+            except GateError as error:
+                record = record.model_copy(update={"gate_failed": str(error)})
+                write_compression_record(self.output, record)
+                self.finish(record)
+                raise
+            record = record.model_copy(update={"stages": (*record.stages, stage), "gate_failed": None})
+            write_compression_record(self.output, record)
+        self.finish(record)
+        return record
+
     def stage(self, number: int, step: Step, record: CompressionRecord) -> StageRecord:
         """Apply one step, with more protected units in each attempt, until it passes the gate.
 
@@ -260,6 +275,7 @@ class _Compression:
             subsets=self.scored_subsets,
             threads=self.context.threads,
             engine=self.context.engine,
+            bars=self.context.listener is None,
         )
         return artifact, measured
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -38,6 +38,7 @@ def measure_artifact(
     threads: int = 1,
     engine: EngineChoice = "onnxruntime",
     repeats: int = 30,
+    bars: bool = True,
 ) -> Measurements:
     """Score an exported file and measure what it costs.
 
@@ -53,20 +54,17 @@ def measure_artifact(
         threads: Threads of the evaluation; latency is measured on 1 and on 2.
         engine: The engine that latency and memory are measured in.
         repeats: How often latency is measured.
+        bars: Whether the evaluation shows progress bars.
 
     Raises:
         FileFormatError: The file is not an artifact.
         DataSetError: The data set does not fit the artifact, or lacks its cases.
     """
-    _, manifest = read_artifact(artifact)
-    scores: dict[str, Scores] = {}
-    for subset in subsets:
-        if not manifest.split[subset]:
-            continue
-        folder = output / subset
-        shutil.rmtree(folder, ignore_errors=True)  # left by a measurement that was killed, or by another attempt
-        evaluation = evaluate(artifact, data_folder, output=folder, subset=subset, protocol=protocol, threads=threads)
-        scores[subset] = Scores.of(evaluation)
+    scores = {
+        subset: _scores(artifact, data_folder, output / subset, subset, protocol, threads, bars=bars)
+        for subset in subsets
+        if read_artifact(artifact)[1].split[subset]
+    }
     latency_ms, previous_latency_ms = _latency_ms(artifact, previous, engine, repeats)
     sizes = footprint(artifact, engine=engine)
     parameters = list(network.parameters())
@@ -83,6 +81,22 @@ def measure_artifact(
         previous_latency_ms=previous_latency_ms,
         peak_memory_mib=sizes.peak_memory_mib,
     )
+
+
+def _scores(
+    artifact: Path,
+    data_folder: Path,
+    output: Path,
+    subset: Literal["validation", "train", "test"],
+    protocol: ProtocolName,
+    threads: int,
+    *,
+    bars: bool,
+) -> Scores:
+    """Score one subset into a folder, in place of what a killed measurement or another attempt left there."""
+    shutil.rmtree(output, ignore_errors=True)
+    options: dict[str, Any] = {"subset": subset, "protocol": protocol, "threads": threads, "bars": bars}
+    return Scores.of(evaluate(artifact, data_folder, output=output, **options))
 
 
 def _latency_ms(

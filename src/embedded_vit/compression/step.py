@@ -25,6 +25,7 @@ from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.eager_stepper import EagerStepper
 from embedded_vit.training.hooks import TrainingHook
 from embedded_vit.training.loop import dice_by_case
+from embedded_vit.training.progress import TrainingListener
 from embedded_vit.training.run import open_run
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
@@ -95,6 +96,8 @@ class StepContext:
         device: Where to train.
         threads: Threads to compute on.
         engine: The engine that latency is measured in.
+        listener: Hears of the steps' trainings; by default each has a display on stderr.
+        seconds_an_epoch: What an epoch of the steps' trainings may take on average; see `Trainer`. None: any time.
     """
 
     def __init__(
@@ -106,10 +109,13 @@ class StepContext:
         device: str = "cpu",
         threads: int,
         engine: EngineChoice = "onnxruntime",
+        listener: TrainingListener | None = None,
+        seconds_an_epoch: float | None = None,
     ) -> None:
         self.data_set: DataSet = open_data_set_like(data_folder, original.config.labels.names)
         self.original, self.folder, self.device, self.threads = original, folder, device, threads
         self.engine: EngineChoice = engine
+        self.listener, self.seconds_an_epoch = listener, seconds_an_epoch
 
     @property
     def split_names(self) -> list[str]:
@@ -171,6 +177,8 @@ class StepContext:
             data_folder=self.data_set.folder,
             network=copy.deepcopy(checkpoint.network),
             device=self.device,
+            listener=self.listener,
+            seconds_limit=None if self.seconds_an_epoch is None else epochs * self.seconds_an_epoch,
             make_stepper=partial(EagerStepper, hooks=hooks),
         )
         trainer.run()

@@ -20,7 +20,7 @@ from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, DataSetError, InputError, OutputError
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
 from embedded_vit.evaluation.known_parts import scored, without_ignored
-from embedded_vit.evaluation.pictures import PictureCollector
+from embedded_vit.evaluation.pictures import PictureCollector, SlicePicture
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
@@ -31,7 +31,15 @@ from embedded_vit.labels import LabelSet
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["CASES_FILE", "METRICS_FILE", "REPORT_FILE", "evaluate", "evaluate_once"]
+__all__ = [
+    "CASES_FILE",
+    "METRICS_FILE",
+    "REPORT_FILE",
+    "evaluate",
+    "evaluate_once",
+    "score_model",
+    "write_results",
+]
 
 CASES_FILE, METRICS_FILE, REPORT_FILE = "cases.csv", "metrics.json", "report.html"
 
@@ -49,6 +57,7 @@ def evaluate(
     precision: Precision = "fp32",
     engine: EngineChoice = "onnxruntime",
     on_case: OnCase | None = None,
+    bars: bool = True,
 ) -> Evaluation:
     """Segment and score every case of a subset, and write `cases.csv`, `metrics.json` and `report.html`.
 
@@ -64,6 +73,7 @@ def evaluate(
         precision: The precision of products, for a run folder.
         engine: The engine for an artifact; "auto" is the fastest.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
+        bars: Whether to show progress bars on a terminal.
 
     Raises:
         ConfigError: `threads` is less than 1, fp16 is given for an artifact, or an engine for a run folder.
@@ -73,13 +83,46 @@ def evaluate(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
-    threads, output = threads or available_cores(), Path(output)
+    output = Path(output)
     _prepare(output)
+    evaluation, pictures = score_model(
+        *(model_path, data_folder),
+        subset=subset,
+        protocol=protocol,
+        threads=threads,
+        precision=precision,
+        engine=engine,
+        on_case=on_case,
+        bars=bars,
+    )
+    write_results(output, evaluation, pictures)
+    return evaluation
+
+
+def score_model(
+    model_path: str | Path,
+    data_folder: str | Path,
+    *,
+    on_case: OnCase | None = None,
+    bars: bool = True,
+    subset: Subset = "test",
+    protocol: ProtocolName = "strict",
+    threads: int | None = None,
+    precision: Precision = "fp32",
+    engine: EngineChoice = "onnxruntime",
+) -> tuple[Evaluation, dict[str, SlicePicture]]:
+    """Segment and score every case of a subset; arguments and errors as `evaluate`.
+
+    Returns:
+        All scores, and the slices that a report shows, by name.
+    """
+    threads = threads or available_cores()
     model = open_model(Path(model_path), threads=threads, precision=precision, engine=engine)
     data_set = open_data_set_like(data_folder, model.contract.labels.names)
     model.check_fits(data_set)
     chosen = model.choose(data_set, subset)
-    runner = _Runner(model, data_set, PROTOCOLS[protocol], PictureCollector(model.contract), threads, on_case)
+    pictures = PictureCollector(model.contract)
+    runner = _Runner(model, data_set, PROTOCOLS[protocol], pictures, threads, on_case, bars)
     results, unscored = runner.evaluate(chosen)
     evaluation = Evaluation(
         cases=tuple(results),
@@ -94,10 +137,18 @@ def evaluate(
         + _length_notes(PROTOCOLS[protocol], results[0].unit)
         + _precision_notes(precision),
     )
+    return evaluation, pictures.chosen()
+
+
+def write_results(output: Path, evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) -> None:
+    """Write `cases.csv`, `report.html`, and last `metrics.json`.
+
+    Raises:
+        OutputError: A file is there already, or cannot be written.
+    """
     write_text(output / CASES_FILE, cases_csv(evaluation))
-    write_text(output / REPORT_FILE, render_report(evaluation, runner.pictures.chosen()))
+    write_text(output / REPORT_FILE, render_report(evaluation, pictures))
     write_text(output / METRICS_FILE, metrics_json(evaluation))
-    return evaluation
 
 
 def evaluate_once(model_path: Path, data_folder: Path, output: Path, *, threads: int | None = None) -> None:
@@ -150,6 +201,7 @@ class _Runner:
     pictures: PictureCollector
     threads: int
     on_case: OnCase | None
+    bars: bool
 
     @property
     def labels(self) -> LabelSet:
@@ -168,7 +220,7 @@ class _Runner:
         """
         results: list[CaseResult] = []
         unscored: dict[str, str] = {}
-        with _progress_bars() as progress:
+        with _progress_bars(shown=self.bars) as progress:
             case_bar = progress.add_task("cases", total=len(chosen.cases))
             slice_bar = progress.add_task("slices")
             for case, known_as in chosen.cases:
@@ -216,7 +268,7 @@ class _Runner:
         return CaseResult(case.name, known_as, scores, unit, seconds, digest, regions)
 
 
-def _progress_bars() -> Progress:
+def _progress_bars(*, shown: bool) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -224,7 +276,7 @@ def _progress_bars() -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
     )
 
 

@@ -16,24 +16,29 @@ from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
 from embedded_vit.overlay import overlay
 
-__all__ = ["METRIC_TITLES", "page_environment", "render_report"]
+__all__ = ["METRIC_TITLES", "REPORT_TEMPLATE", "page_environment", "render_report"]
 
+REPORT_TEMPLATE = "evaluation/report.html.j2"
 METRIC_TITLES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "NSD"}
 
 
-def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) -> str:
+def render_report(
+    evaluation: Evaluation, pictures: Mapping[str, SlicePicture], *, template: str = REPORT_TEMPLATE, **values: Any
+) -> str:
     """Render the report of an evaluation.
 
     Args:
         evaluation: All scores.
         pictures: Slices to show, by name ("Best", "Median", "Worst").
+        template: A template that extends `REPORT_TEMPLATE`, by its path in the package.
+        **values: What that template needs besides.
 
     Returns:
         A complete HTML document.
     """
     return (
         page_environment()
-        .get_template("evaluation/report.html.j2")
+        .get_template(template)
         .render(
             evaluation=evaluation,
             organs=[_organ_row(evaluation, index) for index in range(len(evaluation.labels.labels))],
@@ -49,6 +54,7 @@ def render_report(evaluation: Evaluation, pictures: Mapping[str, SlicePicture]) 
             panels=[_panel(name, picture, evaluation) for name, picture in pictures.items()],
             tolerance=f"{NSD_TOLERANCE:g} {evaluation.unit}",
             research_use_only=RESEARCH_USE_ONLY,
+            **values,
         )
     )
 

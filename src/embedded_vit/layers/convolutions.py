@@ -110,8 +110,9 @@ class ConvolutionStage(nn.Module):
     def fold(self) -> None:
         """Fold the batch norms into the convolutions, in place; for a network in evaluation mode."""
         for convolution, norm in (("convolution1", "norm1"), ("convolution2", "norm2")):
-            setattr(self, convolution, fuse_conv_bn_eval(getattr(self, convolution), getattr(self, norm)))
-            setattr(self, norm, nn.Identity())
+            if isinstance(getattr(self, norm), nn.BatchNorm2d):
+                setattr(self, convolution, fuse_conv_bn_eval(getattr(self, convolution), getattr(self, norm)))
+                setattr(self, norm, nn.Identity())
 
     def macs(self, pixels: int, *, grey: bool = False) -> int:
         """Count the multiply-accumulates of an output of `pixels` pixels; `grey` as in `convolution_macs`."""

@@ -31,8 +31,9 @@ from embedded_vit.training.distortion import Mirroring, draw
 from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.journal import Journal
 from embedded_vit.training.losses import enlarged
+from embedded_vit.training.pace import epochs_in_time
 from embedded_vit.training.partial_labels import PartialSets, unmarked_structures
-from embedded_vit.training.progress import TrainingProgress
+from embedded_vit.training.progress import TrainingListener, TrainingProgress
 from embedded_vit.training.stepper import DrawnBatch, Stepper
 
 __all__ = ["Trainer", "dice_by_case"]
@@ -48,10 +49,19 @@ class Trainer:
         record: The record of data and split; epochs are added to it.
         folder: The run folder.
         steps_per_epoch: Optimizer steps in an epoch; by default as many as show every drawn slice once.
+        seconds_limit: Time for all epochs together. A training that would take longer has fewer of them, but one.
+        listener: Hears of every batch and epoch; by default a display on stderr, in the first process.
     """
 
     def __init__(
-        self, stepper: Stepper, record: TrainingRecord, folder: Path, *, steps_per_epoch: int | None = None
+        self,
+        stepper: Stepper,
+        record: TrainingRecord,
+        folder: Path,
+        *,
+        steps_per_epoch: int | None = None,
+        seconds_limit: float | None = None,
+        listener: TrainingListener | None = None,
     ) -> None:
         self.stepper, self.learner = stepper, stepper.learner
         self.slices, self.processes = stepper.slices, stepper.processes
@@ -60,6 +70,13 @@ class Trainer:
         self.order = EpochOrder(self.slices, record.split.train, self.training, steps=steps_per_epoch)
         self.history: list[EpochMetrics] = []
         self.selected_epoch: int | None = None
+        self.seconds_limit, self._lap_began = seconds_limit, time.perf_counter()
+        self.listener = (listener or TrainingProgress()) if self.processes.leads else TrainingListener()
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs: as set, or as many as fit into the time, judged by the epochs that are done."""
+        return epochs_in_time([row.seconds for row in self.history], self.training.epochs, self.seconds_limit)
 
     def run(self) -> TrainingRecord:
         """Train the epochs that are left.
@@ -72,18 +89,22 @@ class Trainer:
         """
         done, leads = len(self.history), self.processes.leads
         journal = Journal(self.folder, first_epoch=done + 1) if leads else None
-        steps = self.order.steps
-        self.stepper.begin(steps=self.training.epochs * steps, first_step=done * steps)
-        with TrainingProgress(self.training.epochs, done=done, silent=not leads) as progress:
-            for epoch in range(done + 1, self.training.epochs + 1):
-                row = self._train_epoch(epoch, progress)
+        steps, epochs = self.order.steps, self.epochs
+        self.stepper.begin(steps=epochs * steps, first_step=done * steps)
+        self._lap_began = time.perf_counter()
+        with self.listener.training(epochs, done=done):
+            while len(self.history) < epochs:
+                epoch = len(self.history) + 1
+                row = self._train_epoch(epoch).model_copy(update={"seconds": self._lap_seconds()})
                 self.history.append(row)
+                epochs = self.epochs
+                self.stepper.total_steps = epochs * steps
                 if journal:
                     self._save(epoch)
-                    journal.record(self.history, last=epoch == self.training.epochs)
+                    journal.record(self.history, last=epoch == epochs)
                     if self.stepper.draws_previews:
                         self._preview(epoch, journal)
-                    progress.epoch_done(row)
+                self.listener.epoch_done(row, epochs)
         if journal:
             journal.close()
         return self._current_record()
@@ -107,7 +128,7 @@ class Trainer:
         if self.processes.leads:
             self._save_checkpoint()
 
-    def _train_epoch(self, epoch: int, progress: TrainingProgress) -> EpochMetrics:
+    def _train_epoch(self, epoch: int) -> EpochMetrics:
         started = time.perf_counter()
         steps, order, losses = self.order.steps, self.order.indices(epoch), list[Tensor]()
         self.stepper.loading_seconds = 0.0
@@ -116,7 +137,7 @@ class Trainer:
             losses.append(loss)
             if loss.device.type == "cpu":  # on a GPU, reading it would wait for it
                 self._check_finite([float(loss)], epoch, order, first_step=len(losses) - 1)
-            progress.batch_done(1 / steps)
+            self.listener.batch_done(1 / steps)
         values = torch.stack(losses).tolist()
         self._check_finite(values, epoch, order)
         seconds = time.perf_counter() - started
@@ -129,6 +150,11 @@ class Trainer:
             loading_fraction=self.stepper.loading_seconds / seconds,
             seconds=time.perf_counter() - started,
         )
+
+    def _lap_seconds(self) -> float:
+        """Return the time since this was last asked, the same in all processes: an epoch and what is written after."""
+        began, self._lap_began = self._lap_began, time.perf_counter()
+        return self.processes.mean(self._lap_began - began)
 
     def _drawn(self, epoch: int, order: NDArray[np.int64]) -> Iterator[DrawnBatch]:
         """Yield this process's part of every batch of an epoch."""

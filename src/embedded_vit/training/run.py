@@ -28,6 +28,7 @@ from embedded_vit.training.eager_stepper import EagerStepper
 from embedded_vit.training.learner import Learner
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.processes import Processes
+from embedded_vit.training.progress import TrainingListener
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
 from embedded_vit.training.stepper import MakeStepper
@@ -47,6 +48,8 @@ def open_run(
     network: nn.Module | None = None,
     postprocess: bool | None = None,
     steps_per_epoch: int | None = None,
+    seconds_limit: float | None = None,
+    listener: TrainingListener | None = None,
     device: str = "cpu",
     processes: Processes | None = None,
     make_stepper: MakeStepper = EagerStepper,
@@ -63,7 +66,7 @@ def open_run(
         network: The network to train on; None builds a fresh one.
         postprocess: Whether to find the postprocessing in the training masks; by default for a fresh network with
             the recipe `modern`.
-        steps_per_epoch: As `Trainer` takes it.
+        steps_per_epoch, seconds_limit, listener: As `Trainer` takes them.
         device: "cpu", "cuda", "cuda:1", ...
         processes: This process among all that train together.
         make_stepper: How optimizer steps are computed; `partial(EagerStepper, hooks=...)` adds hooks.
@@ -80,20 +83,27 @@ def open_run(
         config = config.model_copy(update={"intensities": fingerprint})
     record = _fresh_record(slices, split, data_folder, device)
     if processes.leads:
-        for written in (folder, folder / "previews"):
-            sweep_leftovers(written, (".json", ".safetensors", ".csv", ".png"))
+        _sweep(folder)
     begun = (folder / STATE).is_file()
     if begun:
         check_same_settings(folder, config)
         check_same_data(folder, slices, split)
     network = _fresh_network(config, folder) if network is None else network
     stepper = make_stepper(Learner(network, config, device), slices, processes)
-    trainer = Trainer(stepper, record, folder, steps_per_epoch=steps_per_epoch)
+    trainer = Trainer(
+        *(stepper, record, folder), steps_per_epoch=steps_per_epoch, seconds_limit=seconds_limit, listener=listener
+    )
     if begun:
         trainer.resume()
     elif processes.leads:
         describe_run(folder, config, record)
     return trainer
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed training left in its run folder."""
+    for written in (folder, folder / "previews"):
+        sweep_leftovers(written, (".json", ".safetensors", ".csv", ".png"))
 
 
 def _fresh_record(slices: SliceSet, split: Split, data_folder: Path, device: str) -> TrainingRecord:

@@ -19,11 +19,14 @@ from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
 from embedded_vit.training.partial_labels import partial_sets
 from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
+from embedded_vit.training.progress import TrainingListener, TrainingProgress
 from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
 
 __all__ = ["at_half_the_size", "plan", "train", "train_once", "train_planned"]
+
+COARSE_COST = 0.3  # of an epoch at half the image size over one at the full size; with validation a little over 1/4
 
 
 def plan(
@@ -145,6 +148,8 @@ def train_planned(
     resume: bool = False,
     device: str = "cpu",
     threads: int | None = None,
+    seconds_limit: float | None = None,
+    listener: TrainingListener | None = None,
 ) -> TrainingRecord | None:
     """Train as a configuration says, at half the image size first if it says so, and write a run folder.
 
@@ -154,6 +159,8 @@ def train_planned(
         output: The run folder; new, unless resuming.
         split: Training, validation and test cases.
         slices_folder, resume, device, threads: As `train` takes them.
+        seconds_limit: Time for the epochs at both image sizes together, each of which gets its share; see `Trainer`.
+        listener: Hears of everything, in the first process; by default a display on stderr.
 
     Returns:
         As `train`; raises likewise.
@@ -172,12 +179,24 @@ def train_planned(
             # A main run without a state was stopped at half the size, so it starts whatever `resume` says.
             resumed = resume and (len(stages) == 1 or folder != output or (folder / STATE).is_file())
             check_whether_to_resume(folder, stage, resume=resumed)
-        setup = _Setup(data_set, split, device, processes, slices_folder)
+        listener = (listener or TrainingProgress()) if processes.leads else TrainingListener()
+        setup = _Setup(data_set, split, device, processes, slices_folder, listener)
+        limit = seconds_limit
         for folder, stage in stages.items():
-            if len(stages) > 1 and processes.leads:
-                Console(stderr=True).print(f"at {stage.network.image_size} pixels:", highlight=False)
-            record = setup.train(stage, folder)
+            if len(stages) > 1:
+                listener.image_size(stage.network.image_size)
+            if seconds_limit is not None and folder != output:
+                limit = seconds_limit * _coarse_share(training)
+            record = setup.train(stage, folder, limit)
+            if seconds_limit is not None:
+                limit = max(0.0, seconds_limit - sum(row.seconds for row in record.epochs))
     return record if processes.leads else None
+
+
+def _coarse_share(training: TrainingConfig) -> float:
+    """Return the share of the time that the epochs at half the image size take."""
+    coarse = COARSE_COST * training.coarse_epochs
+    return coarse / (coarse + training.epochs)
 
 
 def at_half_the_size(config: RunConfig) -> RunConfig:
@@ -215,25 +234,36 @@ class _Setup:
     device: str
     processes: Processes
     slices_folder: Path | None
+    listener: TrainingListener
 
-    def train(self, config: RunConfig, folder: Path) -> TrainingRecord:
+    def train(self, config: RunConfig, folder: Path, seconds_limit: float | None) -> TrainingRecord:
         """Complete the training in a run folder."""
         cache = folder / "cache"
         if self.slices_folder is not None:
             cache = self.slices_folder / str(config.preprocessing.image_size)
         names = sorted(self.split.train + self.split.validation)
-        slices = _prepare(self.data_set, names, config, cache, self.processes)
+        slices = self._prepare(names, config, cache)
         trainer = open_run(
             *(folder, config, slices, self.split),
             data_folder=self.data_set.folder,
             device=self.device,
             processes=self.processes,
+            seconds_limit=seconds_limit,
+            listener=self.listener,
         )
         record = trainer.run()
         self.processes.wait()
         if self.processes.leads and self.slices_folder is None:
             remove_slices(cache)
         return record
+
+    def _prepare(self, names: list[str], config: RunConfig, folder: Path) -> SliceSet:
+        """Prepare the slices in the first process, and open them in all."""
+        if self.processes.leads:
+            with self.listener.preparation(names) as on_case:
+                prepare_slices(self.data_set, names, config.preprocessing, folder, on_case=on_case)
+        self.processes.wait()
+        return prepare_slices(self.data_set, names, config.preprocessing, folder)
 
 
 def _prepare_processor(device: str, training: TrainingConfig, threads: int | None) -> None:
@@ -244,22 +274,6 @@ def _prepare_processor(device: str, training: TrainingConfig, threads: int | Non
         Console(stderr=True).print(
             "this processor only emulates bf16, which is about ten times slower than --precision fp32"
         )
-
-
-def _prepare(data_set: DataSet, names: list[str], config: RunConfig, folder: Path, processes: Processes) -> SliceSet:
-    """Prepare the slices in the first process, and open them in all."""
-    console = Console(stderr=True)
-    if processes.leads:
-        with console.status("preparing slices") as status:
-            prepare_slices(
-                data_set,
-                names,
-                config.preprocessing,
-                folder,
-                on_case=lambda name: status.update(f"preparing slices: {name} ({names.index(name) + 1}/{len(names)})"),
-            )
-    processes.wait()
-    return prepare_slices(data_set, names, config.preprocessing, folder)
 
 
 def train_once(

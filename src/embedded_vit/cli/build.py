@@ -1,0 +1,54 @@
+"""`embedded-vit build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from embedded_vit.cli.options import OutputAlias, latency_budget
+
+
+def command(
+    *,
+    data: Path,
+    output: Annotated[Path, OutputAlias],
+    budget: str | None = None,
+    minutes: float | None = None,
+    patient: str | None = None,
+    init: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Build a model file from a labelled data set: plan, train, compress, export, score. No other option is needed.
+
+    A build that was stopped goes on with the same command. Every decision stands in build-plan.yaml in --output, and
+    may be changed there before the training begins.
+
+    Args:
+        data: Labelled data set in any layout that `embedded-vit data` knows.
+        output: Folder to make, with model.onnx and report.html in it.
+        budget: Most that a slice may take on this computer, for example latency_ms=5.
+        minutes: Time for everything, in minutes; 60 by default.
+        patient: Pattern of the cases' names, for example 'patient[0-9]+'; what it matches is the patient, whose cases
+            stay together.
+        init: Run folder, model file or built-in model whose network is trained further on these cases.
+        device: Device to train on: cpu, cuda, cuda:1, ...
+        threads: CPU threads; all cores by default.
+    """
+    from embedded_vit.build.building import build
+    from embedded_vit.build.listener import BuildBar
+    from embedded_vit.builtin.resolve import model_path
+
+    with BuildBar() as bar:
+        model = build(
+            data,
+            output,
+            latency_ms=latency_budget(budget),
+            minutes=minutes,
+            patient=patient,
+            init=None if init is None else model_path(init),
+            device=device,
+            threads=threads,
+            listener=bar,
+        )
+    print(f"{model}: done; {output / 'report.html'} says how good it is")
