@@ -76,7 +76,7 @@ TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}
 
 # Only this folder may import these libraries, lazily or not.
 LIBRARY_HOMES = {"onnxruntime": "engines", "openvino": "engines", "ai_edge_litert": "engines", "pydicom": "io",
-                 "PIL": "io", "SimpleITK": "io"}  # fmt: skip
+                 "PIL": "io", "SimpleITK": "io", "highdicom": "io"}  # fmt: skip
 LIBRARIES_ELSEWHERE = {"onnxruntime in compression"}  # its quantization tool; see tests/engines/test_one_door.py
 
 MOST_LINES_OF_A_FILE = 400

@@ -22,7 +22,7 @@ from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.labels import IGNORED, LabelSet, Region
 from embedded_vit.volume import LabelMap
 
-__all__ = ["LabelScheme", "scheme_of", "unlabelled_of"]
+__all__ = ["LabelScheme", "scheme_of", "spelled", "unlabelled_of"]
 
 IGNORE_NAME = "ignore"  # nnU-Net's
 FULL_WHITE = 255  # what programs that draw pictures store for "inside"
@@ -175,17 +175,18 @@ def structure_numbers(names: Collection[str], labels: LabelSet, source: Path, wh
     Raises:
         DataSetError: There is no structure of that name, or one is named twice.
     """
-    known = {_spelled(name): number for number, name in enumerate(labels.names, start=1)}
+    known = {spelled(name): number for number, name in enumerate(labels.names, start=1)}
     for name in names:
-        if _spelled(name) not in known:
+        if spelled(name) not in known:
             raise DataSetError(f"{source}: {where} names '{name}'{nearest_name(name, labels.names)}")
-    numbers = [known[_spelled(name)] for name in names]
+    numbers = [known[spelled(name)] for name in names]
     if len(set(numbers)) != len(numbers) or not numbers:
         raise DataSetError(f"{source}: {where} names {'a structure twice' if numbers else 'no structure'}")
     return numbers
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
+    """Return a structure's name without capitals, underscores and hyphens, by which names are compared."""
     return name.casefold().replace("_", " ").replace("-", " ").strip()
 
 

@@ -11,6 +11,7 @@ from embedded_vit.datasets.brats import is_brats, open_brats
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.decathlon import open_decathlon
 from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
+from embedded_vit.datasets.dicom_folders import is_dicom_folders, open_dicom_folders
 from embedded_vit.datasets.nnunet import open_nnunet
 from embedded_vit.datasets.patients import with_patients
 from embedded_vit.datasets.plain_folders import IMAGES, mask_folder, open_plain
@@ -77,6 +78,11 @@ LAYOUTS = (
         "BraTS (CASE/CASE_t1.nii.gz, _t1ce, _t2, _flair, _seg)",
         lambda folder, description: is_brats(folder),
         open_brats,
+    ),
+    Layout(
+        "DICOM with SEG or RTSTRUCT (CASE/ with a series and its label files)",
+        lambda folder, description: is_dicom_folders(folder),
+        open_dicom_folders,
     ),
 )
 KNOWN = f"known layouts: {', '.join(layout.described for layout in LAYOUTS)}"

@@ -75,7 +75,11 @@ def digest_of_series(file_digests: Iterable[str]) -> str:
 
 
 def find_series(
-    folder: Path | Sequence[Path], *, modality: str | None = None, number: int | None = None
+    folder: Path | Sequence[Path],
+    *,
+    modality: str | None = None,
+    number: int | None = None,
+    uid: str | None = None,
 ) -> DicomSeries:
     """Find the series that is to be segmented.
 
@@ -85,6 +89,7 @@ def find_series(
         modality: What the network is made for: the only series of it is taken, or else the only series there is. None
             where nothing is wanted in particular.
         number: The SeriesNumber of the one to take.
+        uid: The SeriesInstanceUID of the one to take, which counts before the others.
 
     Raises:
         FileFormatError: A slice is damaged, no series is a volume, or several are and `number` does not tell which.
@@ -97,7 +102,7 @@ def find_series(
     series = _all_series(top, found)
     if not series:
         raise _no_series(top, found, passed_over)
-    chosen = _chosen(top, series, modality, number)
+    chosen = _chosen(top, series, modality, number) if uid is None else _of_uid(top, series, uid)
     for other in passed_over:
         if other.error is not None and other.series == chosen.files[0].series:
             raise other.error
@@ -151,6 +156,15 @@ def _chosen(top: Path, series: Sequence[DicomSeries], modality: str | None, numb
         f"{top}: {len(possible)} series{'' if wanted else f', and none is number {number}'}: "
         f"{', '.join(map(str, possible[:LISTED]))}{', ...' if len(possible) > LISTED else ''}; "
         f"{'choose one with --series NUMBER' if numbered else 'give each a folder of its own'}"
+    )
+
+
+def _of_uid(top: Path, series: Sequence[DicomSeries], uid: str) -> DicomSeries:
+    for one in series:
+        if one.files[0].series == uid:
+            return one
+    raise FileFormatError(
+        f"{top}: the series that the labels were drawn on is not in this folder; copy it there, or remove the labels"
     )
 
 

@@ -81,6 +81,11 @@ class DicomSource(ScanSource):
         """Open a series that is spread over several folders."""
         return cls(find_series(folders, modality=modality, number=series))
 
+    @classmethod
+    def open_uid(cls, folder: Path, uid: str | None) -> Self:
+        """Open the series of a SeriesInstanceUID; without one the only series there is."""
+        return cls(find_series(folder, uid=uid))
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(columns, rows, slices)."""
