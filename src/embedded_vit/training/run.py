@@ -33,7 +33,14 @@ from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
 from embedded_vit.training.stepper import MakeStepper
 
-__all__ = ["check_same_data", "check_same_settings", "check_whether_to_resume", "is_finished", "open_run"]
+__all__ = [
+    "check_same_data",
+    "check_same_settings",
+    "check_whether_to_resume",
+    "is_begun",
+    "is_finished",
+    "open_run",
+]
 
 COARSE = "coarse"  # folder within a run folder: the training at half the image size
 
@@ -129,6 +136,11 @@ def _fresh_network(config: RunConfig, folder: Path) -> nn.Module:
     if first_weights is not None:
         initialise(network, config, first_weights)
     return network
+
+
+def is_begun(folder: Path) -> bool:
+    """Return whether a folder holds a training that can be resumed, at its image size or at half of it."""
+    return any((each / STATE).is_file() for each in (folder, folder / COARSE))
 
 
 def is_finished(folder: Path, planned: RunConfig, split: Split, data_set: DataSet) -> bool:

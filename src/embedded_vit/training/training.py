@@ -20,7 +20,7 @@ from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_con
 from embedded_vit.training.partial_labels import partial_sets
 from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
 from embedded_vit.training.progress import TrainingListener, TrainingProgress
-from embedded_vit.training.run import COARSE, check_whether_to_resume, is_finished, open_run
+from embedded_vit.training.run import COARSE, check_whether_to_resume, is_begun, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
 
@@ -305,7 +305,7 @@ def train_once(
         *(data_set, config, run),
         split=split,
         slices_folder=slices_folder,
-        resume=(run / STATE).is_file(),
+        resume=is_begun(run),
         device=device,
         threads=threads,
     )
