@@ -17,10 +17,11 @@ CODE_FOLDERS = ("src", "factory", "benchmarks", "paper")
 # Single modules, bottom to top. Each may import those before it; every folder may import all of them.
 FOUNDATION = (
     "about",
+    "printable",
     "errors",
+    "boundary",
     "lazy",
     "columns",
-    "printable",
     "fresh_python",
     "quiet",
     "config",
@@ -208,3 +209,14 @@ def test_no_two_test_files_have_one_name() -> None:
     """Pytest imports test files by their names, and stops where two are the same."""
     names = [path.name for path in sources("tests") if path.name.startswith("test_")]
     assert {name for name in names if names.count(name) > 1} == set()
+
+
+def test_only_one_module_prints() -> None:
+    """What the verbs print goes through `cli/showing.py`, which escapes it."""
+    wrong = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert wrong == {"cli/showing.py"}

@@ -1,10 +1,14 @@
-"""Tables as plain text."""
+"""Tables as plain text and as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["in_columns", "padded"]
+from embedded_vit.printable import printable
+
+__all__ = ["csv_text", "in_columns", "padded"]
 
 
 def in_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
@@ -21,7 +25,8 @@ def in_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> lis
 
 
 def padded(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[list[str]]:
-    """Return the cells padded with spaces to the widest of their column; arguments as `in_columns`."""
+    """Return the cells, printable and padded with spaces to the widest of their column; arguments as `in_columns`."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = len(widths) if left is None else left
     return [
@@ -31,3 +36,19 @@ def padded(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[li
         ]
         for row in rows
     ]
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return a table as CSV with a header; control characters in text are escaped, as on the terminal.
+
+    Args:
+        columns: The keys of the rows, in the order of the columns.
+        rows: Values by column; one that is missing or None is left empty.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([printable(column) for column in columns])
+    for row in rows:
+        cells = [row.get(column) for column in columns]
+        writer.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])
+    return text.getvalue()

@@ -17,6 +17,8 @@ A message says what came, what was expected, where (file or tensor), and what to
 
 from __future__ import annotations
 
+from embedded_vit.printable import printable
+
 __all__ = [
     "CheckpointError",
     "ConfigError",
@@ -34,9 +36,13 @@ __all__ = [
 
 
 class EmbeddedVitError(Exception):
-    """The base of every error raised on purpose; `str(error)` is one line for the user."""
+    """The base of every error raised on purpose; `str(error)` is one line for the user, names in it escaped."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        """Return the message as one line that a terminal can show, whatever names it quotes."""
+        return printable(super().__str__())
 
 
 class InputError(EmbeddedVitError):

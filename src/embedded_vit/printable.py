@@ -1,10 +1,11 @@
-"""Text of others on a terminal: names of files, labels and cases may hold what a terminal obeys."""
+"""Text of others on a terminal: names of files, labels and cases may hold what a terminal or a page obeys."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
-__all__ = ["printable"]
+__all__ = ["bar_text", "printable", "printable_text"]
 
 # Control characters, what turns the direction of writing or is not seen, half a surrogate pair, and private use.
 ESCAPED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -18,3 +19,15 @@ def printable(text: object) -> str:
         else character
         for character in str(text)
     )
+
+
+def printable_text(lines: Iterable[object]) -> str:
+    """Join lines to a text; each is made printable and stays one line, whatever names it holds."""
+    return "\n".join(map(printable, lines))
+
+
+def bar_text(text: object) -> str:
+    """Return a text for a progress bar: printable, and brackets in it are no markup."""
+    from rich.markup import escape
+
+    return escape(printable(text))

@@ -12,13 +12,14 @@ import pytest
 COUNT = int(os.environ.get("DAMAGED_FILES", "5000"))
 
 
-@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom", "picture", "itk"])
+@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom", "picture", "itk", "ours"])
 def test_damaged_files_get_one_line_at_once(kind: str, tmp_path: Path) -> None:
     if kind == "itk":
         pytest.importorskip("SimpleITK")
     mutate = Path(__file__).with_name("mutate.py")
-    paths = [str(mutate.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    tests = mutate.parents[1]
+    paths = [str(tests), *(str(tests / name) for name in ("benchmark", "report"))]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])}
     command = [sys.executable, str(mutate), kind, "0", str(COUNT), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     at_work = (tmp_path / "at-work").read_text()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement
 from embedded_vit.benchmark.result_table import milliseconds
 from embedded_vit.io.atomic import atomic_path
+from embedded_vit.printable import printable
 
 __all__ = ["latency_figure", "save_latency_plot"]
 
@@ -60,9 +61,8 @@ def _draw(panel: Axes, result: BenchmarkResult, measurement: Measurement, longes
         latencies_ms = np.sort(timing.latency.samples_ms)
         answered = 100 * np.arange(1, len(latencies_ms) + 1) / len(latencies_ms)
         hidden = int((latencies_ms > longest_ms).sum())
-        label = (
-            f"{letter}  {model.name}, {model.precision}, {timing.engine}: p50 {milliseconds(timing.latency.p50_ms)} ms"
-        )
+        what = f"{letter}  {printable(model.name)}, {model.precision}, {timing.engine}"
+        label = f"{what}: p50 {milliseconds(timing.latency.p50_ms)} ms"
         if hidden:
             label += f"\n    {hidden} beyond the axis, the slowest {milliseconds(latencies_ms[-1])} ms"
         panel.step(
@@ -78,7 +78,9 @@ def _draw(panel: Axes, result: BenchmarkResult, measurement: Measurement, longes
     else:
         lines = [f"{threads}: NOT TRUSTED", *_wrapped(measurement)]
         panel.set_title("\n".join(lines), fontsize=8, color=ALARM, loc="left")
-    panel.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8, frameon=False)
+    legend = panel.legend(loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold a dollar
     panel.spines[["top", "right"]].set_visible(False)
 
 

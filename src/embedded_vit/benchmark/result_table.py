@@ -10,6 +10,7 @@ from embedded_vit.benchmark.queries import STREAMED_SLICES
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement, Model, Timing
 from embedded_vit.columns import in_columns
 from embedded_vit.engines.single_stream import PairedRatio
+from embedded_vit.printable import printable
 
 __all__ = ["milliseconds", "result_text"]
 
@@ -33,7 +34,7 @@ def result_text(result: BenchmarkResult) -> str:
     lines = [line for block in blocks for line in [*block, ""]][:-1]
     return "\n".join(
         wrapped
-        for line in lines
+        for line in map(printable, lines)
         for wrapped in ([line] if len(line) <= WIDTH else textwrap.wrap(line, WIDTH, subsequent_indent="  "))
     )
 

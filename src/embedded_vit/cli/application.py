@@ -9,8 +9,8 @@ import sys
 from cyclopts import App, CycloptsError, Group
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
+from embedded_vit.cli.showing import tell
 from embedded_vit.errors import EmbeddedVitError, missing_extra
-from embedded_vit.printable import printable
 
 __all__ = ["application", "main"]
 
@@ -58,27 +58,27 @@ def main() -> None:
         application(with_summaries=not verb_is_given)(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         message = " ".join(str(error).split())
-        print(f"embedded-vit: {printable(message)} (see --help)", file=sys.stderr)
+        tell(f"embedded-vit: {message} (see --help)")
         sys.exit(2)
     except ModuleNotFoundError as error:
         library = error.name or "embedded_vit"
         if library.startswith("embedded_vit"):
             raise
-        print(f"embedded-vit: {missing_extra(library, EXTRA_OF_LIBRARY.get(library, 'train'))}", file=sys.stderr)
+        tell(f"embedded-vit: {missing_extra(library, EXTRA_OF_LIBRARY.get(library, 'train'))}")
         sys.exit(2)
     except EmbeddedVitError as error:
-        print(f"embedded-vit: {printable(error)}", file=sys.stderr)
+        tell(f"embedded-vit: {error}")
         sys.exit(error.exit_status)
     except MemoryError:
-        print("embedded-vit: out of memory; close other programs or allow more (`ulimit -v`)", file=sys.stderr)
+        tell("embedded-vit: out of memory; close other programs or allow more (`ulimit -v`)")
         sys.exit(2)
     except BrokenPipeError:  # whoever reads our output has enough of it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # of a place that may not be read or written, or is a file where a folder is wanted
         place = f"{error.filename}: " if error.filename else ""
-        print(f"embedded-vit: {printable(place)}{error.strerror or error}; give another path", file=sys.stderr)
+        tell(f"embedded-vit: {place}{error.strerror or error}; give another path")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("embedded-vit: interrupted", file=sys.stderr)
+        tell("embedded-vit: interrupted")
         sys.exit(130)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from embedded_vit.cli.options import EngineOption, Flag, Integers, OutputAlias
+from embedded_vit.cli.showing import show, show_text
 
 
 def command(
@@ -40,6 +41,7 @@ def command(
     from embedded_vit.benchmark.result_table import result_text
     from embedded_vit.benchmark.run import benchmark
     from embedded_vit.builtin.resolve import model_path
+    from embedded_vit.printable import bar_text
 
     if output is not None:
         check_output(output, overwrite=overwrite)
@@ -51,9 +53,10 @@ def command(
             data=data,
             scope=scope,
             seconds=seconds,
-            on_stage=status.update,
+            on_stage=lambda stage: status.update(bar_text(stage)),
         )
-    print(result_text(result))
+    show_text(result_text(result))
     if output is not None:
         plot = save_result(result, output, overwrite=overwrite)
-        print(f"\n{output}" + (f", {plot}" if plot else "; no plot, as matplotlib is not installed"))
+        show("")
+        show(f"{output}" + (f", {plot}" if plot else "; no plot, as matplotlib is not installed"))

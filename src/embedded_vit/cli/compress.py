@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from embedded_vit.cli.options import EngineOption, Flag, OutputAlias
+from embedded_vit.cli.showing import show, tell
 from embedded_vit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def command(
         device=device,
         threads=threads,
         engine=engine,
-        on_stage=lambda stage: print(summary_line(stage), flush=True),
+        on_stage=lambda stage: show(summary_line(stage)),
     )
-    print(f"{output / 'model.onnx'}: done; compare runs with `embedded-vit report {output} --output report.html`")
+    show(f"{output / 'model.onnx'}: done; compare runs with `embedded-vit report {output} --output report.html`")
 
 
 def _read_plan(plan: str | None, recipe: str | None) -> CompressionPlan:
@@ -66,7 +66,7 @@ def _read_plan(plan: str | None, recipe: str | None) -> CompressionPlan:
     if recipe is not None:
         if plan is not None:
             raise ConfigError("--recipe is the old name of --plan: give --plan only")
-        print("embedded-vit: --recipe is deprecated; use --plan", file=sys.stderr)
+        tell("embedded-vit: --recipe is deprecated; use --plan")
         plan = recipe
     if plan is None:
         names = ", ".join(built_in_plans())
@@ -75,5 +75,5 @@ def _read_plan(plan: str | None, recipe: str | None) -> CompressionPlan:
         warnings.simplefilter("always", FutureWarning)
         read = read_plan(plan)
     for note in notes:
-        print(f"embedded-vit: {note.message}", file=sys.stderr)
+        tell(f"embedded-vit: {note.message}")
     return read

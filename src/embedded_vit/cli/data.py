@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from embedded_vit.cli.options import Names
+from embedded_vit.cli.showing import show_text
 
 
 def command(folder: Path, /, *, structures: Names | None = None) -> None:
@@ -29,6 +30,6 @@ def command(folder: Path, /, *, structures: Names | None = None) -> None:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=len(data_set.cases))
         report = check_data_set(data_set, on_case=lambda: progress.advance(task))
-    print(report_text(report))
+    show_text(report_text(report))
     if report.errors:
         sys.exit(2)

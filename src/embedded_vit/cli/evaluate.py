@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from embedded_vit.cli.options import EngineOption, OutputAlias
+from embedded_vit.cli.showing import show, show_text, tell
 
 
 def command(
@@ -40,9 +41,9 @@ def command(
     evaluation = evaluate(
         model_path(model), data, output=output, subset=split, protocol=protocol, threads=threads, engine=engine
     )
-    print(text_table(evaluation))
-    print(f"report: {output / REPORT_FILE}")
+    show_text(text_table(evaluation))
+    show(f"report: {output / REPORT_FILE}")
     if evaluation.unscored:
         scored = f"{len(evaluation.cases)} of {len(evaluation.cases) + len(evaluation.unscored)} cases scored"
-        print(f"embedded-vit: {scored}; without {', '.join(evaluation.unscored)}", file=sys.stderr)
+        tell(f"embedded-vit: {scored}; without {', '.join(evaluation.unscored)}")
         sys.exit(2)

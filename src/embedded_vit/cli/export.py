@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from embedded_vit.cli.options import Flag, OutputAlias
+from embedded_vit.cli.showing import show
 
 
 def command(
@@ -34,8 +35,8 @@ def command(
 
     report = export(run, output, data_folder=data, name=name, dynamic_batch=dynamic_batch, overwrite=overwrite)
     agreement, manifest = report.agreement, report.manifest
-    print(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
-    print(
+    show(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
+    show(
         f"checked against PyTorch on {agreement.images} images ({report.checked_on}): logits differ by at most "
         f"{agreement.max_logit_difference:.1e}, the label of {agreement.label_disagreement:.4%} of pixels differs"
     )
@@ -46,4 +47,4 @@ def command(
 
         data_set = open_data_set(data or read_record(run).data_folder)
         write_test_vectors(report.path, data_set.read_volume(data_set.cases[0]), test_vectors)
-        print(f"{test_vectors}: test vectors of case {data_set.cases[0].name}; keep them with the scans")
+        show(f"{test_vectors}: test vectors of case {data_set.cases[0].name}; keep them with the scans")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 
 from embedded_vit.cli.options import Flag, NetworkOptions
+from embedded_vit.cli.showing import show, show_text
 
 
 def command(
@@ -45,26 +47,26 @@ def command(
     costs = complexity(config, input_channels=input_channels)
     size = config.image_size
     output_size = size // config.output_stride
-    print(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {output_size} x {output_size}")
+    show(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {output_size} x {output_size}")
     transformer = f"depth {config.depth}, hidden ratio {config.hidden_ratio}"
     kinds = {
         "dual": f"{transformer}, {config.mixing} mixing",
         "hybrid": f"{transformer}, stem stride {config.stem_stride}",
         "unet": "plain U-Net",
     }
-    print(f"  widths {config.widths}, {kinds[config.family]}")
+    show(f"  widths {config.widths}, {kinds[config.family]}")
     if config.convolution_widths:
-        print(f"  between convolutions of {config.convolution_widths} channels at full and half resolution")
-    print(f"  parameters            {costs.parameters:>16,}")
+        show(f"  between convolutions of {config.convolution_widths} channels at full and half resolution")
+    show(f"  parameters            {costs.parameters:>16,}")
     if costs.published_parameters is not None:
         dead = costs.published_parameters - costs.parameters
-        print(
+        show(
             f"    as published        {costs.published_parameters:>16,}  {_less(dead, costs.published_parameters)} dead"
         )
-    print(f"  multiply-accumulates  {costs.macs:>16,}")
+    show(f"  multiply-accumulates  {costs.macs:>16,}")
     if costs.naive_macs is not None:
         saved = costs.naive_macs - costs.macs
-        print(f"    as published        {costs.naive_macs:>16,}  {_less(saved, costs.naive_macs)} saved by folding")
+        show(f"    as published        {costs.naive_macs:>16,}  {_less(saved, costs.naive_macs)} saved by folding")
 
 
 def _print_model_file(path: Path, *, whole: bool) -> None:
@@ -73,11 +75,11 @@ def _print_model_file(path: Path, *, whole: bool) -> None:
 
     manifest = load(path).manifest
     if whole:
-        print(manifest.model_dump_json(indent=1))
+        show_text(dumps(manifest.model_dump(mode="json"), indent=1))  # names as JSON escapes them
         return
     from embedded_vit.costs.model_facts import model_facts
 
-    print(model_facts(path, manifest))
+    show_text(model_facts(path, manifest))
 
 
 def _less(part: int, whole: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedded_vit.cli.options import Flag
+from embedded_vit.cli.showing import show_text
 
 
 def command(
@@ -29,6 +30,6 @@ def command(
 
         measured = latency_here(models, threads=threads)
     if name is None:
-        print(list_text(models, measured))
+        show_text(list_text(models, measured))
     else:
-        print(card(models[0], measured), end="")
+        show_text(card(models[0], measured))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from embedded_vit.cli.showing import show
+
 
 def command(
     folder: Path,
@@ -41,4 +43,4 @@ def command(
         write_phantoms(
             folder, cases, layout=layout, settings=settings, seed=seed, on_case=lambda: progress.advance(task)
         )
-    print(f"{folder}: {cases} phantoms ({anatomy}) of {settings.slice_count} x {size} x {size} voxels, layout {layout}")
+    show(f"{folder}: {cases} phantoms ({anatomy}) of {settings.slice_count} x {size} x {size} voxels, layout {layout}")

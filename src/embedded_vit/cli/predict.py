@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from embedded_vit.cli.options import EngineOption, Flag, OutputAlias
+from embedded_vit.cli.showing import show, tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,7 +46,6 @@ def command(
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.errors import InputError
     from embedded_vit.predict.predictor import Predictor
-    from embedded_vit.printable import printable
 
     if not scan:
         raise InputError("no scan is given: embedded-vit predict MODEL SCAN -o MASK")
@@ -55,12 +54,12 @@ def command(
         from embedded_vit.engines import fastest_engine
 
         choice = fastest_engine(artifact, threads=1)  # for one slice; every thread has its own
-        print(f"engine: {choice.engine} ({choice})", file=sys.stderr)
+        tell(f"engine: {choice.engine} ({choice})")
         engine = choice.engine
     predictor = Predictor.load(artifact, engine, threads=threads)
     masks = _predict(predictor, scan, output, force=force, memory_bytes=memory_bytes, series=series)
     for mask in masks:
-        print(printable(mask))
+        show(mask)
 
 
 def _predict(predictor: Predictor, scans: Sequence[Path], output: Path, **options: Any) -> list[Path]:
@@ -94,9 +93,7 @@ def _limit_memory_and_threads(memory: str | None) -> int | None:
 
 def _slice_bar(progress: Progress, name: str) -> Callable[[int, int], None]:
     """Add a progress bar for one scan; return the function that moves it."""
-    from rich.markup import escape
+    from embedded_vit.printable import bar_text
 
-    from embedded_vit.printable import printable
-
-    bar = progress.add_task(escape(printable(name)), total=None)
+    bar = progress.add_task(bar_text(name), total=None)
     return lambda done, total: progress.update(bar, completed=done, total=total)

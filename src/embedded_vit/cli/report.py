@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from embedded_vit.cli.options import Flag, OutputAlias
+from embedded_vit.cli.showing import show, tell
 
 
 def command(
@@ -39,6 +39,6 @@ def command(
         compare=compare,
         threads=threads,
         overwrite=overwrite,
-        on_run=lambda run: print(f"{run}: reading or measuring", file=sys.stderr),
+        on_run=lambda run: tell(f"{run}: reading or measuring"),
     )
-    print(f"{len(rows)} rows: {output}, {output.with_suffix('.md')}, {output.with_suffix('.csv')}")
+    show(f"{len(rows)} rows: {output}, {output.with_suffix('.md')}, {output.with_suffix('.csv')}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from embedded_vit.cli.options import EngineOption, Integers, OutputAlias
+from embedded_vit.cli.showing import show_text, tell
 
 if TYPE_CHECKING:
     from embedded_vit.search.space import SearchSettings
@@ -61,9 +61,9 @@ def command(
         settings=_settings(budget, image_sizes, context_slices, threads=threads, **others),
         trials=trials,
         device=device,
-        on_event=lambda event: print(event, file=sys.stderr, flush=True),
+        on_event=tell,
     )
-    print(outcome_text(record, output))
+    show_text(outcome_text(record, output))
 
 
 def _settings(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from embedded_vit.cli.options import Flag, Names, NetworkOptions, OutputAlias
+from embedded_vit.cli.showing import show
 
 
 @Parameter(name="*")
@@ -93,6 +94,4 @@ def command(
         return
     last = record.epochs[-1]
     dice = "" if last.validation_dice is None else f", validation Dice {last.validation_dice:.3f}"
-    print(
-        f"{output}: epoch {last.epoch}, loss {last.loss:.4f}{dice}; kept the weights of epoch {record.selected_epoch}"
-    )
+    show(f"{output}: epoch {last.epoch}, loss {last.loss:.4f}{dice}; kept the weights of epoch {record.selected_epoch}")

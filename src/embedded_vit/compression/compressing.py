@@ -34,7 +34,7 @@ from embedded_vit.compression.step import Step, StepContext, StepResult
 from embedded_vit.engines import EngineChoice, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.export.exporting import export_checkpoint, model_name
+from embedded_vit.export.exporting import export_checkpoint, model_name, with_plausibility
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, describe_machine, versions
@@ -263,6 +263,7 @@ class _Compression:
             name=model_name(self.context.original.record, self.context.data_set, self.output),
             precision=result.precision,
             compression=None if previous is None else self.shared_plan,
+            judged=False,  # most attempts are not kept; `finish` does it once
             overwrite=True,
         )
         measured = measure_artifact(
@@ -308,11 +309,11 @@ class _Compression:
         return self.output / STEPS / f"{number}-{name}"
 
     def finish(self, record: CompressionRecord) -> None:
-        """Copy the last stage that passed into the output folder, and delete the prepared slices."""
+        """Copy the last stage that passed into the output folder, judged, and delete the prepared slices."""
         last = record.stages[-1]
         artifact = self.output / last.artifact
         load_checkpoint(artifact.parent).save(self.output)
-        shutil.copyfile(artifact, self.output / ARTIFACT)
+        with_plausibility(artifact, self.output / ARTIFACT, self.context.data_set, self.context.original.record.split)
         self.context.clear()
 
 

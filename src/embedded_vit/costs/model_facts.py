@@ -7,6 +7,7 @@ from pathlib import Path
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.columns import in_columns
 from embedded_vit.costs.graph_macs import count_macs
+from embedded_vit.printable import printable_text
 
 __all__ = ["model_facts"]
 
@@ -39,7 +40,7 @@ def model_facts(path: Path, manifest: Manifest) -> str:
         ("graph", manifest.graph_sha256[:12]),
         ("use", manifest.use),
     ]
-    return "\n".join([manifest.name, *(f"  {line}" for line in in_columns(rows))])
+    return printable_text([manifest.name, *(f"  {line}" for line in in_columns(rows))])
 
 
 def _intensities(manifest: Manifest) -> str:

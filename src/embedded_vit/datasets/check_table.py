@@ -5,6 +5,7 @@ from __future__ import annotations
 from embedded_vit.columns import in_columns
 from embedded_vit.datasets.check import CaseSummary, DataSetReport
 from embedded_vit.preprocessing import Modality
+from embedded_vit.printable import printable_text
 
 __all__ = ["report_text"]
 
@@ -27,7 +28,7 @@ def report_text(report: DataSetReport) -> str:
     ]
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(report.data_set.channels))
     channels = f"channels: {numbered}; taken as {MEANINGS[report.data_set.modality]}"
-    return "\n".join([*in_columns(rows), "", channels, f"labels: {labels}", *problems, _summary(report)])
+    return printable_text([*in_columns(rows), "", channels, f"labels: {labels}", *problems, _summary(report)])
 
 
 def _summary(report: DataSetReport) -> str:

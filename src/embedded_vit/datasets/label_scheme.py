@@ -193,7 +193,7 @@ def spelled(name: str) -> str:
 def _number(value: object, source: Path) -> int:
     try:
         return int(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # as of infinity
         raise DataSetError(f"{source}: a label's number is not an integer") from error
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from embedded_vit.evaluation.charts import INK, chart
+from embedded_vit.printable import printable
 
 __all__ = ["box_plot"]
 
@@ -42,6 +43,7 @@ def box_plot(
         cases: One name for each case.
         highest: The end of the scale; by default a round number above the largest value.
     """
+    names, cases = tuple(map(printable, names)), tuple(map(printable, cases))
     left = CHARACTER_WIDTH * (2 + max(map(len, names)))
     figure, axes = chart(WIDTH, BOTTOM + TOP + ROW_HEIGHT * len(names), margins=(left, RIGHT, BOTTOM, TOP))
     scale = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(0, highest or np.nanmax(values, initial=0.0) or 1.0)

@@ -28,6 +28,7 @@ from embedded_vit.io.atomic import refuse_existing, write_text
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.labels import LabelSet
+from embedded_vit.printable import bar_text
 from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
 from embedded_vit.volume import LabelMap, Volume
 
@@ -252,7 +253,7 @@ class _Runner:
     ) -> CaseResult:
         contract = self.model.contract
         slices, _, _ = volume.reoriented(contract.preprocessing.orientation).shape
-        progress.reset(slice_bar, total=slices, description=case.name)
+        progress.reset(slice_bar, total=slices, description=bar_text(case.name))
         start = time.perf_counter()
         prediction = self.protocol.segment(
             volume, contract, self.model.engine, on_slice=lambda: progress.advance(slice_bar)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.box_plot import box_plot
@@ -15,6 +17,7 @@ from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
 from embedded_vit.overlay import overlay
+from embedded_vit.printable import printable
 
 __all__ = ["METRIC_TITLES", "REPORT_TEMPLATE", "page_environment", "render_report"]
 
@@ -60,10 +63,14 @@ def render_report(
 
 
 def page_environment() -> Environment:
-    """Return the environment of our pages: templates by path in the package, values escaped, unknown names an error."""
+    """Return the environment of our pages: templates by path in the package, unknown names an error.
+
+    Values are escaped as HTML wants it, and control characters in text as on the terminal.
+    """
     environment = Environment(
         loader=PackageLoader("embedded_vit", "."),
         autoescape=True,
+        finalize=_without_controls,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -71,6 +78,11 @@ def page_environment() -> Environment:
     environment.filters["number"] = _number
     environment.filters["interval"] = _interval
     return environment
+
+
+def _without_controls(value: Any) -> Any:
+    """Make text printable; what a macro made is text of ours."""
+    return printable(value) if isinstance(value, (str, Path)) and not isinstance(value, Markup) else value
 
 
 def _titles(unit: str) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.about import RESEARCH_USE_ONLY
+from embedded_vit.columns import csv_text
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score
 from embedded_vit.evaluation.statistics import Estimate, Summary, summarise
 from embedded_vit.labels import LabelSet
@@ -117,17 +116,16 @@ def _counts(scores: Sequence[Score]) -> dict[str, int]:
 
 def cases_csv(evaluation: Evaluation) -> str:
     """Return `cases.csv`: one row for each structure and region of each case; an excluded value is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     length = f"hd95_{evaluation.unit}"
-    writer.writerow(["case", "subset", "organ", "dice", "jaccard", length, "nsd", "missed", "hallucinated", "excluded"])
+    columns = ["case", "subset", "organ", "dice", "jaccard", length, "nsd", "missed", "hallucinated", "excluded"]
+    rows = []
     for case in evaluation.cases:
         names = (*evaluation.labels.names, *(region.name for region in evaluation.labels.regions))
         for name, score in zip(names, (*case.scores, *case.regions), strict=True):
             values = ["" if (value := getattr(score, metric)) is None else f"{value:.6f}" for metric in METRICS]
             flags = [int(score.missed), int(score.hallucinated), int(score.excluded)]
-            writer.writerow([case.name, case.subset, name, *values, *flags])
-    return text.getvalue()
+            rows.append(dict(zip(columns, [case.name, case.subset, name, *values, *flags], strict=True)))
+    return csv_text(columns, rows)
 
 
 def metrics_json(evaluation: Evaluation) -> str:

@@ -6,6 +6,7 @@ from embedded_vit.columns import in_columns
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
+from embedded_vit.printable import printable_text
 
 __all__ = ["text_table"]
 
@@ -27,7 +28,7 @@ def text_table(evaluation: Evaluation) -> str:
         f"{evaluation.provenance.data['name']}: {len(evaluation.cases)} cases, split {evaluation.subset}, "
         f"protocol {evaluation.protocol.name}"
     )
-    return "\n".join([title, *evaluation.notes, *in_columns(rows, left=1)])
+    return printable_text([title, *evaluation.notes, *in_columns(rows, left=1)])
 
 
 def _row(name: str, estimates: dict[str, Estimate], counts: dict[str, int]) -> list[str]:

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedded_vit.artifact.manifest import GraphPrecision, Manifest, hashed_names, sealed
+from embedded_vit.artifact.manifest import GraphPrecision, Manifest, hashed_names, read_artifact, sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.contract import SpacingRange
 from embedded_vit.datasets import open_data_set_like
-from embedded_vit.datasets.data_set import DataSet
+from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.engines import Agreement, compare, grainy_images, load, open_network
 from embedded_vit.errors import DataSetError, NetworkError
 from embedded_vit.export.plausible_masks import measured_plausibility
@@ -33,7 +33,16 @@ from embedded_vit.quiet import without_warnings
 from embedded_vit.slicing import Orientation
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint
 
-__all__ = ["ExportReport", "LayeredGraph", "export", "export_checkpoint", "layered_graph", "model_name", "onnx_graph"]
+__all__ = [
+    "ExportReport",
+    "LayeredGraph",
+    "export",
+    "export_checkpoint",
+    "layered_graph",
+    "model_name",
+    "onnx_graph",
+    "with_plausibility",
+]
 
 OPERATOR_SET = 20  # ONNX 1.15, October 2023: the first with Gelu, which engines compute in one pass over the tokens
 FOLDING_LIMIT_ELEMENTS = 2**28  # fold constants of any size that a network can have
@@ -117,6 +126,7 @@ def export_checkpoint(
     name: str | None = None,
     precision: GraphPrecision = "fp32",
     compression: dict[str, Any] | None = None,
+    judged: bool = True,
     dynamic_batch: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -131,6 +141,7 @@ def export_checkpoint(
         name: The model's name, for the manifest; by default the network's.
         precision: The graph's precision, for the manifest.
         compression: The compression plan, for the manifest.
+        judged: Whether to measure what plausible masks look like, on all cases; `with_plausibility` does it later.
         dynamic_batch, overwrite: As `export`.
 
     Raises:
@@ -145,6 +156,9 @@ def export_checkpoint(
     manifest = _manifest(checkpoint, data_set, graph, precision, compression)
     if name is not None:
         manifest = manifest.model_copy(update={"name": name})
+    if judged and data_set is not None:
+        found = measured_plausibility(data_set, checkpoint.record.split, manifest.contract, open_network(network))
+        manifest = manifest.model_copy(update={"plausibility": found})
     images: Iterable[NDArray[np.float32]]
     if data_set is None:
         images = grainy_images(preprocessing)
@@ -157,6 +171,25 @@ def export_checkpoint(
         if exact:
             agreement.check(f"{output}: ONNX Runtime against PyTorch")
     return ExportReport(output, output.stat().st_size, manifest, agreement, checked_on)
+
+
+def with_plausibility(artifact: Path, output: Path, data_set: DataSet, split: Split) -> None:
+    """Write an artifact again with what plausible masks look like, measured with the artifact itself.
+
+    Args:
+        artifact: Made without being `judged`.
+        output: The `.onnx` file to write, in place of an older one.
+        data_set: The data set that it was trained on.
+        split: Its cases.
+
+    Raises:
+        OutputError: `output` cannot be written.
+        FileFormatError: `artifact` cannot be read.
+    """
+    content, manifest = read_artifact(artifact)
+    found = measured_plausibility(data_set, split, manifest.contract, load(artifact))
+    with atomic_path(output, overwrite=True) as temporary:
+        temporary.write_bytes(sealed(content, manifest.model_copy(update={"plausibility": found})))
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,11 +275,9 @@ def _manifest(
     compression: dict[str, Any] | None,
 ) -> Manifest:
     config, record = checkpoint.config, checkpoint.record
-    plausibility = spacing_range = None
+    spacing_range = None
     if data_set is not None:
         spacing_range = _spacing_range(data_set, record.split.train, config.preprocessing.orientation)
-        engine = open_network(checkpoint.network)
-        plausibility = measured_plausibility(data_set, record.split, config.contract, engine)
     return Manifest(
         name=config.network.name,
         network=config.network.model_dump(mode="json"),
@@ -254,7 +285,6 @@ def _manifest(
         postprocessing=config.postprocessing,
         spacing_range=spacing_range,
         intensities=config.intensities,
-        plausibility=plausibility,
         labels=config.labels,
         precision=precision,
         recipe=config.training.recipe,

@@ -30,6 +30,7 @@ def read_json_object(path: Path, error: type[InputError], *, hint: str = "") -> 
         if size > MOST_BYTES:
             raise error(f"{path}: {size:,} bytes, expected a JSON object of at most {MOST_BYTES:,}{advice}")
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows programs begin with a mark
+        json.dumps(content, ensure_ascii=False).encode()  # halves of characters could not be written anywhere
     except FileNotFoundError as problem:
         raise error(f"{path}: missing{advice}") from problem
     except OSError as problem:

@@ -109,7 +109,8 @@ def _check(name: str, indices: Sequence[int], widths: Mapping[str, int]) -> None
     if name not in widths:
         raise NetworkError(f"no channels '{name}'{nearest_name(name, widths)[:200]}")
     width = widths[name]
-    if not indices or len(set(indices)) < len(indices) or min(indices) < 0 or max(indices) >= width:
+    fits = 1 <= len(indices) <= width  # asked first: a range may be far longer than memory
+    if not fits or len(set(indices)) < len(indices) or min(indices) < 0 or max(indices) >= width:
         raise NetworkError(
             f"{name} has {width} channels; cannot keep {len(indices)} "
             f"({min(indices, default=0)} to {max(indices, default=0)}): expected 1 to {width} different ones"

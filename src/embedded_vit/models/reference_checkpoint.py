@@ -6,7 +6,6 @@ the whole decoder around the coarsest patch expanding, and two of the three norm
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.config import nearest_name
 from embedded_vit.errors import CheckpointError
 from embedded_vit.models.registry import NetworkConfig, build_network, network_config
@@ -130,11 +130,9 @@ def read_reference_file(path: str | Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: The file is missing, damaged, or holds more than tensors.
     """
-    try:
+    what = "cannot be read as a state dict of tensors"
+    with one_line_errors(path, CheckpointError, what=what, advice="give the authors' .pth file, or a run folder"):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as a state dict of tensors: {reason:.160}") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: expected a state dict of tensors, got {type(content).__name__}")
     return _tensors(content)
@@ -142,7 +140,9 @@ def read_reference_file(path: str | Path) -> dict[str, Tensor]:
 
 def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     inner = state_dict.get("state_dict", state_dict)
-    if not isinstance(inner, Mapping) or not all(isinstance(value, Tensor) for value in inner.values()):
+    if not isinstance(inner, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in inner.items()
+    ):
         raise CheckpointError("expected a state dict: tensors by name, at the top or under 'state_dict'")
     return {name.removeprefix("module."): tensor for name, tensor in inner.items()}
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 from typing_extensions import Self
@@ -61,7 +62,10 @@ Family = Literal["dual", "hybrid", "unet"]
 
 
 # Far above any network of use; what is larger overflows or fills the memory before it is noticed.
-MOST = {"image_size": 8192, "widths": 8192, "convolution_widths": 8192, "depth": 256, "hidden_ratio": 64}
+MOST = {"image_size": 8192, "widths": 8192, "convolution_widths": 8192, "depth": 256, "hidden_ratio": 64,
+        "in_channels": 1024, "classes": 256}  # fmt: skip
+MOST_KEPT = MOST["widths"] * MOST["hidden_ratio"]
+MOST_PARAMETERS = 1 << 30  # 4 GiB of weights
 
 
 class NetworkConfig(Config):
@@ -98,6 +102,8 @@ class NetworkConfig(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if max(self.kept_channels.values(), default=1) > MOST_KEPT:
+            raise ValueError(f"kept_channels: at most {MOST_KEPT:,} of each group are expected")
         if self.model is not None:
             return self
         for name, most in MOST.items():
@@ -164,10 +170,25 @@ def build_network(config: NetworkConfig) -> nn.Module:
         network: nn.Module = _import_class(config.model)(
             in_channels=config.in_channels, classes=config.classes, image_size=config.image_size
         )
-    elif config.family == "unet":
-        network = SlimUNet(config.widths, in_channels=config.in_channels, classes=config.classes)
-    elif config.family == "hybrid":
-        network = HybridViT(
+    else:
+        with torch.random.fork_rng(devices=()), torch.device("meta"):  # which has shapes and no memory
+            parameters = sum(parameter.numel() for parameter in _fresh(config).parameters())
+        if parameters > MOST_PARAMETERS:
+            raise NetworkError(f"a network of {parameters:.3g} parameters; at most {MOST_PARAMETERS:,} are expected")
+        network = _fresh(config)
+    if config.model is not None and config.kept_channels:
+        network = TracedNetwork.of(network, (config.in_channels, config.image_size, config.image_size))
+    if config.kept_channels:
+        keep_channels(network, {name: range(width) for name, width in config.kept_channels.items()})
+    return network
+
+
+def _fresh(config: NetworkConfig) -> nn.Module:
+    """Make a network of this package as its widths say, before anything is pruned."""
+    if config.family == "unet":
+        return SlimUNet(config.widths, in_channels=config.in_channels, classes=config.classes)
+    if config.family == "hybrid":
+        return HybridViT(
             config.widths,
             depth=config.depth,
             coarsest=config.coarsest,
@@ -176,21 +197,15 @@ def build_network(config: NetworkConfig) -> nn.Module:
             in_channels=config.in_channels,
             classes=config.classes,
         )
-    else:
-        network = EmbeddedViT(
-            config.widths,
-            depth=config.depth,
-            hidden_ratio=config.hidden_ratio,
-            mixing=config.mixing,
-            convolution_widths=config.convolution_widths,
-            in_channels=config.in_channels,
-            classes=config.classes,
-        )
-    if config.model is not None and config.kept_channels:
-        network = TracedNetwork.of(network, (config.in_channels, config.image_size, config.image_size))
-    if config.kept_channels:
-        keep_channels(network, {name: range(width) for name, width in config.kept_channels.items()})
-    return network
+    return EmbeddedViT(
+        config.widths,
+        depth=config.depth,
+        hidden_ratio=config.hidden_ratio,
+        mixing=config.mixing,
+        convolution_widths=config.convolution_widths,
+        in_channels=config.in_channels,
+        classes=config.classes,
+    )
 
 
 def _import_class(path: str) -> type[nn.Module]:

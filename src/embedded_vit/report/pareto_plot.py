@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from embedded_vit.evaluation.charts import FONT_SIZE, INK, chart
 from embedded_vit.pareto import pareto_front
+from embedded_vit.printable import printable
 
 __all__ = ["SERIES_COLOURS", "Plot", "Point", "draw"]
 
@@ -146,7 +147,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
     taken: list[tuple[float, float, float]] = []  # left, right and lower edge of the labels written, in points
     for point in sorted(points, key=lambda point: -point.y):
         x, y = axes.transData.transform((point.x, point.y)) * points_per_pixel
-        label_width = CHARACTER_WIDTH * len(point.label)
+        label_width = CHARACTER_WIDTH * len(printable(point.label))
         left = x + LABEL_DISTANCE
         if left + label_width > right_edge:
             left = x - LABEL_DISTANCE - label_width
@@ -159,7 +160,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
         taken.append((left, left + label_width, low))
         measured = point.series is not None
         axes.annotate(
-            point.label,
+            printable(point.label),
             (point.x, point.y),
             (left - x, low - y),
             textcoords="offset points",

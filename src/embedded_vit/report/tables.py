@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedded_vit.about import RESEARCH_USE_ONLY
+from embedded_vit.columns import csv_text
 from embedded_vit.evaluation.scores import Scores
+from embedded_vit.printable import printable_text
 from embedded_vit.report.rows import ReportRow
 
 __all__ = ["Column", "columns_for", "markdown_table", "rows_csv"]
@@ -52,19 +52,14 @@ def markdown_table(rows: Sequence[ReportRow], columns: Sequence[Column], notes: 
     lines += [f"| # | run | {' | '.join(column.title for column in columns)} |", "|---|---|" + "---|" * len(columns)]
     for number, row in enumerate(rows, 1):
         cells = [" ".join(filter(None, (column.value(row), _bracketed(column.detail(row))))) for column in columns]
-        lines.append(f"| {number} | {' | '.join([row.name, *cells])} |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+        lines.append(f"| {number} | {' | '.join([_in_markdown(row.name), *cells])} |")
+    return printable_text([*lines, "", *(f"- {note}" for note in notes), ""])
 
 
 def rows_csv(rows: Sequence[ReportRow]) -> str:
     """Return the rows as CSV; a figure that is not known is empty."""
-    text = io.StringIO()
     records = [_plain(row) for row in rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
+    return csv_text(list(dict.fromkeys(name for record in records for name in record)), records)
 
 
 def _plain(row: ReportRow) -> dict[str, str | float | int | None]:
@@ -96,6 +91,11 @@ def _plain(row: ReportRow) -> dict[str, str | float | int | None]:
         "peak_memory_mib": measured.peak_memory_mib,
         **{f"dice_{organ.replace(' ', '_')}": value for organ, value in (test.organs if test else {}).items()},
     }
+
+
+def _in_markdown(name: str) -> str:
+    """Escape what would end a cell or begin a tag."""
+    return name.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _score(row: ReportRow, metric: str, decimals: int) -> str:

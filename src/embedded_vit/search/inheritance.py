@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from embedded_vit.training.checkpoint import MODEL
+from embedded_vit.boundary import one_line_errors
+from embedded_vit.errors import CheckpointError
+from embedded_vit.training.checkpoint import MODEL, load_tensors
 
 __all__ = ["inherit", "likeness", "tensor_shapes"]
 
@@ -22,8 +23,13 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def tensor_shapes(run: Path) -> dict[str, tuple[int, ...]]:
-    """Read the shape of every tensor of a run's weights, by name."""
-    with safe_open(run / MODEL, "pt") as file:
+    """Read the shape of every tensor of a run's weights, by name.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    told = one_line_errors(run / MODEL, CheckpointError, what="damaged", advice="remove the trial's folder")
+    with told, safe_open(run / MODEL, "pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
@@ -46,7 +52,7 @@ def inherit(weights: Mapping[str, Tensor], run: Path) -> float:
         The fraction of the heir's weights that was copied.
     """
     copied = 0
-    for name, tensor in load_file(run / MODEL).items():
+    for name, tensor in load_tensors(run / MODEL).items():
         if name in weights and tensor.ndim == weights[name].ndim:
             place = tuple(map(slice, _common(tensor.shape, weights[name].shape)))
             weights[name][place] = tensor[place]

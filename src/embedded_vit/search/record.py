@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +12,12 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field
 
 from embedded_vit.about import RESEARCH_USE_ONLY
-from embedded_vit.columns import in_columns
+from embedded_vit.columns import csv_text, in_columns
 from embedded_vit.config import Config
 from embedded_vit.engines import EngineName
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.pareto import pareto_front
+from embedded_vit.printable import printable
 from embedded_vit.search.space import Candidate, SearchSettings
 
 __all__ = ["SearchRecord", "TrialRecord", "outcome_text", "train_command", "with_front", "write_record"]
@@ -139,7 +138,8 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
     if record.command is None:
         latencies_ms = [trial.latency_ms for trial in record.trials if trial.latency_ms is not None]
         fastest = f"; the fastest took {min(latencies_ms):.2f} ms" if latencies_ms else ""
-        return f"{output}: none of {len(record.trials)} trials is within {budget}{fastest}; more --trials may find one"
+        none = f"none of {len(record.trials)} trials is within {budget}{fastest}; more --trials may find one"
+        return f"{printable(output)}: {none}"
     trained = sum(trial.state == "trained" and trial.same_as is None for trial in record.trials)
     return "\n".join(
         [
@@ -148,9 +148,9 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
             _front_table(record),
             "",
             "Dice is measured on the validation patients after a short training. To train the best in full:",
-            record.command,
+            printable(record.command),
             "",
-            f"{output / FILE}.json, .csv, .png; {RESEARCH_USE_ONLY}",
+            f"{printable(output / FILE)}.json, .csv, .png; {RESEARCH_USE_ONLY}",
         ]
     )
 
@@ -202,14 +202,12 @@ def write_record(folder: Path, record: SearchRecord) -> None:
 
 def _csv(trials: Sequence[TrialRecord]) -> str:
     names = [name for name in TrialRecord.model_fields if name != "candidate"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*names, *Candidate.model_fields], lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for trial in trials:
         candidate = trial.candidate.model_dump()
         lists = {name: " ".join(map(str, candidate[name])) for name in ("widths", "convolution_widths")}
-        writer.writerow(trial.model_dump(exclude={"candidate"}) | candidate | lists)
-    return text.getvalue()
+        rows.append(trial.model_dump(exclude={"candidate"}) | candidate | lists)
+    return csv_text([*names, *Candidate.model_fields], rows)
 
 
 def _figure(record: SearchRecord) -> Figure:

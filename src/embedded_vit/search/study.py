@@ -19,9 +19,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.datasets.identity import data_content
-from embedded_vit.errors import ConfigError, FileFormatError, OutputError
+from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.io.file_lock import file_lock
 from embedded_vit.search.space import SearchSettings, first_candidates
 
@@ -52,15 +53,11 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
     path = folder.resolve() / JOURNAL  # the lock does not work on a relative path
     lock = _journal_lock(path)
     _drop_unfinished_line(path, lock)
-    try:
+    with one_line_errors(path, what="not the journal of a search, or damaged", advice="choose another --output"):
         storage = JournalStorage(JournalFileBackend(str(path), lock))
         study = optuna.create_study(
             storage=storage, study_name=NAME, directions=["maximize", "minimize"], load_if_exists=True
         )
-    except (ValueError, KeyError) as error:
-        raise FileFormatError(
-            f"{path}: not the journal of a search, or damaged ({error}); choose another --output"
-        ) from error
     asked = {"data": data, **settings.model_dump(mode="json"), "budget": str(settings.budget)}
     if "asked" not in study.user_attrs:
         study.set_user_attr("asked", asked)

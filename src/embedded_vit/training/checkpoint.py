@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.config import Config
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.errors import CheckpointError, OutputError
@@ -36,6 +37,7 @@ __all__ = [
     "initialise",
     "load_checkpoint",
     "load_state",
+    "load_tensors",
     "read_record",
     "read_run_config",
     "save_checkpoint",
@@ -114,7 +116,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     config, record = read_run_config(folder), read_record(folder)
     network = build_network(config.network)
-    _load_weights(network, _load_tensors(folder / MODEL), folder / MODEL)
+    _load_weights(network, load_tensors(folder / MODEL), folder / MODEL)
     return Checkpoint(network.eval(), config, record)
 
 
@@ -158,12 +160,10 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = folder / STATE
     if not path.is_file():
         raise CheckpointError(f"{folder}: nothing to resume from (no {STATE}); train without --resume")
-    tensors = _load_tensors(path)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("state", "{}"))
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged ({str(error)[:80]}); train again without --resume") from error
+    tensors = load_tensors(path)
+    told = one_line_errors(path, CheckpointError, what="damaged", advice="train again without --resume")
+    with told, safe_open(path, "pt") as file:
+        metadata = json.loads((file.metadata() or {}).get("state", "{}"))
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: damaged (its metadata are no JSON object); train again without --resume")
     return tensors, metadata
@@ -177,9 +177,19 @@ def initialise(network: nn.Module, config: RunConfig, source: str | Path) -> Non
     """
     source = Path(source)
     if source.is_dir():
-        _load_weights(network, _load_tensors(source / MODEL), source / MODEL)
+        _load_weights(network, load_tensors(source / MODEL), source / MODEL)
     else:
         load_into(network, config.network, read_reference_file(source))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of a file by name.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    with one_line_errors(path, CheckpointError, what="damaged", advice="copy the run again, or train again"):
+        return load_file(path)
 
 
 def _load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -199,10 +209,3 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
             save_file(plain, temporary, metadata)
         except SafetensorError as error:  # the library raises it for errors of the operating system too
             raise OutputError(f"{path}: cannot write: {error}") from error
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise CheckpointError(f"{path}: missing or damaged ({str(error)[:80]})") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.columns import csv_text
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.labels import LabelSet
 from embedded_vit.overlay import overlay
@@ -58,11 +57,8 @@ class Journal:
             if value is not None:
                 self.tensorboard.add_scalar(name, value, latest.epoch)
         self.tensorboard.flush()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(EpochMetrics.model_fields), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.model_dump() for row in history)
-        write_text(self.folder / "log.csv", text.getvalue(), overwrite=True)
+        log = csv_text(list(EpochMetrics.model_fields), (row.model_dump() for row in history))
+        write_text(self.folder / "log.csv", log, overwrite=True)
         if last or time.monotonic() - self.curves_drawn > CURVES_EVERY_SECONDS:
             self._draw_curves(history)
             self.curves_drawn = time.monotonic()

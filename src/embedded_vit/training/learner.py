@@ -113,6 +113,15 @@ class Learner:
             raise CheckpointError(
                 f"{source}: the optimizer's state is not of this version; train again, from its weights with --init"
             )
+        kept = {"momentum_buffer"} if self.training.recipe == "paper" else {"step", "exp_avg", "exp_avg_sq"}
+        for number, parameter in enumerate((self.parameters.matrices, self.parameters.vectors)):
+            shapes = {key: tuple(tensor.shape) for key, tensor in state[number].items()}
+            expected = {key: () if key == "step" else tuple(parameter.shape) for key in kept}
+            if shapes != expected:
+                raise CheckpointError(
+                    f"{source}: the optimizer's state is damaged ({shapes}, expected {expected}); train again, from "
+                    "its weights with --init"
+                )
         groups: Any = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.errors import CheckpointError, TrainingError
 from embedded_vit.labels import IGNORED
 from embedded_vit.training.checkpoint import (
@@ -116,15 +117,16 @@ class Trainer:
             CheckpointError: The state is damaged, or another version wrote it.
         """
         tensors, metadata = load_state(self.folder)
-        try:
+        advice = "train again, from its weights with --init"
+        with one_line_errors(self.folder, CheckpointError, what="the state is damaged", advice=advice):
             self.learner.load(tensors, source=self.folder)
             self.learner.scaler.load_state_dict(metadata["scaler"])
             self.history = [EpochMetrics.parse(row, source=str(self.folder)) for row in metadata["history"]]
             self.selected_epoch = None if metadata["selected_epoch"] is None else int(metadata["selected_epoch"])
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{self.folder}: the state is damaged ({str(error)[:80]!r}); train again, from its weights with --init"
-            ) from error
+            if [row.epoch for row in self.history] != [*range(1, len(self.history) + 1)]:
+                raise ValueError("the epochs of its history do not follow each other")
+            if self.selected_epoch not in (None, *range(1, len(self.history) + 1)):
+                raise ValueError(f"the selected epoch is {self.selected_epoch}")
         if self.processes.leads:
             self._save_checkpoint()
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from embedded_vit.printable import bar_text
 from embedded_vit.training.checkpoint import EpochMetrics
 
 __all__ = ["TrainingListener", "TrainingProgress"]
@@ -51,7 +52,9 @@ class TrainingProgress(TrainingListener):
     def preparation(self, names: Sequence[str]) -> Iterator[Callable[[str], None]]:
         """Show which case was prepared last."""
         with self.console.status("preparing slices") as status:
-            yield lambda name: status.update(f"preparing slices: {name} ({names.index(name) + 1}/{len(names)})")
+            yield lambda name: status.update(
+                f"preparing slices: {bar_text(name)} ({names.index(name) + 1}/{len(names)})"
+            )
 
     @contextmanager
     def training(self, epochs: int, *, done: int) -> Iterator[None]:

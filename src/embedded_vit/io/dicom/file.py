@@ -15,7 +15,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.io.dicom.pixels import StoredBits, one_line_errors, transfer_syntax
+from embedded_vit.io.dicom.pixels import StoredBits, transfer_syntax, wordless_errors
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.volume import AIR_HU
 
@@ -93,7 +93,7 @@ class DicomFile:
             FileFormatError: A tag is missing, is not a finite number or is out of range; the image is in colour; its
                 numbers are not intensities; or the file is too short.
         """
-        with one_line_errors(self.path):
+        with wordless_errors(self.path):
             shape, dtype = self._array()
             return [self._slice(frame, shape, dtype) for frame in range(self._checked_frames())]
 

@@ -18,7 +18,7 @@ from pydicom import uid
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.dicom.file import DicomFile
 from embedded_vit.io.dicom.magic import MAGIC, PREAMBLE_BYTES, is_bare
-from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, one_line_errors
+from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, wordless_errors
 
 __all__ = ["PassedOver", "read_file"]
 
@@ -82,7 +82,7 @@ def read_file(path: Path) -> DicomFile | PassedOver:
     """
     tags = pydicom.Dataset()
     try:
-        with one_line_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
+        with wordless_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
             start = header.read(PREAMBLE_BYTES + len(MAGIC))
             if not start:
                 return PassedOver(path, "empty file")
@@ -91,7 +91,7 @@ def read_file(path: Path) -> DicomFile | PassedOver:
                 return PassedOver(path, "file that is not DICOM")
             header.seek(0)
             tags = pydicom.dcmread(header, stop_before_pixels=True, specific_tags=list(TAGS), force=bare)
-        with one_line_errors(path):
+        with wordless_errors(path):
             return _file_of(path, tags)
     except _DeflatedTooFarError as error:
         return PassedOver(path, "deflated file larger than a slice", error=error)

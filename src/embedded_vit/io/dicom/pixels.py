@@ -19,10 +19,11 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
-from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
+from embedded_vit.boundary import one_line_errors
+from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.digest import HashingReader
 
-__all__ = ["DECOMPRESS", "PIXEL_TAGS", "DicomPixels", "StoredBits", "one_line_errors", "read_pixels", "transfer_syntax"]
+__all__ = ["DECOMPRESS", "PIXEL_TAGS", "DicomPixels", "StoredBits", "read_pixels", "transfer_syntax", "wordless_errors"]
 
 PIXEL_TAGS = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated",
               "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable",
@@ -93,7 +94,7 @@ class DicomPixels:
         Raises:
             FileFormatError: The file is damaged or too short, or nothing is installed that decodes it.
         """
-        with one_line_errors(self.path):
+        with wordless_errors(self.path):
             syntax = transfer_syntax(self.dataset, str(self.path))
             self.dataset.file_meta.TransferSyntaxUID = syntax  # a file without preamble does not say it
             decoder = get_decoder(syntax)
@@ -101,7 +102,7 @@ class DicomPixels:
             plugin = wanted if wanted in decoder.available_plugins else ""
         options: dict[str, Any] = {"raw": True, "correct_unused_bits": False}
         for frame in frames:
-            with one_line_errors(self.path):
+            with wordless_errors(self.path):
                 if syntax.is_compressed:
                     _check_compressed(self.dataset, frame, syntax, str(self.path))
                 words, _ = decoder.as_array(self.dataset, index=frame, decoding_plugin=plugin, **options)
@@ -114,31 +115,23 @@ def read_pixels(path: Path) -> DicomPixels:
     Raises:
         FileFormatError: The file is unreadable or damaged.
     """
-    with one_line_errors(path), open(path, "rb", buffering=0) as file:
+    with wordless_errors(path), open(path, "rb", buffering=0) as file:
         reader = HashingReader(file)
         dataset = pydicom.dcmread(reader.buffered(), specific_tags=list(PIXEL_TAGS), force=True)
         return DicomPixels(path, reader.hexdigest(), dataset)
 
 
 @contextmanager
-def one_line_errors(path: Path) -> Iterator[None]:
+def wordless_errors(path: Path) -> Iterator[None]:
     """Turn whatever pydicom raises into one line without any of the file's text.
 
     Raises:
         FileFormatError: The file cannot be read or is damaged.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote values
-            yield
-    except EmbeddedVitError:
-        raise
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror or type(error).__name__}") from error
-    except Exception as error:  # pydicom raises whatever a damaged tag leads to
-        raise FileFormatError(
-            f"{path}: truncated or damaged, or not as DICOM prescribes ({type(error).__name__}); copy the file again"
-        ) from None
+    what = "truncated or damaged, or not as DICOM prescribes"
+    with one_line_errors(path, what=what, quoted=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote values
+        yield
 
 
 def transfer_syntax(tags: pydicom.Dataset, source: str) -> uid.UID:

@@ -18,6 +18,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.digest import BUFFER_BYTES, HashingReader
 from embedded_vit.io.limits import check_array_size, check_compressed_size
@@ -167,12 +168,20 @@ def open_nifti(path: str | Path) -> Iterator[tuple[io.BufferedReader, HashingRea
     Raises:
         FileFormatError: On opening or while it is read: it is missing, not named as a NIfTI file, or damaged.
     """
-    if is_pair(path):
-        with _open_pair(path) as raw:
-            yield raw.buffered(), raw
-        return
-    if not is_nifti(path):
-        raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
+    with one_line_errors(path, what="the header is damaged"):  # as nibabel understands it; the rest is told below
+        if is_pair(path):
+            with _open_pair(path) as raw:
+                yield raw.buffered(), raw
+            return
+        if not is_nifti(path):
+            raise FileFormatError(f"{path}: not a NIfTI file by its name; .nii or .nii.gz was expected")
+        with _open_single(path) as opened:
+            yield opened
+
+
+@contextmanager
+def _open_single(path: str | Path) -> Iterator[tuple[io.BufferedReader, HashingReader]]:
+    """Open a file of header and voxels."""
     try:
         with open(path, "rb", buffering=0) as file:
             raw = HashingReader(file)

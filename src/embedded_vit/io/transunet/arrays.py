@@ -8,10 +8,7 @@ left (rows) and back (columns) and carry no spacing, so lengths are in voxels.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +20,7 @@ from embedded_vit.io.limits import check_array_size
 from embedded_vit.preprocessing import CT_WINDOW_HU
 from embedded_vit.volume import UPRIGHT_AFFINE, Volume
 
-__all__ = ["StoredRange", "check_array", "finite", "one_line_errors", "stored_numbers", "volume_of"]
+__all__ = ["StoredRange", "check_array", "finite", "stored_numbers", "volume_of"]
 
 LOWEST_HU, HIGHEST_HU = CT_WINDOW_HU
 WINDOWED = (-0.5, 1.5)  # a cubic spline overshoots a step from 0 to 1 by less than a quarter
@@ -92,19 +89,6 @@ def volume_of(image: NDArray[Any], source: str) -> Volume:
         found.add(plane)
     slope, intercept = found.scaling(source)
     return Volume(image[None], UPRIGHT_AFFINE, slope, intercept, spacing_known=False, source=source)
-
-
-@contextmanager
-def one_line_errors(source: str) -> Iterator[None]:
-    """Turn what zipfile, zlib, numpy and HDF5 raise on a bad file into one line."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{source}: there is no such file") from error
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, TypeError, AttributeError,
-            OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
-        reason = str(error).split("\n")[0][:120] or type(error).__name__
-        raise FileFormatError(f"{source}: truncated or damaged: {reason}; copy the file again") from error
 
 
 def check_array(shape: Sequence[int], dtype: np.dtype[Any], axes: int, key: str, source: str) -> None:

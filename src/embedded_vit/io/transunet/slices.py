@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_array_size, check_compressed_size
-from embedded_vit.io.transunet.arrays import check_array, finite, one_line_errors, volume_of
+from embedded_vit.io.transunet.arrays import check_array, finite, volume_of
 from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap, Volume
 
 __all__ = ["SLICE_SUFFIX", "read_slice", "stack_images", "stack_labels"]

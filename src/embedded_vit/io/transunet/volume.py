@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.boundary import one_line_errors
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_compressed_size
-from embedded_vit.io.transunet.arrays import check_array, one_line_errors
+from embedded_vit.io.transunet.arrays import check_array
 from embedded_vit.volume import UPRIGHT_AFFINE, LabelMap
 
 if TYPE_CHECKING:
