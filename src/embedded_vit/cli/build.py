@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from embedded_vit.cli.options import OutputAlias, latency_budget
+from embedded_vit.cli.showing import show
 
 
 def command(
@@ -51,4 +52,4 @@ def command(
             threads=threads,
             listener=bar,
         )
-    print(f"{model}: done; {output / 'report.html'} says how good it is")
+    show(f"{model}: done; {output / 'report.html'} says how good it is")
