@@ -9,7 +9,8 @@ from torch import nn
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.convolutions import without_batch_norms
 from embedded_vit.models.embedded_vit import EmbeddedViT
-from embedded_vit.models.registry import FAMILY, build_network, network_config
+from embedded_vit.models.own_class import read_options
+from embedded_vit.models.registry import FAMILY, build_network, network_config, source_changed
 
 SMALL = {"widths": (16, 24), "depth": 1}
 CONVOLUTIONS = {**SMALL, "convolution_widths": (6, 10)}
@@ -156,6 +157,34 @@ def test_widths_that_eight_heads_cannot_share_are_refused():
 def test_a_users_own_class_is_built():
     config = network_config(model=f"{__name__}:OwnNetwork", image_size=40, classes=4, in_channels=1)
     assert build_network(config)(torch.zeros(1, 1, 40, 40)).shape == (1, 4, 40, 40)
+
+
+def test_options_reach_a_users_own_class_and_others_are_refused():
+    config = network_config(model="other_networks:UNet", options={"width": 8}, image_size=32, classes=4, in_channels=1)
+    assert next(build_network(config).parameters()).shape[0] == 8
+    wrong = config.model_copy(update={"options": {"depth": 2}})
+    with pytest.raises(NetworkError, match=r"other_networks:UNet: cannot be called with .*depth"):
+        build_network(wrong)
+    with pytest.raises(ConfigError, match="give --model too"):
+        network_config("embedded-vit-64", options={"width": 8}, classes=4)
+
+
+def test_options_are_read_as_numbers_where_they_are():
+    words = ["width=32", "ratio=0.5", "gated=true", "norm=batch"]
+    assert read_options(words) == {"width": 32, "ratio": 0.5, "gated": True, "norm": "batch"}
+    with pytest.raises(ConfigError, match="expected name=value"):
+        read_options(["width"])
+
+
+def test_a_class_whose_source_changed_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "changing.py").write_text("from torch import nn\n\n\nclass Network(nn.Module):\n    pass\n")
+    config = network_config(model="changing:Network", image_size=32, classes=4)
+    assert config.model_sha256 is not None
+    assert not source_changed(config)
+    with (tmp_path / "changing.py").open("a") as file:
+        file.write("# other\n")
+    assert source_changed(config)
 
 
 @pytest.mark.parametrize("path", ["no_such_module:Network", "json:loads", "json", f"{__name__}:Missing"])

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from embedded_vit.errors import ConfigError, NetworkError
-from embedded_vit.models.registry import PRESETS, network_config
+from embedded_vit.models.registry import PRESETS, build_network, network_config
 from embedded_vit.search.space import (
     Budget,
     Candidate,
@@ -115,3 +115,27 @@ def test_the_first_candidates_are_the_smallest_networks_with_a_name() -> None:
     ours = published.model_copy(update={"convolution_widths": (12, 24)})
     asked = settings(family="dual")
     assert [suggest(study.ask(), asked) for _ in first_candidates("dual")] == [published, ours]
+
+
+def own_space(trial: optuna.Trial) -> dict[str, object]:
+    """A user's search space over his own class."""
+    return {"model": "other_networks:UNet", "options": {"width": trial.suggest_int("width", 8, 32, step=8)}}
+
+
+def no_space(trial: optuna.Trial) -> int:
+    """What is no architecture."""
+    return trial.number
+
+
+def test_a_users_own_space_gives_architectures_of_his_own_class() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    asked = settings(image_sizes=(32,), context_slices=(3,), space=f"{__name__}:own_space")
+    found = [suggest(study.ask(), asked) for _ in range(20)]
+    assert {candidate.options["width"] for candidate in found} == {8, 16, 24, 32}
+    assert {(candidate.image_size, candidate.context_slices) for candidate in found} == {(32, 3)}
+    config = network_config(classes=3, in_channels=3, **found[0].architecture())
+    assert next(build_network(config).parameters()).shape[0] == found[0].options["width"]
+    with pytest.raises(ConfigError, match="gave int; a dict"):
+        suggest(study.ask(), settings(space=f"{__name__}:no_space"))
+    with pytest.raises(NetworkError, match="--space nowhere:space: cannot import"):
+        suggest(study.ask(), settings(space="nowhere:space"))

@@ -20,6 +20,7 @@ def command(
     trials: int = 30,
     epochs: int = 20,
     family: Literal["hybrid", "dual", "unet"] = "hybrid",
+    space: str | None = None,
     image_sizes: Integers | None = None,
     context_slices: Literal[1, 3] | None = None,
     inherit: bool = True,
@@ -41,6 +42,8 @@ def command(
         trials: Number of candidates, including those over the budget, which are not trained.
         epochs: Epochs of each short training.
         family: Family of networks to search in: hybrid, made for low latency; unet; or dual, the paper's.
+        space: Your own search space as package.module:function, in place of --family. The function takes an Optuna
+            trial and returns an architecture, for example {"model": "mine:Class", "options": {"width": 32}}.
         image_sizes: Sides of the input to choose from, in pixels; 64 96 128 160 192 224 by default.
         context_slices: Slices that the network sees at a time; 1 and 3 are both tried by default.
         inherit: Start each training from the weights of the most similar network trained before.
@@ -54,7 +57,7 @@ def command(
     from embedded_vit.search.searching import search
 
     training = {"epochs": epochs, "inherit": inherit, "precision": precision, "validation_cases": validation_cases}
-    others = {"family": family, "engine": engine, "seed": seed, **training}
+    others = {"family": family, "space": space, "engine": engine, "seed": seed, **training}
     record = search(
         data,
         output,

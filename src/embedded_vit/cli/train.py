@@ -48,6 +48,7 @@ def command(
     output: Annotated[Path, OutputAlias],
     options: NetworkOptions | None = None,
     model: str | None = None,
+    model_options: Names | None = None,
     context_slices: Literal[1, 3] = 1,
     structures: Names | None = None,
     training: TrainingOptions | None = None,
@@ -62,6 +63,7 @@ def command(
         data: Labelled data set in any layout of docs/data.md, for example of nnU-Net, or images/ and masks/.
         output: Run folder to make.
         model: Your own network as package.module:Class, in place of --network.
+        model_options: Further arguments of your class as name=value, for example width=32.
         context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below.
         structures: Structures to learn, by their names; the others become background. All by default.
         validation_cases: Number of patients that select the weights; a tenth of the patients by default. 0 keeps the
@@ -70,6 +72,7 @@ def command(
         device: Device to train on: cpu, cuda, cuda:1, ...
         threads: CPU threads; all cores by default.
     """
+    from embedded_vit.models.own_class import read_options
     from embedded_vit.training.settings import TrainingConfig
     from embedded_vit.training.training import train
 
@@ -81,7 +84,7 @@ def command(
         data,
         output,
         network=options.network,
-        architecture={**options.architecture(), "model": model},
+        architecture={**options.architecture(), "model": model, "options": read_options(model_options or ()) or None},
         training=TrainingConfig.for_recipe(**settings),
         context_slices=context_slices,
         structures=structures,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,16 +10,17 @@ from torch import nn
 from typing_extensions import Self
 
 from embedded_vit.config import Config, nearest_name
-from embedded_vit.errors import ConfigError, NetworkError
+from embedded_vit.errors import ConfigError
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size, check_widths
 from embedded_vit.models.hybrid_vit import Coarsest, HybridViT, check_hybrid_size, check_hybrid_widths
 from embedded_vit.models.layered_network import check_square
+from embedded_vit.models.own_class import made, source_sha256
 from embedded_vit.models.slim_unet import SlimUNet, check_unet_widths, unet_size_multiple
 from embedded_vit.models.traced import TracedNetwork
 
-__all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config"]
+__all__ = ["FAMILY", "NETWORKS", "PRESETS", "NetworkConfig", "build_network", "network_config", "source_changed"]
 
 # As published.
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -94,6 +92,10 @@ class NetworkConfig(Config):
         description="number of channels left in each group that was pruned; see models/channels.py",
     )
     model: str | None = Field(default=None, description="package.module:Class of a user's own network")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="further arguments of a user's own class"
+    )
+    model_sha256: str | None = Field(default=None, description="of the file that defines a user's own class")
 
     @property
     def output_stride(self) -> int:
@@ -141,7 +143,7 @@ def network_config(
         classes: K, background included.
         in_channels: Channels of the network's stem; one grey channel counts as three copies in the published networks.
         **architecture: image_size, family, widths, depth, hidden_ratio, mixing, coarsest, stem_stride,
-            convolution_widths, model; None counts as not given.
+            convolution_widths, model, options; None counts as not given.
 
     Raises:
         ConfigError: The name or a hyperparameter is unknown, or the image size is missing.
@@ -153,23 +155,26 @@ def network_config(
         raise ConfigError("describe a network by --network NAME, by --image-size and --widths, or by --model")
     preset = PRESETS[name] if name is not None else {}
     values = {"name": name or given.get("model") or "custom", **preset, **given}
+    if "model" in given:
+        values["model_sha256"] = source_sha256(given["model"])
+    elif given.get("options"):
+        raise ConfigError("--model-options are for a network of your own; give --model too")
     return NetworkConfig.parse({**values, "classes": classes, "in_channels": in_channels}, source="network")
 
 
 def build_network(config: NetworkConfig) -> nn.Module:
     """Build a network with fresh initial values.
 
-    A user's own class is imported and called with `in_channels`, `classes` and `image_size`. A pruned network is built
-    with its first widths, and then as many channels are removed; a user's own is traced for it.
+    A user's own class is imported and called with `in_channels`, `classes`, `image_size` and its options. A pruned
+    network is built with its first widths, and then as many channels are removed; a user's own is traced for it.
 
     Raises:
         NetworkError: The class cannot be imported or is not an nn.Module; the architecture or the kept channels do not
             fit.
     """
     if config.model is not None:
-        network: nn.Module = _import_class(config.model)(
-            in_channels=config.in_channels, classes=config.classes, image_size=config.image_size
-        )
+        sizes = {"in_channels": config.in_channels, "classes": config.classes, "image_size": config.image_size}
+        network: nn.Module = made(config.model, config.options, **sizes)
     else:
         with torch.random.fork_rng(devices=()), torch.device("meta"):  # which has shapes and no memory
             parameters = sum(parameter.numel() for parameter in _fresh(config).parameters())
@@ -208,14 +213,6 @@ def _fresh(config: NetworkConfig) -> nn.Module:
     )
 
 
-def _import_class(path: str) -> type[nn.Module]:
-    module_name, _, class_name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # `python -m` would do it; our command is a script
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NetworkError(f"--model {path}: cannot import it ({error}); expected package.module:Class") from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise NetworkError(f"--model {path}: is not a class derived from torch.nn.Module")
-    return found
+def source_changed(config: NetworkConfig) -> bool:
+    """Whether the file that defines a user's own class is another one than when the network was described."""
+    return config.model is not None and config.model_sha256 not in (None, source_sha256(config.model))

@@ -105,15 +105,21 @@ def _front(points: Sequence[_Point]) -> list[_Point]:
 
 def train_command(candidate: Candidate, settings: SearchSettings, data_folder: Path, output: Path) -> str:
     """Return the command that trains a candidate in full, on the same split."""
+    if candidate.model is None:
+        network: dict[str, Any] = {
+            "family": candidate.family if candidate.family != "dual" else None,
+            "widths": candidate.widths,
+            "depth": None if candidate.family == "unet" else candidate.depth,
+            "hidden-ratio": None if candidate.family == "unet" else candidate.hidden_ratio,
+            "convolution-widths": candidate.convolution_widths or None,
+            "stem-stride": candidate.stem_stride if candidate.stem_stride != 1 else None,
+        }
+    else:
+        network = {"model": candidate.model, "model-options": tuple(option_words(candidate)) or None}
     options: dict[str, Any] = {
         "data": data_folder,
-        "family": candidate.family if candidate.family != "dual" else None,
         "image-size": candidate.image_size,
-        "widths": candidate.widths,
-        "depth": None if candidate.family == "unet" else candidate.depth,
-        "hidden-ratio": None if candidate.family == "unet" else candidate.hidden_ratio,
-        "convolution-widths": candidate.convolution_widths or None,
-        "stem-stride": candidate.stem_stride if candidate.stem_stride != 1 else None,
+        **network,
         "context-slices": candidate.context_slices,
         "precision": settings.precision,
         "validation-cases": settings.validation_cases,
@@ -125,6 +131,12 @@ def train_command(candidate: Candidate, settings: SearchSettings, data_folder: P
         if value is not None:
             words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)
+
+
+def option_words(candidate: Candidate) -> list[str]:
+    """Return the options of a user's own network as the command line takes them."""
+    values = {name: str(value) for name, value in candidate.options.items()}
+    return [f"{name}={value.lower() if value in ('True', 'False') else value}" for name, value in values.items()]
 
 
 def outcome_text(record: SearchRecord, output: Path) -> str:
@@ -157,8 +169,7 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
 
 def _front_table(record: SearchRecord) -> str:
     """Return the Pareto front as a table, by rising latency; a star marks the best."""
-    costs = ("trial", "Dice", "epochs", "ms", "M MACs", "M weights")
-    rows = [(*costs, "pixels", "slices", "widths", "depth", "ratio", *_own_columns(record))]
+    rows = [("trial", "Dice", "epochs", "ms", "M MACs", "M weights", "pixels", "slices", *_columns(record.settings))]
     for trial in record.front:
         candidate = trial.candidate
         rows.append(
@@ -171,20 +182,22 @@ def _front_table(record: SearchRecord) -> str:
                 f"{trial.parameters / 1e6:.2f}",
                 str(candidate.image_size),
                 str(candidate.context_slices),
-                " ".join(map(str, candidate.widths)),
-                str(candidate.depth),
-                str(candidate.hidden_ratio),
-                str(candidate.stem_stride)
-                if candidate.family == "hybrid"
-                else " ".join(map(str, candidate.convolution_widths)) or "none",
+                *_columns(record.settings, candidate),
             )
         )
     return "\n".join(in_columns(rows))
 
 
-def _own_columns(record: SearchRecord) -> list[str]:
-    """Return the columns that only the family of the search has."""
-    return ["stem"] if record.settings.family == "hybrid" else ["convolutions"]
+def _columns(settings: SearchSettings, candidate: Candidate | None = None) -> tuple[str, ...]:
+    """Return the columns of a candidate that its space has; their headers where none is given."""
+    if settings.space is not None:
+        return ("network",) if candidate is None else (" ".join([str(candidate.model), *option_words(candidate)]),)
+    last = "stem" if settings.family == "hybrid" else "convolutions"
+    if candidate is None:
+        return ("widths", "depth", "ratio", last)
+    around = " ".join(map(str, candidate.convolution_widths)) or "none"
+    last = str(candidate.stem_stride) if candidate.family == "hybrid" else around
+    return (" ".join(map(str, candidate.widths)), str(candidate.depth), str(candidate.hidden_ratio), last)
 
 
 def write_record(folder: Path, record: SearchRecord) -> None:
@@ -206,6 +219,7 @@ def _csv(trials: Sequence[TrialRecord]) -> str:
     for trial in trials:
         candidate = trial.candidate.model_dump()
         lists = {name: " ".join(map(str, candidate[name])) for name in ("widths", "convolution_widths")}
+        lists["options"] = " ".join(option_words(trial.candidate))
         rows.append(trial.model_dump(exclude={"candidate"}) | candidate | lists)
     return csv_text([*names, *Candidate.model_fields], rows)
 

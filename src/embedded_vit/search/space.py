@@ -13,6 +13,7 @@ from embedded_vit.config import Config, nearest_name
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.layered_network import check_square
+from embedded_vit.models.own_class import imported
 from embedded_vit.models.registry import Family
 from embedded_vit.training.settings import Precision, TrainingConfig
 
@@ -70,6 +71,9 @@ class SearchSettings(Config):
 
     budget: Budget
     family: Family = Field(default="hybrid", description="family of networks to search in")
+    space: str | None = Field(
+        default=None, description="package.module:function of a user's own search space, in place of the family"
+    )
     image_sizes: tuple[int, ...] = Field(default=IMAGE_SIZES, min_length=1)
     context_slices: tuple[int, ...] = Field(default=CONTEXT_SLICES, min_length=1)
     epochs: int = Field(default=20, ge=1, description="epochs of each short training")
@@ -103,19 +107,25 @@ class Candidate(Config):
 
     image_size: int
     family: Family = "dual"  # of records that do not name it
-    widths: tuple[int, ...]
-    depth: int
-    hidden_ratio: int
+    widths: tuple[int, ...] = ()
+    depth: int = 1
+    hidden_ratio: int = 4
     context_slices: int
     convolution_widths: tuple[int, ...] = ()
     stem_stride: Literal[1, 2, 4] = 1
+    model: str | None = None
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     def architecture(self) -> dict[str, Any]:
         """Return the hyperparameters as `embedded_vit.models.registry.network_config` takes them."""
-        return self.model_dump(exclude={"context_slices"})
+        left_out = {"context_slices"} | (set() if self.model else {"model", "options"})
+        return self.model_dump(exclude=left_out)
 
     def __str__(self) -> str:
         slices = f"{self.context_slices} slice{'s' if self.context_slices > 1 else ''}"
+        if self.model is not None:
+            options = "".join(f", {name} {value}" for name, value in self.options.items())
+            return f"{self.image_size} pixels, {slices}, {self.model}{options}"
         widths = ", ".join(map(str, self.widths))
         around = f", convolutions {', '.join(map(str, self.convolution_widths))}" if self.convolution_widths else ""
         stem = f"stem {self.stem_stride}, " if self.family == "hybrid" else ""
@@ -126,7 +136,13 @@ class Candidate(Config):
 
 
 def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
-    """Return the candidate that the sampler chooses for a trial."""
+    """Return the candidate that the sampler chooses for a trial.
+
+    Raises:
+        ConfigError: A user's own space gives what is no architecture.
+    """
+    if settings.space is not None:
+        return _own_candidate(trial, settings)
 
     def one_of(name: str, choices: Sequence[Choice]) -> Choice:
         return choices[
@@ -169,6 +185,21 @@ def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
         context_slices=context_slices,
         stem_stride=stem_stride,
     )
+
+
+def _own_candidate(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
+    """Ask a user's function for an architecture; the size and the context are ours where it gives none."""
+    assert settings.space is not None
+    given = imported(settings.space, "--space")(trial)
+    if not isinstance(given, dict):
+        kind = type(given).__name__
+        raise ConfigError(f"--space {settings.space}: gave {kind}; a dict of an architecture is expected")
+    values = dict(given)
+    if "image_size" not in values:
+        values["image_size"] = trial.suggest_categorical("image_size", settings.image_sizes)
+    if "context_slices" not in values:
+        values["context_slices"] = trial.suggest_categorical("context_slices", settings.context_slices)
+    return Candidate.parse(values, source=f"--space {settings.space}")
 
 
 def _levels_that_fit(image_size: int, stem_stride: int, levels: int) -> int:

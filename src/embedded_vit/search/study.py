@@ -61,7 +61,7 @@ def open_study(folder: Path, settings: SearchSettings, data: str) -> optuna.Stud
     asked = {"data": data, **settings.model_dump(mode="json"), "budget": str(settings.budget)}
     if "asked" not in study.user_attrs:
         study.set_user_attr("asked", asked)
-        for known in first_candidates(settings.family):
+        for known in first_candidates(settings.family) if settings.space is None else []:
             study.enqueue_trial(known, skip_if_exists=True)
     _refuse_another(folder, study.user_attrs["asked"], asked)
     return study

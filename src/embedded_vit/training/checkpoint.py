@@ -26,7 +26,7 @@ from embedded_vit.errors import CheckpointError, OutputError
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.models.reference_checkpoint import load_into, read_reference_file
-from embedded_vit.models.registry import build_network
+from embedded_vit.models.registry import build_network, source_changed
 from embedded_vit.training.settings import RunConfig
 
 __all__ = [
@@ -116,7 +116,12 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     config, record = read_run_config(folder), read_record(folder)
     network = build_network(config.network)
-    _load_weights(network, load_tensors(folder / MODEL), folder / MODEL)
+    try:
+        _load_weights(network, load_tensors(folder / MODEL), folder / MODEL)
+    except CheckpointError as error:
+        if source_changed(config.network):
+            raise CheckpointError(f"{error}; the source of {config.network.model} has changed since") from error
+        raise
     return Checkpoint(network.eval(), config, record)
 
 
