@@ -10,7 +10,7 @@ from torch import nn
 from typing_extensions import Self
 
 from embedded_vit.config import Config, nearest_name
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.feed_forward import Mixing
 from embedded_vit.models.channels import keep_channels
 from embedded_vit.models.embedded_vit import EmbeddedViT, check_image_size, check_widths
