@@ -6,22 +6,24 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from embedded_vit.cli.options import EngineOption, OutputAlias
+from embedded_vit.cli.options import EngineOption, Names, OutputAlias
 from embedded_vit.cli.showing import show, show_text, tell
 
 
 def command(
-    model: str,
+    model: str | None = None,
     /,
     *,
     data: Path,
     output: Annotated[Path, OutputAlias],
+    predictions: Path | None = None,
+    structures: Names | None = None,
     split: Literal["test", "validation", "train", "all"] = "test",
     protocol: Literal["strict", "transunet"] = "strict",
     threads: int | None = None,
     engine: EngineOption = "onnxruntime",
 ) -> None:
-    """Score a model on labelled cases: Dice, HD95 and NSD of every structure, with a report.
+    """Score a model, or the masks of any program, on labelled cases: Dice, HD95 and NSD, with a report.
 
     A case that cannot be read or has no mask is named and left out; the exit status is then 2.
 
@@ -29,18 +31,33 @@ def command(
         model: Run folder of `train`, model file of `export`, or the name of a built-in model.
         data: Labelled data set with the model's structures.
         output: Folder to write cases.csv, metrics.json and report.html to; it must not hold results.
+        predictions: In place of a model: folder with a mask a case, CASE.nii.gz, written by any program.
+        structures: With --predictions: structures to score, by their names; all by default.
         split: Cases to score: a part of the model's own split, or all cases of the data set.
         protocol: How masks are compared: strict measures distances in mm and leaves out a structure that is in neither
             mask; transunet is the published convention.
         threads: CPU threads; all cores by default.
     """
     from embedded_vit.builtin.resolve import model_path
+    from embedded_vit.errors import ConfigError
     from embedded_vit.evaluation.evaluating import REPORT_FILE, evaluate
+    from embedded_vit.evaluation.predictions import score_predictions
     from embedded_vit.evaluation.table import text_table
 
-    evaluation = evaluate(
-        model_path(model), data, output=output, subset=split, protocol=protocol, threads=threads, engine=engine
-    )
+    if (model is None) == (predictions is None):
+        raise ConfigError("give a model, or --predictions FOLDER with masks, one of them")
+    if predictions is not None:
+        if split != "test":
+            raise ConfigError(f"--split {split}: belongs to a model; with --predictions every mask is scored")
+        evaluation = score_predictions(
+            predictions, data, output=output, structures=structures, protocol=protocol, threads=threads
+        )
+    else:
+        if structures is not None:
+            raise ConfigError("--structures: belongs to --predictions; a model is scored on its own structures")
+        evaluation = evaluate(
+            model_path(str(model)), data, output=output, subset=split, protocol=protocol, threads=threads, engine=engine
+        )
     show_text(text_table(evaluation))
     show(f"report: {output / REPORT_FILE}")
     if evaluation.unscored:

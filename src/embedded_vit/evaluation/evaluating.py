@@ -38,7 +38,10 @@ __all__ = [
     "REPORT_FILE",
     "evaluate",
     "evaluate_once",
+    "length_notes",
+    "prepare_output",
     "score_model",
+    "unscored_notes",
     "write_results",
 ]
 
@@ -85,7 +88,7 @@ def evaluate(
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     output = Path(output)
-    _prepare(output)
+    prepare_output(output)
     evaluation, pictures = score_model(
         *(model_path, data_folder),
         subset=subset,
@@ -134,8 +137,8 @@ def score_model(
         provenance=_provenance(model, data_set, results),
         unscored=unscored,
         notes=chosen.notes
-        + _unscored_notes(unscored)
-        + _length_notes(PROTOCOLS[protocol], results[0].unit)
+        + unscored_notes(unscored)
+        + length_notes(PROTOCOLS[protocol], results[0].unit)
         + _precision_notes(precision),
     )
     return evaluation, pictures.chosen()
@@ -182,7 +185,7 @@ def _is_of(metrics: Path, model_path: Path, data_folder: Path) -> bool:
     return bool(data == data_content(open_data_set_like(data_folder, structures), names))
 
 
-def _prepare(output: Path) -> None:
+def prepare_output(output: Path) -> None:
     """Make the output folder; refuse a folder with results before any work is done."""
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -281,11 +284,12 @@ def _progress_bars(*, shown: bool) -> Progress:
     )
 
 
-def _unscored_notes(unscored: Mapping[str, str]) -> tuple[str, ...]:
+def unscored_notes(unscored: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a note for each case that could not be scored."""
     return tuple(f"Not scored: {name}: {reason}." for name, reason in unscored.items())
 
 
-def _length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:
+def length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:
     """Return a note where a protocol that measures in mm had to measure in voxels."""
     if protocol.name == "strict" and unit == "voxels":
         return ("The data set stores no spacing: HD95 and the tolerance of NSD are in voxels.",)

@@ -22,6 +22,7 @@ __all__ = [
     "is_mask_name",
     "is_our_mask",
     "is_our_summary",
+    "is_overlay",
     "mask_name",
     "overlay_path",
     "read_summary",
@@ -78,6 +79,11 @@ def overlay_path(mask_path: Path) -> Path:
     return mask_path.with_name(f"{scan_stem(mask_path)}{OVERLAY}{PICTURE_SUFFIX}")
 
 
+def is_overlay(path: Path) -> bool:
+    """Whether a path is called as a picture of a mask is."""
+    return _is_png(path) and scan_stem(path).endswith(OVERLAY)
+
+
 def write_mask(path: Path, mask: Mask, geometry: NiftiGeometry) -> None:
     """Write a mask in the format of its name, over what is there.
 
@@ -122,7 +128,7 @@ def is_our_mask(path: Path) -> bool:
     if not is_mask_name(path) or not scan_stem(path):
         return False
     masks = [path]
-    if _is_png(path) and scan_stem(path).endswith(OVERLAY):
+    if is_overlay(path):
         masks.append(path.with_name(f"{scan_stem(path).removesuffix(OVERLAY)}{PICTURE_SUFFIX}"))
     return any(scan_stem(mask) and is_our_summary(summary_path(mask)) for mask in masks)
 
