@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from embedded_vit.errors import ConfigError, DataSetError, FileFormatError, Inpu
 from embedded_vit.evaluation.evaluating import length_notes, prepare_output, unscored_notes, write_results
 from embedded_vit.evaluation.known_parts import scored, without_ignored
 from embedded_vit.evaluation.pictures import PictureCollector
-from embedded_vit.evaluation.protocol import PROTOCOLS, ProtocolName
+from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance
 from embedded_vit.grids import laid_on
 from embedded_vit.io.digest import sha256_of
@@ -70,32 +71,11 @@ def score_predictions(
     data_set = open_data_set(data_folder, structures=structures)
     masks = _masks_in(predictions)
     pictures = PictureCollector(_contract(data_set))
-    results: list[CaseResult] = []
-    unscored: dict[str, str] = {}
+    scorer = _Scorer(data_set, masks, PROTOCOLS[protocol], threads or available_cores(), pictures)
+    results, unscored = scorer.score_all()
     for case in data_set.cases:
-        if case.name not in masks:
-            if case.reserved_for_test:
-                unscored[case.name] = f"no mask of that name in {predictions}"
-            continue
-        try:
-            started = time.perf_counter()
-            volume, truth = data_set.read_case(case)
-            prediction = _prediction(masks[case.name], data_set, case, volume)
-            digest = case_digest(volume, truth)
-            prediction, truth = without_ignored(prediction, truth)
-            scores, regions = scored(
-                PROTOCOLS[protocol], prediction, truth, data_set.labels, case.unlabelled, threads or available_cores()
-            )
-        except InputError as error:
-            unscored[case.name] = str(error)
-            continue
-        unit, seconds = PROTOCOLS[protocol].unit(truth), time.perf_counter() - started
-        if results and unit != results[0].unit:
-            unscored[case.name] = f"its lengths are in {unit}, those of {results[0].name} in {results[0].unit}"
-            continue
-        pictures.add(case.name, volume, truth, prediction)
-        subset = "test" if case.reserved_for_test else "unknown"
-        results.append(CaseResult(case.name, subset, scores, unit, seconds, digest, regions))
+        if case.reserved_for_test and case.name not in masks:
+            unscored[case.name] = f"no mask of that name in {predictions}"
     if not results:
         raise DataSetError(_nothing(predictions, data_set, unscored))
     unknown = sorted(masks.keys() - {case.name for case in data_set.cases})
@@ -112,6 +92,47 @@ def score_predictions(
     )
     write_results(output, evaluation, pictures.chosen())
     return evaluation
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """The settings that all cases share."""
+
+    data_set: DataSet
+    masks: Mapping[str, Path]
+    protocol: Protocol
+    threads: int
+    pictures: PictureCollector
+
+    def score_all(self) -> tuple[list[CaseResult], dict[str, str]]:
+        """Score the cases that have a mask; return the results, and for each that cannot be scored the reason."""
+        results: list[CaseResult] = []
+        unscored: dict[str, str] = {}
+        for case in self.data_set.cases:
+            if case.name not in self.masks:
+                continue
+            try:
+                result = self._score(case)
+            except InputError as error:
+                unscored[case.name] = str(error)
+                continue
+            if results and result.unit != results[0].unit:
+                other = f"those of {results[0].name} in {results[0].unit}"
+                unscored[case.name] = f"its lengths are in {result.unit}, {other}"
+            else:
+                results.append(result)
+        return results, unscored
+
+    def _score(self, case: Case) -> CaseResult:
+        started = time.perf_counter()
+        volume, truth = self.data_set.read_case(case)
+        prediction = _prediction(self.masks[case.name], self.data_set, case, volume)
+        digest = case_digest(volume, truth)
+        prediction, truth = without_ignored(prediction, truth)
+        scores, regions = scored(self.protocol, prediction, truth, self.data_set.labels, case.unlabelled, self.threads)
+        self.pictures.add(case.name, volume, truth, prediction)
+        subset, seconds = "test" if case.reserved_for_test else "unknown", time.perf_counter() - started
+        return CaseResult(case.name, subset, scores, self.protocol.unit(truth), seconds, digest, regions)
 
 
 def _masks_in(folder: Path) -> dict[str, Path]:
