@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embedded_vit.cli.options import Flag, NetworkOptions
 from embedded_vit.cli.showing import show, show_text
+
+if TYPE_CHECKING:
+    from embedded_vit.models.registry import NetworkConfig
 
 
 def command(
@@ -48,15 +52,8 @@ def command(
     size = config.image_size
     output_size = size // config.output_stride
     show(f"{config.name}: {input_channels} x {size} x {size} -> {config.classes} x {output_size} x {output_size}")
-    transformer = f"depth {config.depth}, hidden ratio {config.hidden_ratio}"
-    kinds = {
-        "dual": f"{transformer}, {config.mixing} mixing",
-        "hybrid": f"{transformer}, stem stride {config.stem_stride}",
-        "unet": "plain U-Net",
-    }
-    show(f"  widths {config.widths}, {kinds[config.family]}")
-    if config.convolution_widths:
-        show(f"  between convolutions of {config.convolution_widths} channels at full and half resolution")
+    for line in _architecture(config):
+        show(f"  {line}")
     show(f"  parameters            {costs.parameters:>16,}")
     if costs.published_parameters is not None:
         dead = costs.published_parameters - costs.parameters
@@ -67,6 +64,26 @@ def command(
     if costs.naive_macs is not None:
         saved = costs.naive_macs - costs.macs
         show(f"    as published        {costs.naive_macs:>16,}  {_less(saved, costs.naive_macs)} saved by folding")
+
+
+def _architecture(config: NetworkConfig) -> list[str]:
+    """Describe a network's layers, a line each."""
+    from embedded_vit.models.registry import source_changed
+
+    pruned = [f"pruned, {sum(config.kept_channels.values())} channels left in {len(config.kept_channels)} of its groups"] if config.kept_channels else []
+    if config.model is not None:
+        options = [f"{name} {value}" for name, value in config.options.items()]
+        changed = ["the file that defines it has changed since"] if source_changed(config) else []
+        return [", ".join(["your own class", *options]), *changed, *pruned]
+    transformer = f"depth {config.depth}, hidden ratio {config.hidden_ratio}"
+    kinds = {
+        "dual": f"{transformer}, {config.mixing} mixing",
+        "hybrid": f"{transformer}, stem stride {config.stem_stride}",
+        "unet": "plain U-Net",
+    }
+    around = config.convolution_widths
+    convolutions = [f"between convolutions of {around} channels at full and half resolution"] if around else []
+    return [f"widths {config.widths}, {kinds[config.family]}", *convolutions, *pruned]
 
 
 def _print_model_file(path: Path, *, whole: bool) -> None:

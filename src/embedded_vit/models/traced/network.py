@@ -23,6 +23,7 @@ from embedded_vit.models.traced.rewriting import rewrite
 from embedded_vit.models.traced.rules import COMPUTING
 from embedded_vit.models.traced.shape_rules import MOVING
 from embedded_vit.models.traced.walk import Walk, operation
+from embedded_vit.quiet import without_warnings
 
 __all__ = ["TracedNetwork", "tensor_named"]
 
@@ -65,11 +66,12 @@ class TracedNetwork(nn.Module):
         image = torch.zeros(BATCH, *image_shape, device=device)
         was_training = network.training
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), without_warnings():
                 program = torch.export.export(
                     network.eval(), (image,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
                 )
-            module = program.module()
+                module = program.module()
+                graph = copy.deepcopy(module.graph)
         except Exception as error:  # what a stranger's code raises under the tracer is of any kind
             reason = " ".join(str(error).split())[:200]
             raise NetworkError(
@@ -77,7 +79,6 @@ class TracedNetwork(nn.Module):
             ) from error
         finally:
             network.train(was_training)
-        graph = copy.deepcopy(module.graph)
         graph.set_codegen(fx.graph.CodeGen())
         for node in list(graph.nodes):
             if node.op == "call_module":  # checks of the input's shape
