@@ -180,6 +180,8 @@ def test_other_data_and_other_folders_are_refused(
         build(decathlon_folder, built)
     with pytest.raises(ConfigError, match="--init left out"):
         build(nnunet_folder, built, init=built / "run")
+    with pytest.raises(ConfigError, match="--structures left out"):
+        build(nnunet_folder, built, structures=["liver"])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.onnx").touch()
     with pytest.raises(OutputError, match=r"holds model\.onnx, but no build"):
@@ -230,7 +232,7 @@ def test_a_gate_that_stops_the_compression_is_noted(
 
     assert stages.compress is compress
     monkeypatch.setattr(stages, "compress", stopped)
-    context = building._context(nnunet_folder, built, None, device="cpu", listener=BuildListener())
+    context = building._context(nnunet_folder, built, None, None, device="cpu", listener=BuildListener())
     context.plan = context.plan.model_copy(update={"compression": "embedded-cpu"})
     before = context.record
     stages.compress_to_plan(context)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def build(
     latency_ms: float | None = None,
     minutes: float | None = None,
     patient: str | None = None,
+    structures: Sequence[str] | None = None,
     init: str | Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -50,6 +52,7 @@ def build(
         latency_ms: The most that a slice may take on this computer; None for what the plan says.
         minutes: For the whole build; by default 60, or what the plan says.
         patient: A pattern of the cases' names, as `open_data_set` takes it.
+        structures: The structures to learn, as `open_data_set` takes them.
         init: A run folder or a model file whose network is trained further; None for a fresh network.
         device: "cpu", "cuda", "cuda:1", ...
         threads: CPU threads; all cores by default.
@@ -66,6 +69,7 @@ def build(
         Path(data_folder),
         Path(output),
         None if init is None else Path(init),
+        None if structures is None else tuple(structures),
         device=device,
         threads=threads,
         patient=patient,
@@ -73,6 +77,54 @@ def build(
         minutes=minutes,
         listener=listener or BuildListener(),
     )
+    _go_on(context)
+    return context.model
+
+
+def _context(
+    data_folder: Path,
+    output: Path,
+    init: Path | None,
+    structures: tuple[str, ...] | None,
+    *,
+    device: str,
+    listener: BuildListener,
+    **options: Any,
+) -> BuildContext:
+    """Check what was asked for, and take up what the folder holds of this build.
+
+    Raises:
+        ConfigError: The device is not there, or the folder holds a build of other data or of another network.
+        OutputError: The folder cannot be written, or holds something else.
+    """
+    check_device(device)
+    check_folder(output)
+    record = read_build_record(output)
+    asked = {
+        "data_folder": str(data_folder.resolve()),
+        "init": None if init is None else str(init.resolve()),
+        "structures": structures,
+    }
+    if record is None:
+        for name in ("model.onnx", "run", "report.html"):
+            if (output / name).exists():
+                raise OutputError(f"{output}: holds {name}, but no build ({RECORD_FILE}); choose another --output")
+        record = BuildRecord.parse(asked, source="the command line")
+    for name, wanted in asked.items():
+        before = getattr(record, name)
+        if before != wanted:
+            option = {"data_folder": "--data"}.get(name, f"--{name}")
+            raise ConfigError(
+                f"{output}: holds a build with {option} {before or 'left out'}, now it is {wanted or 'left out'}; "
+                "choose another --output"
+            )
+    if init is not None and options.get("latency_ms") is not None:
+        raise ConfigError("--budget chooses a network, and --init brings one: leave one of them out")
+    return BuildContext(data_folder, output, record, device=device, init=init, listener=listener, **options)
+
+
+def _go_on(context: BuildContext) -> None:
+    """Do the stages that are left."""
     if "plan" in context.record.seconds:
         _check_plan(context)
         context.listener.planned(context.plan.minutes, context.record.seconds)
@@ -88,38 +140,6 @@ def build(
             _show(context)
             context.listener.planned(context.plan.minutes, context.record.seconds)
     shutil.rmtree(context.slices, ignore_errors=True)
-    return context.model
-
-
-def _context(
-    data_folder: Path, output: Path, init: Path | None, *, device: str, listener: BuildListener, **options: Any
-) -> BuildContext:
-    """Check what was asked for, and take up what the folder holds of this build.
-
-    Raises:
-        ConfigError: The device is not there, or the folder holds a build of other data or of another network.
-        OutputError: The folder cannot be written, or holds something else.
-    """
-    check_device(device)
-    check_folder(output)
-    record = read_build_record(output)
-    asked = {"data_folder": str(data_folder.resolve()), "init": None if init is None else str(init.resolve())}
-    if record is None:
-        for name in ("model.onnx", "run", "report.html"):
-            if (output / name).exists():
-                raise OutputError(f"{output}: holds {name}, but no build ({RECORD_FILE}); choose another --output")
-        record = BuildRecord(**asked)
-    for name, wanted in asked.items():
-        before = getattr(record, name)
-        if before != wanted:
-            option = {"data_folder": "--data", "init": "--init"}[name]
-            raise ConfigError(
-                f"{output}: holds a build with {option} {before or 'left out'}, now it is {wanted or 'left out'}; "
-                "choose another --output"
-            )
-    if init is not None and options.get("latency_ms") is not None:
-        raise ConfigError("--budget chooses a network, and --init brings one: leave one of them out")
-    return BuildContext(data_folder, output, record, device=device, init=init, listener=listener, **options)
 
 
 def _check_plan(context: BuildContext) -> None:

@@ -95,19 +95,24 @@ class BuildContext:
         return hashlib.sha256(self.plan.model_dump_json(exclude={"reasons"}).encode()).hexdigest()
 
     @cached_property
+    def stored(self) -> DataSet:
+        """The data set as its folder has it, with the structures that were asked for."""
+        return open_data_set(self.data_folder, structures=self.record.structures)
+
+    @cached_property
     def data_set(self) -> DataSet:
         """The data set as the plan takes it."""
-        return self.plan.data_set(open_data_set(self.data_folder))
+        return self.plan.data_set(self.stored)
 
     @cached_property
     def split(self) -> Split:
         """Which cases train, select the weights, and test."""
-        return self.plan.split_of(open_data_set(self.data_folder))
+        return self.plan.split_of(self.stored)
 
     @cached_property
     def config(self) -> RunConfig:
         """The configuration of the run."""
-        config = self.plan.run_config(open_data_set(self.data_folder))
+        config = self.plan.run_config(self.stored)
         return config if self.init is None else config.with_training(init=str(self.start))
 
     def keep(self, record: BuildRecord) -> None:

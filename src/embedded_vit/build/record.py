@@ -23,6 +23,7 @@ class BuildRecord(Config):
     """What a build was asked for, and how far it is."""
 
     data_folder: str
+    structures: tuple[str, ...] | None = Field(default=None, description="those that were asked for; None: all")
     init: str | None = Field(default=None, description="the run or model file whose weights are trained further")
     plan_sha256: str = Field(default="", description="of the plan when the training began; it must not change then")
     expected: dict[StageName, float] = Field(

@@ -14,7 +14,7 @@ from embedded_vit.build.reserve import measured_costs
 from embedded_vit.build.scoring import score
 from embedded_vit.compression.compressing import ARTIFACT, PLAN, compress
 from embedded_vit.compression.plan import CompressionPlan, read_plan
-from embedded_vit.datasets import open_data_set
+from embedded_vit.datasets.patients import with_patients
 from embedded_vit.errors import GateError
 from embedded_vit.export.exporting import export_checkpoint, model_name
 from embedded_vit.io.atomic import atomic_path
@@ -35,7 +35,7 @@ def make_plan(context: BuildContext) -> None:
     """Write the plan, unless there is one, which the user may have changed."""
     if context.plan_file.is_file():
         return
-    data_set = open_data_set(context.data_folder, patient=context.patient)
+    data_set = with_patients(context.stored, context.patient)
     for remark in data_set.remarks:
         context.listener.say(remark)
     minutes = MINUTES if context.minutes is None else context.minutes

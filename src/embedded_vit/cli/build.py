@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from embedded_vit.cli.options import OutputAlias, latency_budget
+from embedded_vit.cli.options import Names, OutputAlias, latency_budget
 from embedded_vit.cli.showing import show
 
 
@@ -16,6 +16,7 @@ def command(
     budget: str | None = None,
     minutes: float | None = None,
     patient: str | None = None,
+    structures: Names | None = None,
     init: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -32,6 +33,7 @@ def command(
         minutes: Time for everything, in minutes; 60 by default.
         patient: Pattern of the cases' names, for example 'patient[0-9]+'; what it matches is the patient, whose cases
             stay together.
+        structures: Structures to learn, by their names; the others become background. All by default.
         init: Run folder, model file or built-in model whose network is trained further on these cases.
         device: Device to train on: cpu, cuda, cuda:1, ...
         threads: CPU threads; all cores by default.
@@ -47,6 +49,7 @@ def command(
             latency_ms=latency_budget(budget),
             minutes=minutes,
             patient=patient,
+            structures=structures,
             init=None if init is None else model_path(init),
             device=device,
             threads=threads,
