@@ -70,7 +70,8 @@ def _architecture(config: NetworkConfig) -> list[str]:
     """Describe a network's layers, a line each."""
     from embedded_vit.models.registry import source_changed
 
-    pruned = [f"pruned, {sum(config.kept_channels.values())} channels left in {len(config.kept_channels)} of its groups"] if config.kept_channels else []
+    kept = config.kept_channels
+    pruned = [f"pruned, {sum(kept.values())} channels left in {len(kept)} of its groups"] if kept else []
     if config.model is not None:
         options = [f"{name} {value}" for name, value in config.options.items()]
         changed = ["the file that defines it has changed since"] if source_changed(config) else []
