@@ -195,7 +195,8 @@ def test_a_data_set_of_one_patient_is_refused_before_it_is_trained_on(
 ) -> None:
     data = Path(shutil.copytree(nnunet_folder, tmp_path / "data"))
     names = [case.name for case in open_data_set(data).cases if not case.reserved_for_test]
-    shutil.rmtree(data / "imagesTs")
+    for tested in ("imagesTs", "labelsTs"):
+        shutil.rmtree(data / tested)
     (data / "patients.csv").write_text("case,patient\n" + "".join(f"{name},somebody\n" for name in names))
     with pytest.raises(DataSetError, match="1 patient, none of whom can be held out"):
         build(data, write_plan(data, tmp_path / "out"), threads=1)
