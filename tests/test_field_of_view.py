@@ -77,3 +77,18 @@ def test_the_body_of_an_mr_is_not_known() -> None:
         Preprocessing.parse(
             {"modality": "MR", "percentiles": (1, 99), "image_size": 8, "field_of_view": "body"}, source="test"
         )
+
+
+@pytest.mark.parametrize("millimetres", [12.0, 16.0, 30.0])
+def test_a_field_in_millimetres_lies_around_the_middle_of_the_part(millimetres: float) -> None:
+    affine = UPRIGHT_AFFINE @ np.diag([1, 2.0, 2.0, 1])
+    volume = Volume(ct().array, affine)  # the body from row 8 to 28 and column 10 to 34
+    preprocessing = Preprocessing.for_modality("CT", image_size=16, field_of_view="body", field_mm=millimetres)
+    grid = Grid.of(volume, preprocessing)
+    half = millimetres / 4
+    for along, middle in zip(grid.seen, (18, 22), strict=True):
+        assert along.stop - along.start == millimetres / 2
+        assert abs(along.start - (middle - half)) <= 0.5
+    labels = label_slice(np.stack([np.zeros((16, 16)), np.ones((16, 16))]).astype(np.float32), grid)
+    assert labels[grid.seen].all()
+    assert labels.sum() == (millimetres / 2) ** 2

@@ -61,7 +61,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     ),
     "search": ("io", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
     "benchmark": ("io", "artifact", "engines", "predict", "datasets", "costs", "evaluation"),
-    "planning": ("io", "datasets", "models", "training"),
+    "planning": ("io", "engines", "datasets", "models", "training", "export", "costs"),
     "build": (
         *("io", "artifact", "engines", "datasets", "models", "training", "export", "costs", "evaluation"),
         *("compression", "planning"),
@@ -70,7 +70,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "builtin": ("io", "artifact", "costs"),
     "cli": (
         *("engines", "predict", "datasets", "models", "training", "export", "costs", "evaluation"),
-        *("compression", "search", "benchmark", "build", "report", "builtin"),
+        *("compression", "search", "benchmark", "planning", "build", "report", "builtin"),
     ),
 }
 TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}

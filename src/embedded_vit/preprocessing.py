@@ -81,6 +81,10 @@ class Preprocessing(Config):
     orientation: Orientation = Field(default="SLP", description="how slices are cut: axial, coronal PLI, sagittal LPI")
     field_of_view: FieldOfView = Field(default="slice", description="the part of the slices that is resized to S x S")
 
+    field_mm: float | None = Field(
+        default=None, gt=0, description="side of the square around the middle of that part; None: what holds it"
+    )
+
     @model_validator(mode="after")
     def _one_intensity_range(self) -> Self:
         if sum(getattr(self, name) is not None for name in RANGES) != 1:
@@ -222,11 +226,13 @@ class Grid:
         interpolation: Interpolation = "antialias",
         output_size: int | None = None,
         part: Part | None = None,
+        field_mm: float | None = None,
         source: str = "scan",
     ) -> Grid:
         """Lay S x S pixels over the smallest square, in mm, that holds a slice of `shape`, or a part, in its middle.
 
-        The logits have as many pixels unless `output_size` says otherwise. `source` is named in messages.
+        With `field_mm` the square has that side. The logits have as many pixels unless `output_size` says otherwise.
+        `source` is named in messages.
 
         Raises:
             FileFormatError: The square has more pixels along a side than any scanner makes.
@@ -234,10 +240,10 @@ class Grid:
         output_size = output_size or size
         part = part or (slice(0, shape[0]), slice(0, shape[1]))
         held = [along.stop - along.start for along in part]
-        side_mm = max(length * spacing for length, spacing in zip(held, spacing_mm, strict=True))
+        side_mm = field_mm or max(length * spacing for length, spacing in zip(held, spacing_mm, strict=True))
         axes, seen = [], []
         for length, spacing, along, there in zip(held, spacing_mm, part, shape, strict=True):
-            padded = max(length, nearest_whole(min(side_mm / spacing, 2.0 * MOST_PIXELS)))
+            padded = max(1 if field_mm else length, nearest_whole(min(side_mm / spacing, 2.0 * MOST_PIXELS)))
             if padded > MOST_PIXELS:
                 raise FileFormatError(
                     f"{source}: the field of view of a slice has more than {MOST_PIXELS:,} pixels along a side, of "
@@ -268,6 +274,7 @@ class Grid:
             interpolation=preprocessing.interpolation,
             output_size=preprocessing.output_size,
             part=seen_part(volume, preprocessing.field_of_view),
+            field_mm=preprocessing.field_mm if volume.spacing_known else None,
             source=volume.source,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["AXES", "PLANES", "Axis", "Orientation", "array_axis"]
+__all__ = ["AXES", "PLANES", "Axis", "Orientation", "across_slices", "array_axis"]
 
 Orientation = Literal["SLP", "PLI", "LPI"]  # axial, coronal, sagittal
 PLANES: dict[Orientation, str] = {"SLP": "axial", "PLI": "coronal", "LPI": "sagittal"}
@@ -29,3 +29,8 @@ def array_axis(codes: str, axis: Axis) -> tuple[int, bool]:
     """
     along, against = LETTERS[axis]
     return (codes.index(along), True) if along in codes else (codes.index(against), False)
+
+
+def across_slices(codes: Orientation) -> int:
+    """Return the number, in `AXES`, of the axis of the body along which slices follow each other."""
+    return next(number for number, axis in enumerate(AXES) if array_axis(codes, axis)[0] == 0)

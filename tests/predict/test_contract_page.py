@@ -57,8 +57,10 @@ class Written:
         self.spacing = self.facts["spacing_mm"] or (1.0, 1.0, 1.0)
         box = [self.box(axis) for axis in (2, 3)]
         side = max(length * spacing for (_, length), spacing in zip(box, self.spacing[1:], strict=True))
+        given = self.settings["field_mm"] if self.facts["spacing_mm"] else None
         self.padded = [
-            max(length, nearest(side / spacing)) for (_, length), spacing in zip(box, self.spacing[1:], strict=True)
+            max(1 if given else length, nearest((given or side) / spacing))
+            for (_, length), spacing in zip(box, self.spacing[1:], strict=True)
         ]
         begins = [first - (padded - length) // 2 for (first, length), padded in zip(box, self.padded, strict=True)]
         self.seen = [
@@ -199,8 +201,9 @@ def test_the_page_reproduces_the_vectors(
         ("CT", {"field_of_view": "body", "window_hu": (-200, 300)}),
         ("MR", {"field_of_view": "nonzero", "deviations": 2.5}),
         ("MR", {"ranges": ((-200.0, 300.0),)}),
+        ("CT", {"field_of_view": "body", "field_mm": 25.0}),
     ],
-    ids=["body", "z-score", "ranges"],
+    ids=["body", "z-score", "ranges", "field"],
 )
 def test_the_page_reproduces_other_planes_ranges_and_fields_of_view(
     orientation: str, modality: Any, settings: dict[str, Any], tmp_path: Path

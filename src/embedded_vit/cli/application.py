@@ -18,7 +18,7 @@ __all__ = ["application", "main"]
 GROUPS = {
     "I have scans": ("predict", "models"),
     "I have a device": ("benchmark", "info"),
-    "I have labelled data": ("data", "build", "train", "search", "evaluate", "compress", "export", "report"),
+    "I have labelled data": ("data", "plan", "build", "train", "search", "evaluate", "compress", "export", "report"),
     "I have no data yet": ("phantom",),
 }
 EXTRA_OF_LIBRARY = {"optuna": "search", "h5py": "h5"}  # of all others: train

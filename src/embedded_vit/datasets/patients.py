@@ -77,7 +77,8 @@ def with_patients(data_set: DataSet, pattern: str | None = None) -> DataSet:
             f"{len(set(patients.values()))} patients; {PATIENTS_FILE} with the columns case,patient says it otherwise"
         )
     cases = tuple(replace(case, patient=patients[case.name]) for case in data_set.cases)
-    return replace(data_set, cases=cases, remarks=(*data_set.remarks, *([remark] if remark else [])))
+    new = [remark] if remark and remark not in data_set.remarks else []
+    return replace(data_set, cases=cases, remarks=(*data_set.remarks, *new))
 
 
 def noticed_patients(names: Sequence[str]) -> dict[str, str]:

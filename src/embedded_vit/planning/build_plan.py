@@ -28,7 +28,7 @@ from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.partial_labels import partial_sets
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 
-__all__ = ["PLAN_FILE", "BuildPlan", "SplitPlan"]
+__all__ = ["PLAN_FILE", "BuildPlan", "SplitPlan", "read_budget"]
 
 PLAN_FILE = "build-plan.yaml"
 
@@ -126,3 +126,21 @@ class BuildPlan(Config):
 COMMENT = (
     "What `embedded-vit build` will do. Change what you like; `reasons` says why each value was taken, and is not read."
 )
+
+
+def read_budget(text: str) -> float:
+    """Read a budget as the command line takes it, `latency_ms=5`: return the milliseconds.
+
+    Raises:
+        ConfigError: It is another budget, or not a number above 0.
+    """
+    name, _, limit = text.partition("=")
+    if name.strip() != "latency_ms":
+        raise ConfigError(f"--budget {text:.40}: latency_ms=NUMBER is expected, for example latency_ms=5")
+    try:
+        milliseconds = float(limit)
+    except ValueError:
+        milliseconds = 0.0
+    if not 0 < milliseconds < float("inf"):
+        raise ConfigError(f"--budget {text:.40}: expected a number of milliseconds above 0, as in latency_ms=5")
+    return milliseconds

@@ -1,0 +1,62 @@
+"""`embedded-vit plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from embedded_vit.cli.options import Flag, OutputAlias
+
+
+def command(
+    *,
+    data: Path,
+    output: Annotated[Path, OutputAlias] = Path("build-plan.yaml"),
+    budget: str | None = None,
+    minutes: float = 60.0,
+    patient: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    overwrite: Flag = False,
+) -> None:
+    """Look at a labelled data set, say what it is and what `build` will do with it, and write the plan.
+
+    Every case that trains is read once. A dozen training steps are timed. Nothing is trained.
+
+    Args:
+        data: Labelled data set in any layout that `embedded-vit data` takes.
+        output: The plan to write, a YAML file in which every decision may be changed.
+        budget: The most that a slice may take on this computer, for example latency_ms=5.
+        minutes: Time for the whole build on this computer.
+        patient: Pattern of the names of cases: what it matches is the patient, for example 'patient\\d+'. Cases of a
+            patient stay together. By default as patients.csv in the data set says, else as noticed in the names.
+        seed: Seed of the split, the initial weights and the augmentation.
+        device: Device to train on: cpu, cuda, cuda:1, ...
+        overwrite: Replace a plan that is there already.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from embedded_vit.datasets import open_data_set
+    from embedded_vit.planning.build_plan import read_budget
+    from embedded_vit.planning.planning import plan_for
+    from embedded_vit.planning.summary import plan_text
+
+    latency_ms = None if budget is None else read_budget(budget)
+    data_set = open_data_set(data, patient=patient)
+    for remark in data_set.remarks:
+        print(remark)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        plan = plan_for(
+            data_set,
+            latency_ms=latency_ms,
+            minutes=minutes,
+            patient=patient,
+            seed=seed,
+            device=device,
+            on_case=lambda name: progress.update(task, advance=1, description=f"reading {name}"),
+        )
+    plan.write(output, overwrite=overwrite)
+    print(plan_text(plan, data_set))
+    print(f"\n{output}: change what you like, then `embedded-vit build --data {data} --output OUT`")
