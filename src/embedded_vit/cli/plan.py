@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from embedded_vit.cli.options import Flag, OutputAlias
+from embedded_vit.cli.showing import show, show_text
 
 
 def command(
@@ -41,11 +42,12 @@ def command(
     from embedded_vit.planning.build_plan import read_budget
     from embedded_vit.planning.planning import plan_for
     from embedded_vit.planning.summary import plan_text
+    from embedded_vit.printable import bar_text
 
     latency_ms = None if budget is None else read_budget(budget)
     data_set = open_data_set(data, patient=patient)
     for remark in data_set.remarks:
-        print(remark)
+        show(remark)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)
         plan = plan_for(
@@ -55,8 +57,8 @@ def command(
             patient=patient,
             seed=seed,
             device=device,
-            on_case=lambda name: progress.update(task, advance=1, description=f"reading {name}"),
+            on_case=lambda name: progress.update(task, advance=1, description=bar_text(f"reading {name}")),
         )
     plan.write(output, overwrite=overwrite)
-    print(plan_text(plan, data_set))
-    print(f"\n{output}: change what you like, then `embedded-vit build --data {data} --output OUT`")
+    show_text(plan_text(plan, data_set))
+    show(f"{output}: change what you like, then `embedded-vit build --data {data} --output OUT`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,8 @@ def case_figures(volume: Volume, mask: LabelMap, labels: LabelSet, kinds: tuple[
         kinds: The fields of view that are possible for this modality.
     """
     volume, mask = volume.reoriented("SLP"), mask.reoriented("SLP")  # slices, rows, columns: superior, left, posterior
+    # What nobody labelled has a number above the structures'.
+    mask = replace(mask, array=np.where(mask.array < labels.classes, mask.array, np.uint8(0)))
     channels = tuple(f"channel {number}" for number in range(volume.channels))
     ranges = [
         Intensities.of(volume, Preprocessing.for_modality("MR", channels=channels, image_size=8, **asked))

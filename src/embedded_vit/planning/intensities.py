@@ -26,6 +26,8 @@ Z_SCORE_NAMES = ("zscore", "z_score")
 def choose_intensities(fingerprint: Fingerprint) -> Decision[Mapping[str, Any]]:
     """Return the settings of `Preprocessing` that say which intensities become 0 and 1."""
     names = [name.lower().replace("-", "_") for name in fingerprint.data_set.channels]
+    if fingerprint.data_set.modality == "picture":
+        return Decision({}, "from black to white, as the bit depth of the pictures has them")
     if fingerprint.data_set.modality == "CT":
         return _window(fingerprint)
     if all(name in AS_THEY_ARE for name in names):

@@ -87,7 +87,9 @@ def distort(
         if distortion.reversed_context:
             images[place] = images[place].unflatten(0, (context_slices, -1)).flip(0).flatten(0, 1)
         if distortion.numbers is not None:
-            labels[place] = torch.from_numpy(distortion.numbers).to(device).long()[labels[place]]
+            known = len(distortion.numbers)  # numbers above stand for pixels that nobody labelled
+            numbers = torch.cat([torch.from_numpy(distortion.numbers).long(), torch.arange(known, 256)])
+            labels[place] = numbers.to(device)[labels[place]]
     images = _change_intensities(images, distortions)
     return images.clamp(0, 1) * 2 - 1, labels
 
