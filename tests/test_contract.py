@@ -112,3 +112,24 @@ def test_rounding_of_the_spacing_decides_nothing(factor: float) -> None:
 def test_an_unknown_spacing_violates_nothing() -> None:
     allowed = SpacingRange(slices_mm=(4, 6), in_plane_mm=(1, 2))
     assert contract_of(spacing_range=allowed).violations(scan(spacing_known=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("modality", "channels", "taken"),
+    [
+        ("MR", ("foo",), ("MR",)),
+        ("MR", ("T1", "FLAIR"), ("MR",)),
+        ("MR", ("PET",), ("MR", "PT")),
+        ("MR", ("PET_late", "pt"), ("MR", "PT")),
+        ("MR", ("PET", "T1"), ("MR",)),
+        ("MR", ("petrous bone",), ("MR",)),
+        ("MR", ("SPECT",), ("MR", "NM")),
+        ("CT", ("CT_venous",), ("CT",)),
+    ],
+)
+def test_a_scan_is_of_the_modality_or_of_what_the_channels_are_called(
+    modality: str, channels: tuple[str, ...], taken: tuple[str, ...]
+) -> None:
+    preprocessing = Preprocessing.for_modality(modality, image_size=32, channels=channels)
+    contract = Contract(preprocessing=preprocessing, labels=LABELS)
+    assert tuple(each for each in ("CT", "MR", "PT", "NM", "US") if contract.takes(each)) == taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -18,6 +19,10 @@ from embedded_vit.slicing import Orientation
 from embedded_vit.volume import LENGTH_ROUNDING, Scan
 
 __all__ = ["Contract", "SpacingRange"]
+
+
+# DICOM's code of a modality -> how channels of it are called. Their range is measured on each scan, as an MR's is.
+CHANNELS_OF_MODALITY = {"PT": "pt|pet", "NM": "nm|spect", "US": "us|ultrasound"}
 
 
 class SpacingRange(Config):
@@ -49,6 +54,14 @@ class Contract(Config):
     def orientation(self) -> Orientation:
         """The directions in which slices, rows and columns grow as the network sees them."""
         return self.preprocessing.orientation
+
+    def takes(self, modality: str) -> bool:
+        """Whether scans of a modality, as DICOM calls it, are what the channels' names say."""
+        named = CHANNELS_OF_MODALITY.get(modality)
+        if named is None or self.preprocessing.modality != "MR":
+            return modality == self.preprocessing.modality
+        pattern = re.compile(rf"({named})([^a-z].*)?", re.IGNORECASE)
+        return all(pattern.fullmatch(name.strip()) for name in self.preprocessing.channels)
 
     def check_channels(self, scan: Scan) -> None:
         """Refuse a scan that has another number of channels; --force does not overrule this.

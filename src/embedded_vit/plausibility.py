@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from statistics import NormalDist
 from typing import Literal
 
 from pydantic import Field
@@ -85,11 +86,12 @@ class Plausibility(Config):
     def _reasons(self, figures: MaskFigures, found: StructureFigures, expected: StructureRange) -> list[str]:
         """Say in what a structure differs, a few words each, with what is expected."""
         reasons = []
-        if figures.in_ml == (self.unit == "ml") and not _fits(found.volume, expected.volume, found.at_border):
-            low, high = expected.volume
+        volume, share = (_widened_by_spread(sizes, self.cases) for sizes in (expected.volume, expected.share))
+        if figures.in_ml == (self.unit == "ml") and not _fits(found.volume, volume, found.at_border):
+            low, high = volume
             reasons.append(f"{found.volume:.3g} {self.unit}, expected {low:.3g} to {high:.3g}")
         if not figures.cropped:
-            reasons += _out_of_place(found, expected)
+            reasons += _out_of_place(found, expected, share)
         if found.confidence is not None and expected.confidence is not None and found.confidence < expected.confidence:
             reasons.append(f"mean probability {found.confidence:.2f}, expected at least {expected.confidence:.2f}")
         return reasons
@@ -214,10 +216,10 @@ def _orders(of_name: Mapping[str, Sequence[StructureFigures | None]]) -> Iterabl
                     yield Order(first=first, second=second, axis=axis)
 
 
-def _out_of_place(found: StructureFigures, expected: StructureRange) -> Iterable[str]:
+def _out_of_place(found: StructureFigures, expected: StructureRange, allowed_share: Range) -> Iterable[str]:
     """Yield in what a structure's place in the body, or its part of it, differs."""
-    if not _fits(found.share, expected.share, found.at_border):
-        low, high = (100 * share for share in expected.share)
+    if not _fits(found.share, allowed_share, found.at_border):
+        low, high = (100 * share for share in allowed_share)
         yield f"{100 * found.share:.2g} % of the body's cross-section, expected {low:.2g} to {high:.2g} %"
     for axis, place in found.place.items():
         allowed: Range | None = getattr(expected, axis)
@@ -231,6 +233,19 @@ def _contradicts(first: StructureFigures, second: StructureFigures, axis: Axis) 
         return False
     number = AXES.index(axis)
     return first.centre[number] < second.centre[number] - ORDER_APART
+
+
+def _widened_by_spread(sizes: Range, cases: int) -> Range:
+    """Widen a range of sizes by one standard deviation between cases, which its ends tell.
+
+    Sizes of one structure spread by factors, not by millilitres, and of some cases the smallest and the largest are
+    not yet the smallest and the largest of all patients. The ends of `cases` values of a normal distribution lie about
+    `apart` standard deviations from each other (Blom 1958).
+    """
+    low, high = sizes
+    apart = 2 * NormalDist().inv_cdf((max(cases, LEAST_CASES) - 0.375) / (max(cases, LEAST_CASES) + 0.25))
+    factor = max(1.0, high / low / SIZE_MARGIN**2) ** (1 / apart) if low > 0 else 1.0
+    return low / factor, high * factor
 
 
 def _fits(value: float, allowed: Range, at_border: bool) -> bool:

@@ -57,7 +57,7 @@ def test_older_model_files_are_not_checked(make_artifact: MakeArtifact) -> None:
 @pytest.mark.parametrize(
     ("volume", "reason"),
     [
-        (scan(size=16), "ml, expected 27 to 125"),
+        (scan(size=16), "ml, expected 21.2 to 159"),
         (scan(begin=48), "of the body towards left, expected 0.20 to 0.50"),
     ],
 )

@@ -282,7 +282,7 @@ def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: 
     contract.check_channels(volume)
     expected = contract.preprocessing.modality
     found = contract.violations(volume)
-    if source.modality not in (None, expected):
+    if source.modality is not None and not contract.takes(source.modality):
         found.insert(0, f"the modality is {source.modality}, the artifact is made for {expected}")
     elif expected == "picture" and source.modality is None and source.format is not None:
         found.insert(0, f"a {source.format} file, the artifact is made for pictures (PNG, JPEG, TIFF, BMP)")
