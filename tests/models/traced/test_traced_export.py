@@ -1,4 +1,4 @@
-"""What was pruned in other people's networks computes the same in every engine, or is refused by its operator's name."""
+"""Other people's networks, pruned, compute the same in every engine, or are refused by an operator's name."""
 
 from __future__ import annotations
 

@@ -24,9 +24,7 @@ def reshape(translation: Translation, node: Node) -> Held:
     """Translate a reshape; channels stay last where neither batch nor channels change."""
     builder = translation.builder
     value, stated = translation.held[node.inputs[0]], translation.constants[node.inputs[1]]
-    wanted = [
-        value.shape[place] if length == 0 else length for place, length in enumerate(stated.tolist())
-    ]  # 0: as it is
+    wanted = [length or value.shape[place] for place, length in enumerate(stated.tolist())]  # 0: as it is
     shape: tuple[int, ...] = np.empty(value.shape, np.bool_).reshape(wanted).shape
     if value.channels_last and shape[:2] == value.shape[:2]:
         return Held(builder.reshaped(value.index, (shape[0], *shape[2:], shape[1])), shape, channels_last=True)
