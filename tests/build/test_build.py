@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, DataSetError, GateError, OutputError
 from embedded_vit.evaluation.evaluating import METRICS_FILE
 from embedded_vit.planning.build_plan import PLAN_FILE
+from embedded_vit.planning.pace import Pace
+from embedded_vit.planning.planning import Clocks, plan_for
 from embedded_vit.predict.predictor import Predictor
 from embedded_vit.training.checkpoint import read_record
 
@@ -132,7 +135,12 @@ def test_a_build_that_is_killed_in_every_stage_ends_with_the_same_model(
     assert set(record.seconds) == {"plan", "prepare", "train", "export", "score"}
 
 
-def test_a_plan_is_made_where_there_is_none(nnunet_folder: Path, tmp_path: Path) -> None:
+def test_a_plan_is_made_where_there_is_none(
+    nnunet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks = Clocks(pace=lambda *_: Pace(base=0.0, pixel=1e-7), latency_ms=lambda _: 1.0)
+    monkeypatch.setattr(stages, "plan_for", partial(plan_for, clocks=clocks))
+
     class Stops(BuildListener):
         def __init__(self):
             self.lines: list[str] = []
@@ -150,8 +158,9 @@ def test_a_plan_is_made_where_there_is_none(nnunet_folder: Path, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         build(nnunet_folder, tmp_path / "out", minutes=7.0, listener=listener)
     assert "minutes: 7.0" in (tmp_path / "out" / PLAN_FILE).read_text()
-    assert listener.lines[0].startswith("Phantom: nnU-Net v2 raw, CT, 4 cases")
-    assert any("held out" in line for line in listener.lines)
+    assert listener.lines[0] == "Phantom"
+    assert any("4 cases of 4 patients: 2 train, 1 select the weights, 1 test" in line for line in listener.lines)
+    assert listener.lines[-1].startswith("change any of it in")
     with pytest.raises(ConfigError, match=r"was made for --minutes 7\.0, now it is 9\.0; leave the option out"):
         build(nnunet_folder, tmp_path / "out", minutes=9.0)
 

@@ -26,6 +26,7 @@ from embedded_vit.build.record import RECORD_FILE, STAGES, BuildRecord, read_bui
 from embedded_vit.build.stages import STAGE_FUNCTIONS
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.io.atomic import check_folder
+from embedded_vit.planning.summary import plan_text
 from embedded_vit.training.processes import check_device
 
 __all__ = ["build"]
@@ -176,13 +177,6 @@ def _check_plan(context: BuildContext) -> None:
 
 def _show(context: BuildContext) -> None:
     """Tell the plan: what is there, and each decision with its reason."""
-    data_set, split = context.data_set, context.split
-    say = context.listener.say
-    say(f"{data_set.name}: {data_set.layout}, {data_set.modality}, {len(data_set.cases)} cases")
-    for decision, reason in context.plan.reasons.items():
-        say(f"  {decision.replace('_', ' ')}: {reason}")
-    say(
-        f"  split: {len(split.train)} cases train, {len(split.validation)} select the weights, {len(split.test)} are "
-        "held out"
-    )
-    say(f"  change any of it in {context.plan_file}")
+    for line in plan_text(context.plan, context.data_set).splitlines():
+        context.listener.say(line)
+    context.listener.say(f"change any of it in {context.plan_file}")

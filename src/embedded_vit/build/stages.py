@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 
 from embedded_vit.artifact.manifest import read_artifact, sealed
@@ -40,7 +41,15 @@ def make_plan(context: BuildContext) -> None:
         context.listener.say(remark)
     minutes = MINUTES if context.minutes is None else context.minutes
     if context.init is None:
-        plan = plan_for(data_set, latency_ms=context.latency_ms, minutes=minutes, patient=context.patient)
+        names, seen = len(data_set.cases), count()
+        plan = plan_for(
+            data_set,
+            latency_ms=context.latency_ms,
+            minutes=minutes,
+            patient=context.patient,
+            device=context.device,
+            on_case=lambda name: context.listener.advance(next(seen) / names),
+        )
     else:
         plan = fine_tuning_plan(data_set, context.init, minutes=minutes, patient=context.patient)
     plan.write(context.plan_file)

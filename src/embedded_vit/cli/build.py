@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from embedded_vit.cli.options import Names, OutputAlias, latency_budget
+from embedded_vit.cli.options import Names, OutputAlias
 from embedded_vit.cli.showing import show
 
 
@@ -41,12 +41,13 @@ def command(
     from embedded_vit.build.building import build
     from embedded_vit.build.listener import BuildBar
     from embedded_vit.builtin.resolve import model_path
+    from embedded_vit.planning.build_plan import read_budget
 
     with BuildBar() as bar:
         model = build(
             data,
             output,
-            latency_ms=latency_budget(budget),
+            latency_ms=None if budget is None else read_budget(budget),
             minutes=minutes,
             patient=patient,
             structures=structures,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from embedded_vit.engines import EngineChoice
-from embedded_vit.errors import ConfigError
 
-__all__ = ["EngineOption", "Flag", "Integers", "Names", "NetworkOptions", "OutputAlias", "latency_budget"]
+__all__ = ["EngineOption", "Flag", "Integers", "Names", "NetworkOptions", "OutputAlias"]
 
 OutputAlias = Parameter(alias="-o")
 EngineOption = Annotated[
@@ -24,24 +22,6 @@ EngineOption = Annotated[
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Names = Annotated[list[str], Parameter(consume_multiple=True, negative="")]  # --structures liver spleen
 Integers = Annotated[list[int], Parameter(consume_multiple=True, negative="")]  # --widths 32 80
-
-
-def latency_budget(text: str | None) -> float | None:
-    """Return the milliseconds of --budget latency_ms=5; None where it is not given.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    if text is None:
-        return None
-    name, _, limit = text.partition("=")
-    try:
-        milliseconds = float(limit) if name == "latency_ms" else math.nan
-    except ValueError:
-        milliseconds = math.nan
-    if not 0 < milliseconds < math.inf:
-        raise ConfigError(f"--budget {text}: expected the most milliseconds that a slice may take, as latency_ms=5")
-    return milliseconds
 
 
 @Parameter(name="*")

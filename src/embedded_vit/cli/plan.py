@@ -39,7 +39,7 @@ def command(
     from rich.progress import Progress
 
     from embedded_vit.datasets import open_data_set
-    from embedded_vit.planning.build_plan import read_budget
+    from embedded_vit.planning.build_plan import PLAN_FILE, read_budget
     from embedded_vit.planning.planning import plan_for
     from embedded_vit.planning.summary import plan_text
     from embedded_vit.printable import bar_text
@@ -61,4 +61,4 @@ def command(
         )
     plan.write(output, overwrite=overwrite)
     show_text(plan_text(plan, data_set))
-    show(f"{output}: change what you like, then `embedded-vit build --data {data} --output OUT`")
+    show(f"{output}: change what you like; `embedded-vit build --data {data} --output OUT` reads OUT/{PLAN_FILE}")
