@@ -21,7 +21,8 @@ from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.checkpoint import MODEL, STATE, load_state, read_record, read_run_config
 from embedded_vit.training.run import is_finished, open_run
-from embedded_vit.training.training import at_half_the_size, train, train_once, train_planned
+from embedded_vit.training.settings import TrainingConfig
+from embedded_vit.training.training import at_half_the_size, default_context, train, train_once, train_planned
 
 
 def test_a_run_is_described_before_its_first_epoch(bench: Workbench, tmp_path: Path) -> None:
@@ -183,3 +184,14 @@ def test_a_configuration_is_trained_from_coarse_to_fine(bench: Workbench, tmp_pa
         update={"postprocessing": coarse.postprocessing, "intensities": coarse.intensities}
     )
     assert (coarse.network.image_size, coarse.preprocessing.image_size) == (32, 32)
+
+
+def test_three_slices_are_the_default_where_they_gain(bench: Workbench, tmp_path: Path) -> None:
+    modern, paper = (TrainingConfig.for_recipe(recipe) for recipe in ("modern", "paper"))
+    begun = TrainingConfig.for_recipe("modern", init=str(tmp_path))
+    picture = replace(bench.data_set, modality="picture")
+    assert default_context(bench.data_set, modern, own_class=False) == 3
+    assert default_context(picture, modern, own_class=False) == 1
+    assert default_context(bench.data_set, modern, own_class=True) == 1
+    assert default_context(bench.data_set, paper, own_class=False) == 1
+    assert default_context(bench.data_set, begun, own_class=False) == 1

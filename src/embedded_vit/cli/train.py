@@ -49,8 +49,9 @@ def command(
     options: NetworkOptions | None = None,
     model: str | None = None,
     model_options: Names | None = None,
-    context_slices: Literal[1, 3] = 1,
+    context_slices: Literal[1, 3] | None = None,
     structures: Names | None = None,
+    patient: str | None = None,
     training: TrainingOptions | None = None,
     validation_cases: int | None = None,
     resume: Flag = False,
@@ -64,8 +65,11 @@ def command(
         output: Run folder to make.
         model: Your own network as package.module:Class, in place of --network.
         model_options: Further arguments of your class as name=value, for example width=32.
-        context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below.
+        context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below. By default
+            3; 1 for pictures, with --recipe paper, --model or --init.
         structures: Structures to learn, by their names; the others become background. All by default.
+        patient: Pattern of the names of cases: what it matches is the patient, for example 'patient\\d+'. Cases of a
+            patient stay together. By default as patients.csv in the data set says, else as noticed in the names.
         validation_cases: Number of patients that select the weights; a tenth of the patients by default. 0 keeps the
             weights of the last epoch.
         resume: Resume the training in --output after its last complete epoch.
@@ -88,6 +92,7 @@ def command(
         training=TrainingConfig.for_recipe(**settings),
         context_slices=context_slices,
         structures=structures,
+        patient=patient,
         validation_cases=validation_cases,
         resume=resume,
         device=device,

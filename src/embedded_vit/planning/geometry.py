@@ -27,6 +27,8 @@ MOST_COMPARED = 24  # cases
 
 def choose_orientation(fingerprint: Fingerprint) -> Decision[Orientation]:
     """Cut along the coarsest axis if it is much coarser than the next, else into axial slices."""
+    if fingerprint.data_set.modality == "picture":
+        return Decision("SLP", "a picture is a slice")
     if not fingerprint.spacing_known:
         return Decision("SLP", "axial slices: no spacing is known")
     spacing = fingerprint.median_spacing()

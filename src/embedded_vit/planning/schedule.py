@@ -17,7 +17,20 @@ from embedded_vit.slicing import Orientation, across_slices
 
 __all__ = ["SIZES", "Epochs", "Workload", "architecture_of", "choose_batch_size", "choose_epochs", "choose_size"]
 
-SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 320)  # half of each is a size too, for the training at half the size
+SIZES = (
+    32,
+    64,
+    96,
+    128,
+    160,
+    192,
+    224,
+    256,
+    320,
+    384,
+    448,
+    512,
+)  # half of each is a size too, for the training at half the size
 FIVE_LEVELS = 256  # from this size on a fifth level lets the coarsest one see as much of the image as before
 OVERSAMPLED = 2  # pixels of the network for one of the scan, as the logits have half as many
 WIDE_ENOUGH, TOO_THIN = 16.0, 3.0  # pixels across the narrowest structure
