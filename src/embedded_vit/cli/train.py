@@ -65,11 +65,10 @@ def command(
         output: Run folder to make.
         model: Your own network as package.module:Class, in place of --network.
         model_options: Further arguments of your class as name=value, for example width=32.
-        context_slices: Slices that the network sees at a time: 1, or 3 with the neighbours above and below. By default
-            3; 1 for pictures, with --recipe paper, --model or --init.
+        context_slices: Slices that the network sees at a time; by default 3, with the neighbours above and below, and
+            1 for pictures, --recipe paper, --model and --init.
         structures: Structures to learn, by their names; the others become background. All by default.
-        patient: Pattern of the names of cases: what it matches is the patient, for example 'patient\\d+'. Cases of a
-            patient stay together. By default as patients.csv in the data set says, else as noticed in the names.
+        patient: Pattern of the names of cases; what it matches is the patient, for example 'patient\\d+'.
         validation_cases: Number of patients that select the weights; a tenth of the patients by default. 0 keeps the
             weights of the last epoch.
         resume: Resume the training in --output after its last complete epoch.

@@ -35,7 +35,7 @@ def plan(
     network: str | None,
     architecture: Mapping[str, Any],
     training: TrainingConfig,
-    context_slices: int = 1,
+    context_slices: int | None = 1,
 ) -> RunConfig:
     """Return the configuration of a run.
 
@@ -44,14 +44,17 @@ def plan(
         network: A preset's name, or None.
         architecture: As `network_config` takes them.
         training: The training settings. If it starts from a run folder, the channels are those of that run.
-        context_slices: 1 or 3. One grey channel without context is copied to the stem's three channels.
+        context_slices: 1 or 3; None takes what measured best, see `default_context`. One grey channel without context
+            is copied to the stem's three channels.
 
     Raises:
         ConfigError, NetworkError: The settings do not fit together.
         CheckpointError: The run folder that the training starts from cannot be read.
     """
-    channels = len(data_set.channels) * context_slices
     own_class = architecture.get("model") is not None
+    if context_slices is None:
+        context_slices = default_context(data_set, training, own_class=own_class)
+    channels = len(data_set.channels) * context_slices
     if training.init is not None and Path(training.init).is_dir():
         architecture = {**architecture, "kept_channels": read_run_config(Path(training.init)).network.kept_channels}
     described = network_config(
@@ -99,8 +102,7 @@ def train(
     Args:
         data_folder: A data set in any known layout.
         output: The run folder; new, unless resuming.
-        network, architecture: As `plan` takes them.
-        context_slices: Likewise; None takes what measured best, see `default_context`.
+        network, architecture, context_slices: As `plan` takes them.
         training: The training settings.
         structures, patient: The structures to learn, and how patients are told, as `open_data_set` takes them.
         validation_cases: As `make_split` takes them.
@@ -121,9 +123,6 @@ def train(
     check_device(device)
     check_folder(Path(output))
     data_set = open_data_set(data_folder, structures=structures, patient=patient)
-    if context_slices is None:
-        own_class = (architecture or {}).get("model") is not None
-        context_slices = default_context(data_set, training, own_class=own_class)
     config = plan(
         data_set,
         network=network,
