@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -168,7 +169,11 @@ def test_a_folder_without_a_scan_says_what_it_holds(
 
 
 @pytest.mark.parametrize("syntax", [JPEGExtended12Bit, JPEGLSLossless])
-def test_the_package_that_decodes_is_named(tmp_path: Path, stored: np.ndarray, syntax: str) -> None:
+def test_the_package_that_decodes_is_named(
+    tmp_path: Path, stored: np.ndarray, syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = SimpleNamespace(is_available=False, available_plugins=())  # whatever is installed here
+    monkeypatch.setattr("embedded_vit.io.dicom.pixels.get_decoder", lambda syntax: nothing)
     dataset = make_slice(stored[0], BitsStored=12, HighBit=11)
     dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
     dataset.file_meta.TransferSyntaxUID = syntax

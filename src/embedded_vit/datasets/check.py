@@ -153,6 +153,9 @@ def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Pr
         for label in data_set.labels.labels:
             if not totals[label.id]:
                 yield Problem(None, "warning", f"label {label.id} ({label.name}) is in no mask")
+            if unmarked := sum(label.id in case.unlabelled for case in data_set.cases):
+                message = f"not marked in {unmarked} of {len(data_set.cases)} cases, which do not count for it"
+                yield Problem(None, "warning", f"label {label.id} ({label.name}): {message}")
     yield from _check_clipping(data_set, summaries)
     try:
         make_split(data_set, seed=0)

@@ -56,6 +56,11 @@ class EvaluatedModel:
     split: Mapping[str, tuple[str, ...]]
     computed_by: str
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What a report says of the model."""
+        return {"path": str(self.path), "kind": self.kind, "sha256": self.digest, "computed_by": self.computed_by}
+
     def check_fits(self, data_set: DataSet) -> None:
         """Refuse a data set of other structures, another modality or other channels.
 

@@ -40,6 +40,7 @@ __all__ = [
     "evaluate_once",
     "length_notes",
     "prepare_output",
+    "provenance_of",
     "score_model",
     "unscored_notes",
     "write_results",
@@ -134,7 +135,7 @@ def score_model(
         protocol=PROTOCOLS[protocol],
         subset=subset,
         unit=results[0].unit,
-        provenance=_provenance(model, data_set, results),
+        provenance=provenance_of(model.provenance, data_set, results),
         unscored=unscored,
         notes=chosen.notes
         + unscored_notes(unscored)
@@ -291,8 +292,8 @@ def unscored_notes(unscored: Mapping[str, str]) -> tuple[str, ...]:
 
 def length_notes(protocol: Protocol, unit: str) -> tuple[str, ...]:
     """Return a note where a protocol that measures in mm had to measure in voxels."""
-    if protocol.name == "strict" and unit == "voxels":
-        return ("The data set stores no spacing: HD95 and the tolerance of NSD are in voxels.",)
+    if protocol.name == "strict" and unit != "mm":
+        return (f"The data set stores no spacing: HD95 and the tolerance of NSD are in {unit}.",)
     return ()
 
 
@@ -300,15 +301,11 @@ def _precision_notes(precision: Precision) -> tuple[str, ...]:
     return ("Computed in half precision: weights are float32, products float16.",) if precision == "fp16" else ()
 
 
-def _provenance(model: EvaluatedModel, data_set: DataSet, results: list[CaseResult]) -> Provenance:
+def provenance_of(model: dict[str, str], data_set: DataSet, results: list[CaseResult]) -> Provenance:
+    """Return where figures come from: model or masks, the scored cases, this machine, versions and the time."""
     data_digest = hashlib.sha256("".join(sorted(result.digest for result in results)).encode()).hexdigest()
     return Provenance(
-        model={
-            "path": str(model.path),
-            "kind": model.kind,
-            "sha256": model.digest,
-            "computed_by": model.computed_by,
-        },
+        model=model,
         data={
             "path": str(data_set.folder),
             "name": data_set.name,

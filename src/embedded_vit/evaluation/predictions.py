@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,25 @@ import numpy as np
 from embedded_vit.contract import Contract
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
-from embedded_vit.datasets.identity import data_content
 from embedded_vit.datasets.label_scheme import LabelScheme, spelled
 from embedded_vit.errors import ConfigError, DataSetError, FileFormatError, InputError
-from embedded_vit.evaluation.evaluating import length_notes, prepare_output, unscored_notes, write_results
+from embedded_vit.evaluation.evaluating import (
+    length_notes,
+    prepare_output,
+    provenance_of,
+    unscored_notes,
+    write_results,
+)
 from embedded_vit.evaluation.known_parts import scored, without_ignored
 from embedded_vit.evaluation.pictures import PictureCollector
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
-from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance
+from embedded_vit.evaluation.results import CaseResult, Evaluation
 from embedded_vit.grids import laid_on
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.mask_file import is_mask_name, is_overlay, read_summary, summary_path
 from embedded_vit.io.scan_source import data_suffix, read_mask, scan_stem
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.provenance import available_cores, case_digest, describe_machine, versions
+from embedded_vit.provenance import available_cores, case_digest
 from embedded_vit.volume import LabelMap, Volume
 
 __all__ = ["score_predictions"]
@@ -80,13 +84,14 @@ def score_predictions(
         raise DataSetError(_nothing(predictions, data_set, unscored))
     unknown = sorted(masks.keys() - {case.name for case in data_set.cases})
     notes = [f"{len(unknown)} masks have no case of their name, such as {unknown[0]}."] if unknown else []
+    scored_masks = [masks[result.name] for result in results]
     evaluation = Evaluation(
         cases=tuple(results),
         labels=data_set.labels,
         protocol=PROTOCOLS[protocol],
         subset="masks",
         unit=results[0].unit,
-        provenance=_provenance(predictions, data_set, results, [masks[result.name] for result in results]),
+        provenance=provenance_of(_described(predictions, scored_masks), data_set, results),
         unscored=unscored,
         notes=(*notes, *unscored_notes(unscored), *length_notes(PROTOCOLS[protocol], results[0].unit)),
     )
@@ -188,20 +193,6 @@ def _nothing(predictions: Path, data_set: DataSet, unscored: Mapping[str, str]) 
     return f"{predictions}: no mask is named as one of the {len(data_set.cases)} cases, for example {first}.nii.gz"
 
 
-def _provenance(folder: Path, data_set: DataSet, results: list[CaseResult], masks: list[Path]) -> Provenance:
-    of_masks = hashlib.sha256("".join(sorted(sha256_of(path) for path in masks)).encode()).hexdigest()
-    of_data = hashlib.sha256("".join(sorted(result.digest for result in results)).encode()).hexdigest()
-    return Provenance(
-        model={"path": str(folder), "kind": "masks", "sha256": of_masks, "computed_by": "whoever wrote the masks"},
-        data={
-            "path": str(data_set.folder),
-            "name": data_set.name,
-            "layout": data_set.layout,
-            "cases": str(len(results)),
-            "sha256": of_data,
-            "files_sha256": data_content(data_set, (result.name for result in results)),
-        },
-        machine=describe_machine(),
-        versions=versions(),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
+def _described(folder: Path, masks: list[Path]) -> dict[str, str]:
+    digest = hashlib.sha256("".join(sorted(sha256_of(path) for path in masks)).encode()).hexdigest()
+    return {"path": str(folder), "kind": "masks", "sha256": digest, "computed_by": "whoever wrote the masks"}

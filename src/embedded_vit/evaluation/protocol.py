@@ -23,9 +23,10 @@ from embedded_vit.predict.segmentation import OnSlice, segment
 from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["METRICS", "PROTOCOLS", "Protocol", "ProtocolName", "Score", "StrictProtocol", "TransUnetProtocol"]
+__all__ = ["METRICS", "PROTOCOLS", "Protocol", "ProtocolName", "Score", "StrictProtocol", "TransUnetProtocol", "Unit"]
 
 ProtocolName = Literal["strict", "transunet"]
+Unit = Literal["mm", "voxels", "pixels"]  # of lengths
 
 METRICS = ("dice", "jaccard", "hd95", "nsd")
 NSD_TOLERANCE = 2.0  # mm, or voxels where no spacing is known
@@ -70,7 +71,7 @@ class Protocol(ABC):
         """Return the distances between neighbouring slices, rows and columns, in the unit of lengths."""
 
     @abstractmethod
-    def unit(self, truth: LabelMap) -> Literal["mm", "voxels"]:
+    def unit(self, truth: LabelMap) -> Unit:
         """Return the unit of HD95 and of the NSD's tolerance."""
 
     @abstractmethod
@@ -131,9 +132,11 @@ class StrictProtocol(Protocol):
         """Return the mask's spacing in mm; 1, 1, 1 where it is unknown."""
         return truth.spacing_mm if truth.spacing_known else (1.0, 1.0, 1.0)
 
-    def unit(self, truth: LabelMap) -> Literal["mm", "voxels"]:
-        """Return mm where the spacing is known."""
-        return "mm" if truth.spacing_known else "voxels"
+    def unit(self, truth: LabelMap) -> Unit:
+        """Return mm where the spacing is known; else voxels, or pixels of a picture."""
+        if truth.spacing_known:
+            return "mm"
+        return "pixels" if 1 in truth.shape else "voxels"  # of a picture
 
     def score_incomplete(self, comparison: Comparison, diagonal: float) -> tuple[float, float] | None:
         """Exclude two empty masks; one empty mask scores 0 and the diagonal."""
@@ -174,7 +177,7 @@ class TransUnetProtocol(Protocol):
         """Return 1, 1, 1: lengths are in voxels."""
         return 1.0, 1.0, 1.0
 
-    def unit(self, truth: LabelMap) -> Literal["mm", "voxels"]:
+    def unit(self, truth: LabelMap) -> Unit:
         """Return voxels, whatever the spacing."""
         return "voxels"
 

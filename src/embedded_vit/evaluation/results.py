@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.columns import csv_text
-from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score
+from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score, Unit
 from embedded_vit.evaluation.statistics import Estimate, Summary, summarise
 from embedded_vit.labels import LabelSet
 
@@ -37,7 +37,7 @@ class CaseResult:
     name: str
     subset: str
     scores: tuple[Score, ...]
-    unit: Literal["mm", "voxels"]
+    unit: Unit
     seconds: float
     digest: str
     regions: tuple[Score, ...] = ()
@@ -67,7 +67,7 @@ class Evaluation:
     labels: LabelSet
     protocol: Protocol
     subset: str
-    unit: Literal["mm", "voxels"]
+    unit: Unit
     provenance: Provenance
     unscored: Mapping[str, str] = field(default_factory=dict)  # case that could not be scored -> why
     notes: tuple[str, ...] = field(default=())

@@ -26,7 +26,7 @@ class Scores(Config):
     jaccard: float | None
     hd95: float | None
     nsd: float | None
-    unit: Literal["mm", "voxels"] = Field(description="of hd95")
+    unit: Literal["mm", "voxels", "pixels"] = Field(description="of hd95")
     cases: int = Field(ge=1)
     dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over cases")
     organs: dict[str, float | None] = Field(default_factory=dict, description="structure -> Dice")
