@@ -12,7 +12,7 @@ from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import ConfigError, DataSetError
-from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.io.atomic import check_folder, refuse_existing, write_text
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.report.compared_points import read_compared_points
 from embedded_vit.report.page import PageFacts, plots_of, render_page
@@ -98,6 +98,7 @@ def _output_files(page: Path, overwrite: bool) -> tuple[Path, Path, Path]:
     """Return the page, and the Markdown and CSV files beside it, if they can be written."""
     if page.suffix != ".html":
         raise ConfigError(f"--output {page}: expected a name that ends in .html")
+    check_folder(page.parent)
     files = page, page.with_suffix(".md"), page.with_suffix(".csv")
     if not overwrite:
         for path in files:
