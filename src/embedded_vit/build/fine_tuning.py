@@ -12,9 +12,9 @@ from embedded_vit.build.context import BuildContext
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.patients import with_patients
 from embedded_vit.errors import DataSetError
-from embedded_vit.export.reading_back import checkpoint_of_artifact, with_statistics
+from embedded_vit.export.reading_back import checkpoint_of_artifact, config_of_artifact, with_statistics
 from embedded_vit.planning.build_plan import BuildPlan, SplitPlan
-from embedded_vit.training.checkpoint import MODEL, Checkpoint, TrainingRecord, load_checkpoint
+from embedded_vit.training.checkpoint import MODEL, Checkpoint, TrainingRecord, load_checkpoint, read_run_config
 from embedded_vit.training.settings import TrainingConfig
 from embedded_vit.training.slices import prepare_slices
 
@@ -48,7 +48,7 @@ def fine_tuning_plan(data_set: DataSet, init: Path, *, minutes: float = 60.0, pa
         CheckpointError, FileFormatError: The model cannot be read or trained further.
     """
     data_set = with_patients(data_set, patient)
-    config = initial_checkpoint(init).config
+    config = read_run_config(init) if init.is_dir() else config_of_artifact(init)
     ours, theirs = data_set.labels.names, config.labels.names
     if ours != theirs:
         raise DataSetError(

@@ -29,7 +29,7 @@ from embedded_vit.models.registry import NetworkConfig, build_network
 from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord
 from embedded_vit.training.settings import RecipeName, RunConfig, TrainingConfig
 
-__all__ = ["checkpoint_of_artifact", "with_statistics"]
+__all__ = ["checkpoint_of_artifact", "config_of_artifact", "with_statistics"]
 
 WIDENING = ("Cast", "DequantizeLinear", "Reshape")  # of weights that are stored in fewer bytes
 LOWEST, SPACING = 0.25, 8  # probe numbers start here and are so many units in the last place apart
@@ -51,8 +51,6 @@ def checkpoint_of_artifact(path: Path) -> Checkpoint:
         FileFormatError: The file is not an artifact.
     """
     content, manifest = read_artifact(path)
-    if manifest.is_int8:
-        raise CheckpointError(f"{path}: an int8 model cannot be trained further; take the float model, or its run")
     config = _run_config(manifest, path)
     network = build_network(config.network).eval()
     folded = without_batch_norms(network)
@@ -106,7 +104,14 @@ def with_statistics(network: nn.Module, images_bchw: Tensor) -> nn.Module:
     return network
 
 
+def config_of_artifact(path: Path) -> RunConfig:
+    """Return the configuration of the network of a model file; errors as `checkpoint_of_artifact`."""
+    return _run_config(read_artifact(path)[1], path)
+
+
 def _run_config(manifest: Manifest, path: Path) -> RunConfig:
+    if manifest.is_int8:
+        raise CheckpointError(f"{path}: an int8 model cannot be trained further; take the float model, or its run")
     network = NetworkConfig.parse(manifest.network, source=str(path))
     if network.model is not None:
         raise CheckpointError(f"{path}: a network of your own, {network.model}; {RUN_ADVICE}")
