@@ -58,6 +58,10 @@ def test_a_good_model_has_no_cautions() -> None:
     assert cautions(GOOD, trained(FLAT), minutes=60) == []
 
 
+def test_a_model_that_is_trained_further_may_be_so_briefly() -> None:
+    assert cautions(GOOD, trained([0.7] * 3), minutes=60, fresh=False) == []
+
+
 @pytest.mark.parametrize(
     ("scores", "record", "expected"),
     [

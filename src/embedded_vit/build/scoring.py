@@ -72,7 +72,7 @@ def score(context: BuildContext) -> None:
     [latency] = paired_latency([context.model])
     _, manifest = read_artifact(context.model)
     trained = read_record(context.run)
-    sentences = cautions(evaluation, trained, minutes=context.plan.minutes)
+    sentences = cautions(evaluation, trained, minutes=context.plan.minutes, fresh=context.init is None)
     for sentence in [*sentences, *([comparison.verdict] if comparison else [])]:
         context.listener.say(sentence)
     context.listener.say(_outcome(evaluation, latency.p50_ms))
@@ -109,11 +109,18 @@ def compared(before: Evaluation, after: Evaluation) -> Comparison:
     return Comparison(*means)
 
 
-def cautions(evaluation: Evaluation, trained: TrainingRecord, *, minutes: float) -> list[str]:
-    """Return what should keep a reader from trusting the model, a sentence each; empty where nothing is seen."""
+def cautions(evaluation: Evaluation, trained: TrainingRecord, *, minutes: float, fresh: bool = True) -> list[str]:
+    """Return what should keep a reader from trusting the model, a sentence each; empty where nothing is seen.
+
+    Args:
+        evaluation: On held-out cases.
+        trained: The record of the training.
+        minutes: Of the build.
+        fresh: Whether the network was trained from its beginning; one that is trained further may be so briefly.
+    """
     found = []
     epochs = len(trained.epochs)
-    if epochs < FEW_PASSES:
+    if fresh and epochs < FEW_PASSES:
         found.append(
             f"This model is not to be trusted: it was trained for {epochs} passes over the slices, as {minutes:g} "
             "minutes allow. Build again with more --minutes."
