@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
 from embedded_vit.cli.options import EngineOption, Flag, OutputAlias
 from embedded_vit.cli.showing import show, tell
+from embedded_vit.clinic import ResultFormat
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -25,6 +28,8 @@ def command(
     memory: str | None = None,
     series: int | None = None,
     force: Flag = False,
+    result_format: Annotated[ResultFormat, Parameter(name="--format")] = "nifti",
+    labelmap: Flag = False,
 ) -> None:
     """Segment a scan, or all scans of a folder, with a model file or a built-in model.
 
@@ -39,16 +44,21 @@ def command(
             fit is segmented slice by slice from a temporary file beside the output, with the same result.
         series: Number of the DICOM series to segment, where a folder holds several that fit the model.
         force: Segment a scan that the model was not made for; the .json records it.
+        result_format: What to write of a DICOM series: nifti, the mask; dicom-seg, a DICOM segmentation (.dcm); sc, a
+            secondary capture, one page with pictures and volumes (.dcm); or all three.
+        labelmap: Write segmentations of DICOM's newer type LABELMAP, which few programs read, in place of BINARY.
     """
     memory_bytes = _limit_memory_and_threads(memory)
     # From here on NumPy may be imported.
 
     from embedded_vit.builtin.resolve import model_path
+    from embedded_vit.clinic import results_for
     from embedded_vit.errors import InputError
     from embedded_vit.predict.predictor import Predictor
 
     if not scan:
         raise InputError("no scan is given: embedded-vit predict MODEL SCAN -o MASK")
+    results = results_for(result_format, labelmap=labelmap)
     artifact = model_path(model)
     if engine == "auto":
         from embedded_vit.engines import fastest_engine
@@ -57,13 +67,13 @@ def command(
         tell(f"engine: {choice.engine} ({choice})")
         engine = choice.engine
     predictor = Predictor.load(artifact, engine, threads=threads)
-    masks = _predict(predictor, scan, output, force=force, memory_bytes=memory_bytes, series=series)
-    for mask in masks:
-        show(mask)
+    options = {"force": force, "memory_bytes": memory_bytes, "series": series, "results": results}
+    for path in _predict(predictor, scan, output, **options):
+        show(path)
 
 
 def _predict(predictor: Predictor, scans: Sequence[Path], output: Path, **options: Any) -> list[Path]:
-    """Segment with a progress bar, and print remarks above it; return the masks."""
+    """Segment with a progress bar, and print remarks above it; return the files."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,6 +1,7 @@
 """The files of a mask: `case.nii.gz`, or `case.png` where the scan is a picture, and `case.json` beside it.
 
-Beside the mask of a picture lies `case_overlay.png`, which shows it over the picture.
+Beside the mask of a picture lies `case_overlay.png`, which shows it over the picture. Results in DICOM are called
+`case_seg.dcm` and `case_sc.dcm`, or any name in `.dcm` that a user gives.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from embedded_vit.volume import Mask
 
 __all__ = [
     "check_mask_name",
+    "is_dicom_name",
     "is_mask_name",
     "is_our_mask",
     "is_our_summary",
@@ -26,6 +28,7 @@ __all__ = [
     "mask_name",
     "overlay_path",
     "read_summary",
+    "result_path",
     "summary_path",
     "sweep_masks",
     "write_mask",
@@ -33,6 +36,8 @@ __all__ = [
 
 SUMMARY_SUFFIX = ".json"
 OVERLAY = "_overlay"
+DICOM_SUFFIX = ".dcm"
+DICOM_ENDINGS = ("_seg", "_sc")  # of the names of results in DICOM, before their suffix
 
 KEYS = {"model_sha256", "labels"}  # that the summary of a mask has, and no other JSON file
 SIZES = ("volumes", "areas")  # one of these too
@@ -44,8 +49,13 @@ def mask_name(stem: str, scan: Path) -> str:
 
 
 def is_mask_name(path: Path) -> bool:
-    """Whether a path is the name of one mask, and not of a folder for masks."""
-    return is_nifti(path) or _is_png(path)
+    """Whether a path is the name of one mask or of another result, and not of a folder for masks."""
+    return is_nifti(path) or _is_png(path) or is_dicom_name(path)
+
+
+def is_dicom_name(path: Path) -> bool:
+    """Whether a path is the name of a result in DICOM."""
+    return path.name.lower().endswith(DICOM_SUFFIX)
 
 
 def check_mask_name(mask_path: Path, *, picture: bool) -> None:
@@ -56,7 +66,7 @@ def check_mask_name(mask_path: Path, *, picture: bool) -> None:
     """
     if picture and not _is_png(mask_path):
         raise OutputError(f"{mask_path}: masks of pictures are written as PNG; choose a name in {PICTURE_SUFFIX}")
-    if not picture and _is_png(mask_path):
+    if not picture and not is_nifti(mask_path):
         raise OutputError(f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}")
 
 
@@ -66,12 +76,22 @@ def summary_path(mask_path: Path) -> Path:
     Raises:
         OutputError: The mask's suffix is not one of a mask.
     """
-    if not is_mask_name(mask_path) or not scan_stem(mask_path):
+    if not is_mask_name(mask_path) or not _stem(mask_path):
         raise OutputError(
             f"{mask_path}: masks are written as NIfTI; choose a name that ends in {SUFFIX}, or in {PICTURE_SUFFIX} for "
             "the mask of a picture"
         )
-    return mask_path.with_name(f"{scan_stem(mask_path)}{SUMMARY_SUFFIX}")
+    return mask_path.with_name(f"{_stem(mask_path)}{SUMMARY_SUFFIX}")
+
+
+def result_path(mask_path: Path, ending: str) -> Path:
+    """Return the path of a result in DICOM beside a mask: `case_seg.dcm` for `case.nii.gz` and the ending `_seg`."""
+    return mask_path.with_name(f"{_stem(mask_path)}{ending}{DICOM_SUFFIX}")
+
+
+def _stem(path: Path) -> str:
+    """Return the name of a mask or another result without its suffix."""
+    return path.name[: -len(DICOM_SUFFIX)] if is_dicom_name(path) else scan_stem(path)
 
 
 def overlay_path(mask_path: Path) -> Path:
@@ -115,7 +135,7 @@ def read_summary(path: Path) -> dict[str, Any] | None:
 
 def sweep_masks(folder: Path) -> None:
     """Remove what killed predictions left in a folder: masks and summaries that were not finished."""
-    sweep_leftovers(folder, (*SUFFIXES, PICTURE_SUFFIX, SUMMARY_SUFFIX))
+    sweep_leftovers(folder, (*SUFFIXES, PICTURE_SUFFIX, DICOM_SUFFIX, SUMMARY_SUFFIX))
 
 
 def is_our_summary(path: Path) -> bool:
@@ -124,13 +144,16 @@ def is_our_summary(path: Path) -> bool:
 
 
 def is_our_mask(path: Path) -> bool:
-    """Whether a file is a mask, or a picture of one, that a prediction wrote: a summary of ours lies beside it."""
-    if not is_mask_name(path) or not scan_stem(path):
+    """Whether a file is a mask, or another result, that a prediction wrote: a summary of ours lies beside it."""
+    if not is_mask_name(path) or not _stem(path):
         return False
     masks = [path]
+    if is_dicom_name(path):
+        stems = [_stem(path).removesuffix(ending) for ending in DICOM_ENDINGS if _stem(path).endswith(ending)]
+        masks += [path.with_name(f"{stem}{DICOM_SUFFIX}") for stem in stems]
     if is_overlay(path):
         masks.append(path.with_name(f"{scan_stem(path).removesuffix(OVERLAY)}{PICTURE_SUFFIX}"))
-    return any(scan_stem(mask) and is_our_summary(summary_path(mask)) for mask in masks)
+    return any(_stem(mask) and is_our_summary(summary_path(mask)) for mask in masks)
 
 
 def _is_png(path: Path) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.channels import FoundScan, found_scans
+from embedded_vit.io.dicom.magic import is_dicom
 from embedded_vit.io.dicom.spread import put_together
-from embedded_vit.io.mask_file import is_our_mask
+from embedded_vit.io.mask_file import is_dicom_name, is_our_mask
 from embedded_vit.io.scan_source import is_scan, scan_stem
 
 __all__ = ["find_scans"]
@@ -51,7 +52,7 @@ def find_scans(
             for name in folders
             if not name.startswith(".") and name not in masks and (here / name).resolve() != not_entered
         )
-        if is_scan(here):
+        if is_scan(here) and not _holds_our_results_alone(here, files):
             dicom_folders.append(here)
         paths = [here / name for name in sorted(files) if not name.startswith(".") and is_scan(here / name)]
         ours = [path for path in paths if is_our_mask(path)]
@@ -62,3 +63,14 @@ def find_scans(
         common = Path(os.path.commonpath(together))
         scans.append(FoundScan(common, together, common.resolve().name))
     return sorted(scans, key=lambda scan: (scan.place.parent.parts, scan.place.name)), left_out
+
+
+def _holds_our_results_alone(folder: Path, names: Sequence[str]) -> bool:
+    """Whether all DICOM files of a folder are results of this program."""
+    paths = [folder / name for name in names if not name.startswith(".")]
+    found = [path for path in paths if is_dicom_name(path)]
+    return (
+        bool(found)
+        and all(is_our_mask(path) for path in found)
+        and not any(is_dicom(path) for path in paths if path not in found)
+    )

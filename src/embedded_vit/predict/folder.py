@@ -11,9 +11,7 @@ from embedded_vit.errors import EmbeddedVitError, InputError, OutputError
 from embedded_vit.io.atomic import refuse_existing
 from embedded_vit.io.channels import FoundScan, found_scans
 from embedded_vit.io.mask_file import (
-    check_mask_name,
     is_mask_name,
-    is_our_summary,
     mask_name,
     read_summary,
     summary_path,
@@ -21,8 +19,9 @@ from embedded_vit.io.mask_file import (
 )
 from embedded_vit.io.pictures import is_picture
 from embedded_vit.io.scan_folder import find_scans
-from embedded_vit.io.scan_source import EXPECTED, is_scan, scan_stem
+from embedded_vit.io.scan_source import EXPECTED, ScanSource, is_scan, scan_stem
 from embedded_vit.predict.predictor import Predictor, Progress
+from embedded_vit.predict.results import Results
 
 __all__ = ["Listener", "predict_path"]
 
@@ -52,20 +51,26 @@ class _Run:
     memory_bytes: int | None
     series: int | None
     listener: Listener
+    results: Results
 
     def predict(self, scan: FoundScan, output: Path) -> None:
-        """Segment a scan and write its mask.
+        """Segment a scan and write its files.
 
         Raises:
             EmbeddedVitError: As `predict_path`.
         """
-        check_mask_name(output, picture=is_picture(scan.files[0]))
-        self._refuse_existing(output)
+        self.results.check_name(output, picture=is_picture(scan.files[0]))
+        self.results.refuse_existing(output)
         files = self.predictor.in_order(scan.files)
         names = self.predictor.manifest.preprocessing.channels
         if len(files) > 1 and len(files) == len(names):
             shown = ", ".join(f"{name} = {file.name}" for name, file in zip(names, files, strict=True))
             self.listener.on_remark(f"{scan.place}: channels: {shown}")
+
+        def on_open(source: ScanSource) -> None:
+            for remark in self.results.check(source):
+                self.listener.on_remark(f"{scan.place}: {remark}")
+
         prediction = self.predictor.predict(
             files,
             force=self.force,
@@ -73,19 +78,21 @@ class _Run:
             spool_folder=next(folder for folder in output.absolute().parents if folder.exists()),
             series=self.series,
             on_progress=self.listener.on_progress(scan.place) if self.listener.on_progress else None,
+            on_open=on_open,
+            keep_scan=bool(self.results.others),
         )
-        prediction.save(output)
+        self.results.save(prediction, output, self.predictor.manifest.contract)
         for warning in prediction.warnings:
             self.listener.on_remark(f"{scan.place}: warning: {warning}")
 
     def is_there(self, output: Path) -> bool:
-        """Whether a mask that this model and version would write is there.
+        """Whether the files that this model and version would write are there.
 
         Raises:
             OutputError: There is another one.
         """
         summary = read_summary(summary_path(output))
-        if not output.exists() or summary is None:
+        if summary is None or not all(path.exists() for path in self.results.files(output)):
             return False
         if (summary["model_sha256"], summary.get("embedded_vit")) == (self.predictor.model_sha256, __version__):
             return True
@@ -93,11 +100,6 @@ class _Run:
             f"{output}: exists already, by model {summary.get('model')!s:.60} and version "
             f"{summary.get('embedded_vit')!s:.20}; choose another folder or remove it"
         )
-
-    def _refuse_existing(self, output: Path) -> None:
-        refuse_existing(output)
-        if not is_our_summary(summary_path(output)):
-            refuse_existing(summary_path(output))
 
 
 def predict_path(
@@ -109,6 +111,7 @@ def predict_path(
     memory_bytes: int | None = None,
     series: int | None = None,
     listener: Listener | None = None,
+    results: Results | None = None,
 ) -> list[Path]:
     """Segment a scan, or every scan of a folder, and write masks and summaries.
 
@@ -122,16 +125,17 @@ def predict_path(
             or of its case where its files are numbered: `case.nii.gz` for `case_0000.nii.gz`.
         force, memory_bytes, series: As `Predictor.predict`; temporary files lie where the masks go.
         listener: Whom to tell how it goes on.
+        results: What is written of each scan; by default the mask. Others lie beside it, named after it.
 
     Returns:
-        The masks of all scans that are there afterwards.
+        The masks of all scans that are there afterwards, and the other results.
 
     Raises:
         EmbeddedVitError: As `Predictor.predict` and `Prediction.save`, for one scan.
         InputError: The folder holds no scan, or some scans of it failed.
     """
     output = Path(output)
-    run = _Run(predictor, force, memory_bytes, series, listener or Listener())
+    run = _Run(predictor, force, memory_bytes, series, listener or Listener(), results or Results())
     given = [Path(scan)] if isinstance(scan, (str, Path)) else [Path(path) for path in scan]
     if len(given) == 1 and given[0].is_dir():
         return _predict_folder(run, given[0], output)
@@ -140,11 +144,18 @@ def predict_path(
     found = found_scans(given, names, stems) if len(given) == len(names) else []
     name = found[0].name if len(found) == 1 else stems[given[0]]
     if not is_mask_name(output) and output.is_dir():
-        output = output / mask_name(name, given[0])
-    summary_path(output)
+        output = run.results.name(output / mask_name(name, given[0]))
+    return _predict_one(run, FoundScan(given[0], tuple(given), name), output)
+
+
+def _predict_one(run: _Run, scan: FoundScan, output: Path) -> list[Path]:
+    if run.results.mask:
+        summary_path(output)
+    else:
+        run.results.check_name(output, picture=False)
     sweep_masks(output.parent)
-    run.predict(FoundScan(given[0], tuple(given), name), output)
-    return [output]
+    run.predict(scan, output)
+    return run.results.files(output)
 
 
 def _predict_folder(run: _Run, folder: Path, output: Path) -> list[Path]:
@@ -161,20 +172,18 @@ def _predict_folder(run: _Run, folder: Path, output: Path) -> list[Path]:
             raise OutputError(
                 f"{output}: is the name of one mask, and {folder} holds {len(scans)} scans; give a folder"
             )
-        summary_path(output)
-        sweep_masks(output.parent)
-        run.predict(scans[0], output)
-        return [output]
+        return _predict_one(run, scans[0], output)
     return _predict_all(run, folder, scans, output)
 
 
 def _predict_all(run: _Run, folder: Path, scans: Sequence[FoundScan], output: Path) -> list[Path]:
     """Segment the scans of a folder, each into the place that it has there."""
     masks: list[Path] = []
+    written: list[Path] = []
     there, failed = 0, 0
     for scan in scans:
         relative = scan.place.relative_to(folder).parent if scan.place != folder else Path()
-        mask_path = output / relative / mask_name(scan.name, scan.files[0])
+        mask_path = run.results.name(output / relative / mask_name(scan.name, scan.files[0]))
         try:
             if mask_path in masks:  # of a scan before this one
                 refuse_existing(mask_path)
@@ -185,6 +194,7 @@ def _predict_all(run: _Run, folder: Path, scans: Sequence[FoundScan], output: Pa
             else:
                 run.predict(scan, mask_path)
             masks.append(mask_path)
+            written += run.results.files(mask_path)
         except EmbeddedVitError as error:
             failed += 1
             run.listener.on_failure(error)
@@ -192,4 +202,4 @@ def _predict_all(run: _Run, folder: Path, scans: Sequence[FoundScan], output: Pa
         run.listener.on_remark(f"{output}: {there} {'was' if there == 1 else 'were'} there already")
     if failed:
         raise InputError(f"{folder}: {failed} of {len(scans)} scans failed; {len(masks)} masks are in {output}")
-    return masks
+    return written

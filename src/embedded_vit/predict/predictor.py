@@ -62,6 +62,8 @@ class Prediction:
         cut_off: The structures that touch the border of the scan.
         judgement: What is not plausible in the mask; None where the model file does not say what is.
         overlay: Of a picture: the mask drawn over it, (height, width, 3) uint8; else None.
+        scan: The scan and where it came from, for results that are made of both; None unless `predict` kept them.
+        source: As above.
     """
 
     mask: Mask
@@ -79,6 +81,8 @@ class Prediction:
     cut_off: tuple[str, ...] = ()
     judgement: Judgement | None = None
     overlay: NDArray[np.uint8] | None = None
+    scan: Scan | None = None
+    source: ScanSource | None = None
 
     @property
     def unit(self) -> str:
@@ -119,7 +123,7 @@ class Prediction:
         Raises:
             OutputError: A file exists, has another suffix, or cannot be written.
         """
-        path, text = Path(path), json.dumps(self.summary(), indent=2) + "\n"
+        path = Path(path)
         summary = summary_path(path)
         check_mask_name(path, picture=self.overlay is not None)
         if not overwrite:
@@ -136,7 +140,15 @@ class Prediction:
                 raise OutputError(str(error).replace(str(temporary), str(path))) from error
             if self.overlay is not None:
                 write_picture(overlay_path(path), self.overlay, overwrite=True)
-            write_text(summary, text, overwrite=True)
+            self.save_summary(path)
+
+    def save_summary(self, path: Path) -> None:
+        """Write the summary alone, over what is there; errors as `save`.
+
+        Args:
+            path: The mask or another result, which the summary is to lie beside.
+        """
+        write_text(summary_path(path), json.dumps(self.summary(), indent=2) + "\n", overwrite=True)
 
 
 class Predictor:
@@ -167,6 +179,8 @@ class Predictor:
         spool_folder: Path | None = None,
         series: int | None = None,
         on_progress: Progress | None = None,
+        on_open: Callable[[ScanSource], None] | None = None,
+        keep_scan: bool = False,
     ) -> Prediction:
         """Segment one scan.
 
@@ -180,6 +194,8 @@ class Predictor:
             spool_folder: Where temporary files go; the system's own place (TMPDIR) by default.
             series: The SeriesNumber, where a DICOM folder holds several series of the model's modality.
             on_progress: Called after every slice.
+            on_open: Called with the scan before its voxels are read; what it raises is raised.
+            keep_scan: Whether the prediction keeps the scan and its source, which takes their memory.
 
         Raises:
             FileFormatError: The file or series cannot be read.
@@ -191,6 +207,8 @@ class Predictor:
         if memory_bytes is not None:
             self._run_once()
         with self._open(scan, series) as source:
+            if on_open is not None:
+                on_open(source)
             volume = self._read(source, memory_bytes, spool_folder)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
@@ -216,6 +234,8 @@ class Predictor:
             cut_off=judged.cut_off,
             judgement=judged.judgement,
             overlay=picture_overlay(volume, mask, contract) if flat else None,
+            scan=volume if keep_scan else None,
+            source=source if keep_scan else None,
         )
 
     def _open(self, scan: str | Path | Volume | Sequence[str | Path], series: int | None) -> ScanSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from embedded_vit.io.dicom.file import DicomFile
 from embedded_vit.io.dicom.magic import MAGIC, PREAMBLE_BYTES, is_bare
 from embedded_vit.io.dicom.pixels import DECOMPRESS, PIXEL_TAGS, wordless_errors
 
-__all__ = ["PassedOver", "read_file"]
+__all__ = ["PassedOver", "read_file", "read_tags"]
 
 TAGS = [*PIXEL_TAGS, "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
         "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "RescaleType", "RescaleSlope",
@@ -99,6 +100,16 @@ def read_file(path: Path) -> DicomFile | PassedOver:
         if isinstance(error.__cause__, OSError):
             raise
         return _damaged(path, tags, error)
+
+
+def read_tags(path: Path, keywords: Sequence[str]) -> pydicom.Dataset:
+    """Read some tags of a file whose header was read before; not its pixels.
+
+    Raises:
+        FileFormatError: The file cannot be read any more.
+    """
+    with one_line_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
+        return pydicom.dcmread(header, stop_before_pixels=True, specific_tags=list(keywords), force=True)
 
 
 def _damaged(path: Path, tags: pydicom.Dataset, error: FileFormatError) -> PassedOver:

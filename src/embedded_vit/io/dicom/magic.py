@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["MAGIC", "PREAMBLE_BYTES", "files_of", "holds_dicom", "is_bare"]
+__all__ = ["MAGIC", "PREAMBLE_BYTES", "files_of", "holds_dicom", "is_bare", "is_dicom"]
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"

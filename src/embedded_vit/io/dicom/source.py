@@ -27,6 +27,7 @@ from embedded_vit.volume import TRAINING_ORIENTATION, Volume
 
 if TYPE_CHECKING:
     from embedded_vit.io.dicom.file import DicomSlice
+    from embedded_vit.io.dicom.references import SourceImages
 
 __all__ = ["DicomSource"]
 
@@ -133,6 +134,16 @@ class DicomSource(ScanSource):
         if self._digest_of_file:
             return digest_of_series(self._digest_of_file.values())
         return self._series.sha256()
+
+    def source_images(self) -> SourceImages:
+        """Read the headers of the files again, with the fields of patient and study; no pixels.
+
+        Raises:
+            FileFormatError: As `read_source_images`.
+        """
+        from embedded_vit.io.dicom.references import read_source_images
+
+        return read_source_images(self._slices)
 
     @property
     def _scaling(self) -> tuple[float, float]:

@@ -1,0 +1,41 @@
+"""The formats of `predict --format`, and the results that each stands for."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal
+
+from embedded_vit.errors import ConfigError, missing_extra
+from embedded_vit.predict.results import Results
+
+__all__ = ["ResultFormat", "results_for"]
+
+ResultFormat = Literal["nifti", "dicom-seg", "sc", "all"]
+
+
+def results_for(result_format: ResultFormat, *, labelmap: bool = False) -> Results:
+    """Return what is written of each scan.
+
+    Args:
+        result_format: "nifti", the mask; "dicom-seg", a DICOM segmentation; "sc", a secondary capture; or "all" three.
+        labelmap: Whether segmentations are of type LABELMAP, which few programs read yet, in place of BINARY.
+
+    Raises:
+        ConfigError: `labelmap` without a segmentation, or the libraries that write DICOM are not installed.
+    """
+    if labelmap and result_format not in ("dicom-seg", "all"):
+        raise ConfigError(f"--labelmap with --format {result_format}: is a kind of DICOM segmentation; add --format "
+                          "dicom-seg or all")  # fmt: skip
+    if result_format == "nifti":
+        return Results()
+    if find_spec("highdicom") is None:
+        raise ConfigError(f"--format {result_format}: {missing_extra('highdicom, which writes DICOM,', 'dicom')}")
+    from embedded_vit.clinic.secondary_capture import SecondaryCapture
+    from embedded_vit.clinic.segmentation_object import SegmentationObject
+
+    segmentation, capture = SegmentationObject(labelmap=labelmap), SecondaryCapture()
+    if result_format == "dicom-seg":
+        return Results(mask=False, others=(segmentation,))
+    if result_format == "sc":
+        return Results(mask=False, others=(capture,))
+    return Results(others=(segmentation, capture))

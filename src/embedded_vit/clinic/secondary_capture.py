@@ -1,0 +1,84 @@
+"""A page about a result as a DICOM secondary capture, for archives and viewers that ignore segmentations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from highdicom.enum import CoordinateSystemNames, PhotometricInterpretationValues
+from highdicom.sc import SCImage
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from embedded_vit.clinic.page import draw_page
+from embedded_vit.clinic.source_series import (
+    EQUIPMENT,
+    dicom_source,
+    made_uid,
+    one_line,
+    series_description,
+    usable_headers,
+)
+from embedded_vit.contract import Contract
+from embedded_vit.errors import InputError
+from embedded_vit.io.atomic import atomic_path
+from embedded_vit.io.dicom.references import SourceImages
+from embedded_vit.io.scan_source import ScanSource
+from embedded_vit.predict.predictor import Prediction
+from embedded_vit.predict.results import Result
+
+__all__ = ["SecondaryCapture"]
+
+SERIES_NUMBER = 2902
+
+
+class SecondaryCapture(Result):
+    """Writes one page in colour: overlays and volumes."""
+
+    ending: ClassVar[str] = "_sc"
+
+    def check(self, source: ScanSource) -> list[str]:
+        """Refuse what is no DICOM series: a secondary capture belongs to a study."""
+        return usable_headers(dicom_source(source, "secondary capture"))[1]
+
+    def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
+        """Write the page; see `Result.write`."""
+        images, _ = usable_headers(dicom_source(prediction.source, "secondary capture"))
+        with atomic_path(path, overwrite=True) as temporary, one_line(path):
+            _made(path, prediction, contract, images).save_as(temporary, enforce_file_format=True)
+
+
+def _made(path: Path, prediction: Prediction, contract: Contract, images: SourceImages) -> SCImage:
+    if prediction.scan is None:
+        raise InputError(f"{path}: the prediction holds no scan to draw; predict with keep_scan=True")
+    page = draw_page(prediction, prediction.scan, contract)
+    source = images.datasets[0]
+    capture = SCImage.from_ref_dataset(
+        source,
+        pixel_array=page,
+        photometric_interpretation=PhotometricInterpretationValues.RGB,
+        bits_allocated=8,
+        coordinate_system=CoordinateSystemNames.PATIENT,
+        series_instance_uid=made_uid("SC series", prediction, images),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=made_uid("SC", prediction, images, page),
+        instance_number=1,
+        patient_orientation=("L", "F"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=series_description(prediction, "page by"),
+        specific_character_set="ISO_IR 192",
+        **EQUIPMENT,
+    )
+    capture.copy_patient_and_study_information(source)
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.Laterality = ""  # that may be said of paired organs, and the page shows all
+    capture.BurnedInAnnotation = "NO"  # the page says nothing of the patient
+    capture.SourceImageSequence = [_reference(dataset) for dataset in images.datasets]
+    return capture
+
+
+def _reference(dataset: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = dataset.SOPClassUID
+    item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
+    return item
