@@ -17,7 +17,7 @@ from embedded_vit.labels import Label
 from embedded_vit.overlay import overlay
 from embedded_vit.predict.predictor import Prediction
 from embedded_vit.preprocessing import Intensities
-from embedded_vit.slicing import PLANES
+from embedded_vit.slicing import PLANES, Orientation
 from embedded_vit.volume import Mask, Scan
 
 __all__ = ["draw_page", "largest_slices"]
@@ -26,6 +26,7 @@ TILE, CAPTION, COLUMNS, MARGIN = 320, 28, 4, 12  # pixels; pictures a row
 LINE = 26  # height of a line of the table
 PAPER, INK, FAINT, WARNING = (16, 16, 16), (240, 240, 240), (170, 170, 170), (255, 190, 90)
 WIDTH = COLUMNS * TILE + (COLUMNS + 1) * MARGIN
+LEFT_OF_PICTURE: dict[Orientation, str] = {"SLP": "right", "PLI": "right", "LPI": "front"}
 TABLE = (40, 420, 600, 720)  # where the columns of the table begin; numbers end at the third
 
 
@@ -75,7 +76,7 @@ def draw_page(prediction: Prediction, scan: Scan, contract: Contract) -> NDArray
         page.paste(_tile(picture, upright_mask.spacing_mm[1:]), (corner[0], corner[1] + CAPTION))
         caption = f"{label.name[:24]}, {PLANES[contract.orientation]} slice {index + 1} of {upright_mask.shape[0]}"
         draw.text(corner, caption, INK, _font(16))
-    _table(draw, prediction, table)
+    _table(draw, prediction, table, contract.orientation)
     return np.asarray(page)
 
 
@@ -103,7 +104,7 @@ def _title(draw: ImageDraw.ImageDraw, prediction: Prediction) -> None:
         draw.text((MARGIN, MARGIN + 2 * LINE), forced, WARNING, _font(16))
 
 
-def _table(draw: ImageDraw.ImageDraw, prediction: Prediction, top: int) -> None:
+def _table(draw: ImageDraw.ImageDraw, prediction: Prediction, top: int, orientation: Orientation) -> None:
     """Draw the volumes of all structures, and what is doubtful of each."""
     for place, text in zip(TABLE[:2], ("structure", f"volume, {prediction.unit}"), strict=False):
         draw.text((place, top), text, FAINT, _font(16))
@@ -116,7 +117,7 @@ def _table(draw: ImageDraw.ImageDraw, prediction: Prediction, top: int) -> None:
         shown = f"{volume:.1f}" if prediction.unit == "ml" else f"{volume:.0f}"
         draw.text((TABLE[1] + 110, height), shown, INK, _font(16), anchor="ra")
         draw.text((TABLE[3], height), "; ".join(_remarks(label, prediction, volume)), WARNING, _font(16))
-    foot = "Shown as seen from the feet or from the front: the patient's right is on the left. Check the mask itself."
+    foot = f"On the left of each picture is the patient's {LEFT_OF_PICTURE[orientation]}. Check the mask itself."
     draw.text((MARGIN, top + (len(prediction.labels.labels) + 1) * LINE + MARGIN), foot, FAINT, _font(14))
 
 

@@ -15,13 +15,12 @@ from embedded_vit.clinic.source_series import (
     EQUIPMENT,
     dicom_source,
     made_uid,
-    one_line,
     series_description,
     usable_headers,
+    write_dicom,
 )
 from embedded_vit.contract import Contract
 from embedded_vit.errors import InputError
-from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.dicom.references import SourceImages
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
@@ -44,8 +43,7 @@ class SecondaryCapture(Result):
     def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
         """Write the page; see `Result.write`."""
         images, _ = usable_headers(dicom_source(prediction.source, "secondary capture"))
-        with atomic_path(path, overwrite=True) as temporary, one_line(path):
-            _made(path, prediction, contract, images).save_as(temporary, enforce_file_format=True)
+        write_dicom(path, lambda: _made(path, prediction, contract, images))
 
 
 def _made(path: Path, prediction: Prediction, contract: Contract, images: SourceImages) -> SCImage:

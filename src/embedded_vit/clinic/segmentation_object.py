@@ -20,12 +20,11 @@ from embedded_vit.clinic.source_series import (
     MANUFACTURER,
     dicom_source,
     made_uid,
-    one_line,
     series_description,
     usable_headers,
+    write_dicom,
 )
 from embedded_vit.contract import Contract
-from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.dicom.references import SourceImages
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.labels import Label, LabelSet
@@ -57,8 +56,7 @@ class SegmentationObject(Result):
     def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
         """Write the segmentation; see `Result.write`."""
         images, _ = usable_headers(dicom_source(prediction.source, "segmentation"))
-        with atomic_path(path, overwrite=True) as temporary, one_line(path):
-            self._made(prediction, images).save_as(temporary, enforce_file_format=True)
+        write_dicom(path, lambda: self._made(prediction, images))
 
     def _made(self, prediction: Prediction, images: SourceImages) -> Segmentation:
         frames = _frames(prediction.mask, images)

@@ -8,11 +8,12 @@ told. Values that the standard does not allow are left out.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -21,16 +22,26 @@ from numpy.typing import NDArray
 from pydicom.valuerep import DA, TM
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
-from embedded_vit.errors import EmbeddedVitError, FileFormatError, InputError, OutputError
+from embedded_vit.boundary import one_line_errors
+from embedded_vit.errors import FileFormatError, InputError, OutputError
+from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.dicom import DicomSource
 from embedded_vit.io.dicom.references import SourceImages
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
 
-__all__ = ["EQUIPMENT", "MANUFACTURER", "dicom_source", "made_uid", "one_line", "series_description", "usable_headers"]
+__all__ = [
+    "EQUIPMENT",
+    "MANUFACTURER",
+    "dicom_source",
+    "made_uid",
+    "series_description",
+    "usable_headers",
+    "write_dicom",
+]
 
 MANUFACTURER = "Embedded-ViT"
-EQUIPMENT = {
+EQUIPMENT: dict[str, Any] = {
     "manufacturer": MANUFACTURER,
     "manufacturer_model_name": "embedded-vit",
     "software_versions": __version__,
@@ -101,29 +112,24 @@ def _fill(dataset: pydicom.Dataset) -> None:
         dataset.PatientSex = ""
 
 
-@contextmanager
-def one_line(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom and highdicom raise about a series into one line without any text of it.
+def write_dicom(path: Path, make: Callable[[], pydicom.Dataset]) -> None:
+    """Make a DICOM object and write it, over what is there.
 
     Raises:
-        OutputError: No such file can be made of it.
+        OutputError: It cannot be made of this series, in one line without any text of it; or it cannot be written.
     """
-    log = logging.getLogger("highdicom")
+    content, log = io.BytesIO(), logging.getLogger("highdicom")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)  # it quotes names of patients
+    what, advice = "no DICOM result can be made of this series", "write the mask with --format nifti"
     try:
-        with warnings.catch_warnings():
+        with one_line_errors(path, OutputError, what=what, advice=advice, quoted=False), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # these do too
-            yield
-    except (EmbeddedVitError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise OutputError(
-            f"{path}: no DICOM result can be made of this series ({type(error).__name__}); write the mask with "
-            "--format nifti"
-        ) from None
+            make().save_as(content, enforce_file_format=True)
     finally:
         log.setLevel(level)
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def made_uid(

@@ -108,7 +108,7 @@ def read_tags(path: Path, keywords: Sequence[str]) -> pydicom.Dataset:
     Raises:
         FileFormatError: The file cannot be read any more.
     """
-    with one_line_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
+    with wordless_errors(path), open(path, "rb", buffering=0) as file, _HeaderReader(file) as header:
         return pydicom.dcmread(header, stop_before_pixels=True, specific_tags=list(keywords), force=True)
 
 

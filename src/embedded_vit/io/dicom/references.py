@@ -15,7 +15,7 @@ import pydicom
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.dicom.header import read_tags
-from embedded_vit.io.dicom.pixels import one_line_errors
+from embedded_vit.io.dicom.pixels import wordless_errors
 
 if TYPE_CHECKING:
     from embedded_vit.io.dicom.file import DicomSlice
@@ -70,7 +70,7 @@ def read_source_images(slices: Sequence[DicomSlice]) -> SourceImages:
 
 
 def _read(path: Path) -> pydicom.Dataset:
-    with one_line_errors(path):
+    with wordless_errors(path):
         dataset = read_tags(path, [*PATIENT_AND_STUDY, *IMAGE])
         for keyword in PATIENT_AND_STUDY:  # decoded while their character set is known
             dataset.get(keyword)
