@@ -52,8 +52,7 @@ def prediction_of(folder: Path, *, labels: LabelSet = SYNAPSE_LABELS, missing: S
         forced=False,
         warnings=(),
         geometry=source.geometry,
-        scan=scan,
-        source=source,
+        kept=(scan, source),
     )
 
 
@@ -114,7 +113,7 @@ def test_a_segmentation_equals_the_mask_frame_by_frame(tmp_path: Path, name: str
     prediction = write(tmp_path / "series", tmp_path / "seg.dcm", labelmap=labelmap)
     np.testing.assert_array_equal(frames_on_grid(tmp_path / "seg.dcm", prediction), prediction.mask.array)
     if not tilt_mm and not labelmap:  # a second way back, by highdicom, which takes no tilted volume
-        masks = structure_masks(read_label_object(tmp_path / "seg.dcm"), SYNAPSE_LABELS.names, prediction.source)
+        masks = structure_masks(read_label_object(tmp_path / "seg.dcm"), SYNAPSE_LABELS.names, prediction.kept[1])
         for label in SYNAPSE_LABELS.labels:
             np.testing.assert_array_equal(masks[label.name], prediction.mask.array == label.id)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from highdicom.enum import CoordinateSystemNames, PhotometricInterpretationValues
 from highdicom.sc import SCImage
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -14,13 +16,13 @@ from embedded_vit.clinic.page import draw_page
 from embedded_vit.clinic.source_series import (
     EQUIPMENT,
     dicom_source,
+    kept,
     made_uid,
     series_description,
     usable_headers,
     write_dicom,
 )
 from embedded_vit.contract import Contract
-from embedded_vit.errors import InputError
 from embedded_vit.io.dicom.references import SourceImages
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
@@ -42,14 +44,12 @@ class SecondaryCapture(Result):
 
     def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
         """Write the page; see `Result.write`."""
-        images, _ = usable_headers(dicom_source(prediction.source, "secondary capture"))
-        write_dicom(path, lambda: _made(path, prediction, contract, images))
+        scan, source = kept(prediction)
+        images, _ = usable_headers(dicom_source(source, "secondary capture"))
+        write_dicom(path, lambda: _made(draw_page(prediction, scan, contract), prediction, images))
 
 
-def _made(path: Path, prediction: Prediction, contract: Contract, images: SourceImages) -> SCImage:
-    if prediction.scan is None:
-        raise InputError(f"{path}: the prediction holds no scan to draw; predict with keep_scan=True")
-    page = draw_page(prediction, prediction.scan, contract)
+def _made(page: NDArray[np.uint8], prediction: Prediction, images: SourceImages) -> SCImage:
     source = images.datasets[0]
     capture = SCImage.from_ref_dataset(
         source,

@@ -19,6 +19,7 @@ from embedded_vit.clinic.source_series import (
     EQUIPMENT,
     MANUFACTURER,
     dicom_source,
+    kept,
     made_uid,
     series_description,
     usable_headers,
@@ -55,7 +56,7 @@ class SegmentationObject(Result):
 
     def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
         """Write the segmentation; see `Result.write`."""
-        images, _ = usable_headers(dicom_source(prediction.source, "segmentation"))
+        images, _ = usable_headers(dicom_source(kept(prediction)[1], "segmentation"))
         write_dicom(path, lambda: self._made(prediction, images))
 
     def _made(self, prediction: Prediction, images: SourceImages) -> Segmentation:

@@ -29,11 +29,13 @@ from embedded_vit.io.dicom import DicomSource
 from embedded_vit.io.dicom.references import SourceImages
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
+from embedded_vit.volume import Scan
 
 __all__ = [
     "EQUIPMENT",
     "MANUFACTURER",
     "dicom_source",
+    "kept",
     "made_uid",
     "series_description",
     "usable_headers",
@@ -54,7 +56,18 @@ MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "A
 MOST_CHARACTERS = 64  # of a description
 
 
-def dicom_source(source: ScanSource | None, result: str) -> DicomSource:
+def kept(prediction: Prediction) -> tuple[Scan, ScanSource]:
+    """Return the scan of a prediction, and where it came from.
+
+    Raises:
+        InputError: The prediction did not keep them.
+    """
+    if prediction.kept is None:
+        raise InputError("a prediction without its scan: a DICOM result is made of both; predict with keep_scan=True")
+    return prediction.kept
+
+
+def dicom_source(source: ScanSource, result: str) -> DicomSource:
     """Return the source of a scan as the DICOM series that it is.
 
     Raises:
@@ -62,10 +75,9 @@ def dicom_source(source: ScanSource | None, result: str) -> DicomSource:
     """
     if isinstance(source, DicomSource):
         return source
-    name, kind = ("a scan in memory", "no file") if source is None else (source.source, source.format or "no file")
     raise InputError(
-        f"{name}: {kind}; a DICOM {result} refers to the DICOM series that it was made from: give the folder of the "
-        "series, or write the mask with --format nifti"
+        f"{source.source}: {source.format or 'no file'}; a DICOM {result} refers to the DICOM series that it was made "
+        "from: give the folder of the series, or write the mask with --format nifti"
     )
 
 

@@ -62,8 +62,7 @@ class Prediction:
         cut_off: The structures that touch the border of the scan.
         judgement: What is not plausible in the mask; None where the model file does not say what is.
         overlay: Of a picture: the mask drawn over it, (height, width, 3) uint8; else None.
-        scan: The scan and where it came from, for results that are made of both; None unless `predict` kept them.
-        source: As above.
+        kept: The scan and where it came from, for results that are made of both; None unless `predict` kept them.
     """
 
     mask: Mask
@@ -81,8 +80,7 @@ class Prediction:
     cut_off: tuple[str, ...] = ()
     judgement: Judgement | None = None
     overlay: NDArray[np.uint8] | None = None
-    scan: Scan | None = None
-    source: ScanSource | None = None
+    kept: tuple[Scan, ScanSource] | None = None
 
     @property
     def unit(self) -> str:
@@ -188,9 +186,8 @@ class Predictor:
             scan: A file, a folder with a DICOM series, or a volume (CT in HU). Several files are the channels of one
                 scan, matched by their names (`channel_files`); several folders hold one series.
             force: Segment a scan that does not fit the contract, keep an implausible mask; the prediction says so.
-            memory_bytes: The memory that this process may take. A scan that does not fit, with its mask, is read onto
-                the disk and segmented from there, with the same result. By default half of the free memory is for the
-                scan and its mask.
+            memory_bytes: The memory that this process may take; by default half of the free memory is for the scan and
+                its mask. A scan that does not fit is read onto the disk and segmented from there, with the same result.
             spool_folder: Where temporary files go; the system's own place (TMPDIR) by default.
             series: The SeriesNumber, where a DICOM folder holds several series of the model's modality.
             on_progress: Called after every slice.
@@ -204,20 +201,14 @@ class Predictor:
             OutputError: A scan that does not fit into memory does not fit onto the disk either.
         """
         started, contract = time.perf_counter(), self._contract
-        if memory_bytes is not None:
-            self._run_once()
         with self._open(scan, series) as source:
-            if on_open is not None:
-                on_open(source)
-            volume = self._read(source, memory_bytes, spool_folder)
+            volume = self._read(source, memory_bytes, spool_folder, on_open)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
         problems, flat = _violations(source, volume, contract, force=force), source.modality == "picture"
-        warnings += contract.doubts(volume)
         read, (mask, collector) = time.perf_counter(), self._segment(volume, on_progress)
         segmented = time.perf_counter()
         judged = judge_mask(mask, collector, contract, volume.source, force=force)
-        problems += judged.problems
         return Prediction(
             mask=mask,
             labels=contract.labels,
@@ -228,14 +219,13 @@ class Predictor:
             engine=f"{self._engine.name} {self._engine.version}",
             input_format=source.format,
             input_sha256=digest,
-            forced=bool(problems),
-            warnings=(*problems, *warnings, *judged.warnings),
+            forced=bool(problems or judged.problems),
+            warnings=(*problems, *judged.problems, *warnings, *contract.doubts(volume), *judged.warnings),
             geometry=geometry,
             cut_off=judged.cut_off,
             judgement=judged.judgement,
             overlay=picture_overlay(volume, mask, contract) if flat else None,
-            scan=volume if keep_scan else None,
-            source=source if keep_scan else None,
+            kept=(volume, source) if keep_scan else None,
         )
 
     def _open(self, scan: str | Path | Volume | Sequence[str | Path], series: int | None) -> ScanSource:
@@ -244,8 +234,18 @@ class Predictor:
             scan = self.in_order([Path(path) for path in scan])
         return open_scan(scan, modality=preprocessing.modality, channels=len(preprocessing.channels), series=series)
 
-    def _read(self, source: ScanSource, memory_bytes: int | None, spool_folder: Path | None) -> Scan:
+    def _read(
+        self,
+        source: ScanSource,
+        memory_bytes: int | None,
+        spool_folder: Path | None,
+        on_open: Callable[[ScanSource], None] | None,
+    ) -> Scan:
         """Read a scan into memory if it fits, else onto the disk, in the slices that the network sees."""
+        if on_open is not None:
+            on_open(source)
+        if memory_bytes is not None:
+            self._run_once()
         if source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes):
             return source.read()
         return source.spool(spool_folder, orientation=self._contract.orientation)

@@ -53,7 +53,7 @@ class Result(ABC):
 
         Args:
             path: The file.
-            prediction: With its scan and its source.
+            prediction: With the scan that it was made of, kept.
             contract: Of the model.
 
         Raises:
@@ -118,7 +118,7 @@ class Results:
         """Write all files of a scan.
 
         Args:
-            prediction: With its scan and its source where there are other results than the mask.
+            prediction: With its scan kept, where there are other results than the mask.
             output: As `files`.
             contract: Of the model.
 
