@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from embedded_vit.errors import ConfigError, missing_extra
-from embedded_vit.predict.results import Results
+
+if TYPE_CHECKING:  # the command line reads the names of the formats before NumPy may be imported
+    from embedded_vit.predict.results import Results
 
 __all__ = ["ResultFormat", "results_for"]
 
@@ -26,6 +28,8 @@ def results_for(result_format: ResultFormat, *, labelmap: bool = False) -> Resul
     if labelmap and result_format not in ("dicom-seg", "all"):
         raise ConfigError(f"--labelmap with --format {result_format}: is a kind of DICOM segmentation; add --format "
                           "dicom-seg or all")  # fmt: skip
+    from embedded_vit.predict.results import Results
+
     if result_format == "nifti":
         return Results()
     if find_spec("highdicom") is None:
