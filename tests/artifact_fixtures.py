@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper
 
 from embedded_vit.artifact.manifest import Manifest, sealed
 from embedded_vit.artifact.onnx_file import graph_digest
+from embedded_vit.cli import main
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 
@@ -62,3 +64,19 @@ def make_artifact(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Run `embedded-vit predict`: (exit status, standard output, standard error)."""
+
+    def predict(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["embedded-vit", "predict", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as exited:
+            status = int(exited.code or 0)
+        return status, *capfd.readouterr()
+
+    return predict

@@ -17,7 +17,6 @@ import pydicom
 import pytest
 from dicom_fixtures import SECRET, write_series
 
-from embedded_vit.cli import main
 from embedded_vit.clinic import results_for
 from embedded_vit.clinic.coding import code_of
 from embedded_vit.errors import ConfigError, OutputError
@@ -39,22 +38,6 @@ def bright_series(folder: Path, **tags: object) -> Path:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Run the verb: (exit status, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", "predict", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as exited:
-            status = int(exited.code or 0)
-        return status, *capfd.readouterr()
-
-    return run
 
 
 def test_all_formats_lie_beside_the_mask(predict, make_artifact: MakeArtifact, tmp_path: Path) -> None:

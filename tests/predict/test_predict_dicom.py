@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from dicom_fixtures import SECRET, write_series
 
 import embedded_vit
-from embedded_vit.cli import main
 from embedded_vit.io.dicom import DicomSource, find_series
 from embedded_vit.io.nifti import read_labels, read_volume
 from embedded_vit.predict.predictor import Predictor
@@ -28,22 +26,6 @@ def stored() -> np.ndarray:
     hounsfield = np.full((4, 32, 40), -1000, np.int16)
     hounsfield[1:3, 8:16, 8:16] = 400
     return hounsfield
-
-
-@pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Run `embedded-vit predict`: (exit status, standard output, standard error)."""
-
-    def predict(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", "predict", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as exited:
-            status = int(exited.code or 0)
-        return status, *capfd.readouterr()
-
-    return predict
 
 
 @pytest.mark.parametrize("step", [(0, 0, 2.5), (0, -0.7, 2.5)], ids=["straight", "tilted gantry"])
