@@ -201,7 +201,7 @@ class Predictor:
             OutputError: A scan that does not fit into memory does not fit onto the disk either.
         """
         started, contract = time.perf_counter(), self._contract
-        with self._open(scan, series) as source:
+        with self._open(scan, series, memory_bytes) as source:
             volume = self._read(source, memory_bytes, spool_folder, on_open)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
@@ -228,7 +228,12 @@ class Predictor:
             kept=(volume, source) if keep_scan else None,
         )
 
-    def _open(self, scan: str | Path | Volume | Sequence[str | Path], series: int | None) -> ScanSource:
+    def _open(
+        self, scan: str | Path | Volume | Sequence[str | Path], series: int | None, memory_bytes: int | None
+    ) -> ScanSource:
+        """Open a scan; before, where memory is limited, let the network take its own."""
+        if memory_bytes is not None:
+            self._run_once()
         preprocessing = self._contract.preprocessing
         if isinstance(scan, (list, tuple)):
             scan = self.in_order([Path(path) for path in scan])
@@ -244,8 +249,6 @@ class Predictor:
         """Read a scan into memory if it fits, else onto the disk, in the slices that the network sees."""
         if on_open is not None:
             on_open(source)
-        if memory_bytes is not None:
-            self._run_once()
         if source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes):
             return source.read()
         return source.spool(spool_folder, orientation=self._contract.orientation)
