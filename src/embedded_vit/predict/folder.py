@@ -81,7 +81,7 @@ class _Run:
             on_open=on_open,
             keep_scan=bool(self.results.others),
         )
-        self.results.save(prediction, output, self.predictor.manifest.contract)
+        self.results.save(prediction, output, self.predictor.contract)
         for warning in prediction.warnings:
             self.listener.on_remark(f"{scan.place}: warning: {warning}")
 

@@ -265,6 +265,11 @@ class Predictor:
         return channel_files(paths, names, {path: scan_stem(path) for path in paths})
 
     @property
+    def contract(self) -> Contract:
+        """The contract of the model."""
+        return self._contract
+
+    @property
     def model_sha256(self) -> str:
         """SHA-256 of the model file."""
         return self._model_sha256
