@@ -51,7 +51,7 @@ class DicomSource(ScanSource):
         self.source = str(series.folder)
         self.modality: str = series.modality
         self._series = series
-        left_out = f"left out of {self.source}: {'; '.join(series.left_out)}" if series.left_out else ""
+        left_out = f"left out of the folder: {'; '.join(series.left_out)}" if series.left_out else ""
         try:
             self._slices, self._affine = place_slices(
                 [piece for file in series.files for piece in file.slices()], self.source
