@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import NetworkConfig, build_network
@@ -62,4 +63,19 @@ def made_run(
         selected_epoch=1,
     )
     save_checkpoint(folder, made_network(network).state_dict(), config, record)
+    return folder
+
+
+def untrained_run(folder: Path, network: NetworkConfig, data_folder: Path) -> Path:
+    """Make a run folder with initial weights on phantoms in TransUNet's layout: enough to prune and to train it."""
+    torch.manual_seed(0)
+    config = RunConfig(
+        network=network,
+        preprocessing=Preprocessing.for_modality("CT", image_size=network.image_size),
+        labels=open_data_set(data_folder).labels,
+        training=TrainingConfig.for_recipe("modern", batch_size=8),
+    )
+    split = Split(train=("case0001", "case0002"), validation=("case0003",), test=("case0005",), seed=0)
+    record = TrainingRecord(data_folder=str(data_folder), data_fingerprint="0" * 64, split=split)
+    save_checkpoint(folder, build_network(network).state_dict(), config, record)
     return folder

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_fixtures import untrained_run
 from safetensors.torch import load_file
 
 from embedded_vit.compression.step import StepContext, StepResult
@@ -16,18 +17,15 @@ from embedded_vit.compression.steps.channel_choice import ShrinkingNetwork, choo
 from embedded_vit.compression.steps.channel_importance import channel_importance
 from embedded_vit.compression.steps.prune_channels import PruneChannels
 from embedded_vit.datasets import open_data_set
-from embedded_vit.datasets.data_set import Split
 from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError
 from embedded_vit.export.exporting import export
 from embedded_vit.models.channels import channel_groups, keep_channels
 from embedded_vit.models.registry import build_network, network_config
-from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import describe_machine
-from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
+from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 from embedded_vit.training.loop import Trainer
 from embedded_vit.training.losses import segmentation_loss
-from embedded_vit.training.settings import RunConfig, TrainingConfig
 
 NOTHING: frozenset[str] = frozenset()
 STEP = PruneChannels(target_macs=0.5, rounds=2, epochs=3, importance_slices=4, cutmix=0.25)
@@ -36,22 +34,9 @@ STEP = PruneChannels(target_macs=0.5, rounds=2, epochs=3, importance_slices=4, c
 @pytest.fixture(scope="module")
 def run(synapse_folder, tmp_path_factory) -> Path:
     """A run with its initial weights, which is enough to prune and to train it."""
-    torch.manual_seed(0)
-    data_set = open_data_set(synapse_folder)
-    network = network_config(
-        classes=data_set.labels.classes, image_size=32, widths=(16, 24), convolution_widths=(8, 16)
-    )
-    config = RunConfig(
-        network=network,
-        preprocessing=Preprocessing.for_modality("CT", image_size=32),
-        labels=data_set.labels,
-        training=TrainingConfig.for_recipe("modern", batch_size=8),
-    )
-    split = Split(train=("case0001", "case0002"), validation=("case0003",), test=("case0005",), seed=0)
-    record = TrainingRecord(data_folder=str(synapse_folder), data_fingerprint="0" * 64, split=split)
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    save_checkpoint(folder, build_network(network).state_dict(), config, record)
-    return folder
+    classes = open_data_set(synapse_folder).labels.classes
+    network = network_config(classes=classes, image_size=32, widths=(16, 24), convolution_widths=(8, 16))
+    return untrained_run(tmp_path_factory.mktemp("whole") / "run", network, synapse_folder)
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from network_fixtures import untrained_run
 
 from embedded_vit.compression.step import StepContext, StepResult
 from embedded_vit.compression.steps.prune_channels import PruneChannels
 from embedded_vit.costs.complexity import complexity
 from embedded_vit.datasets import open_data_set
-from embedded_vit.datasets.data_set import Split
 from embedded_vit.engines import example_image, load
 from embedded_vit.export.exporting import export
-from embedded_vit.models.registry import build_network, network_config
-from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
-from embedded_vit.training.settings import RunConfig, TrainingConfig
+from embedded_vit.models.registry import network_config
+from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 
 NOTHING: frozenset[str] = frozenset()
 STEP = PruneChannels(target_macs=0.5, rounds=1, epochs=1, importance_slices=4, multiple=4)
@@ -25,22 +23,9 @@ STEP = PruneChannels(target_macs=0.5, rounds=1, epochs=1, importance_slices=4, m
 
 @pytest.fixture(scope="module", params=["UNet", "SwinUNet"])
 def whole(request, synapse_folder, tmp_path_factory) -> Checkpoint:
-    torch.manual_seed(0)
-    data_set = open_data_set(synapse_folder)
-    network = network_config(
-        classes=data_set.labels.classes, image_size=32, in_channels=1, model=f"other_networks:{request.param}"
-    )
-    config = RunConfig(
-        network=network,
-        preprocessing=Preprocessing.for_modality("CT", image_size=32),
-        labels=data_set.labels,
-        training=TrainingConfig.for_recipe("modern", batch_size=8),
-    )
-    split = Split(train=("case0001", "case0002"), validation=("case0003",), test=("case0005",), seed=0)
-    record = TrainingRecord(data_folder=str(synapse_folder), data_fingerprint="0" * 64, split=split)
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    save_checkpoint(folder, build_network(network).state_dict(), config, record)
-    return load_checkpoint(folder)
+    classes = open_data_set(synapse_folder).labels.classes
+    network = network_config(classes=classes, image_size=32, in_channels=1, model=f"other_networks:{request.param}")
+    return load_checkpoint(untrained_run(tmp_path_factory.mktemp("whole") / "run", network, synapse_folder))
 
 
 @pytest.fixture(scope="module")
