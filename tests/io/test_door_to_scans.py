@@ -14,8 +14,9 @@ from embedded_vit.io.scan_source import FORMATS
 from embedded_vit.io.transunet import SLICE_SUFFIX
 
 PACKAGE = Path(embedded_vit.__file__).parent
-ENDINGS = sorted({part for kind in FORMATS for suffix in kind.suffixes for part in suffix.split(".") if part} | {
-    SLICE_SUFFIX.removeprefix("."), "dcm", "mha", "nrrd"})  # fmt: skip
+# Without png: charts and overlays are written everywhere; whether a picture is a scan is asked in io/.
+OF_SCANS = {part for kind in FORMATS for suffix in kind.suffixes for part in suffix.split(".") if part}
+ENDINGS = sorted((OF_SCANS | {SLICE_SUFFIX.removeprefix("."), "dcm", "mha", "nrrd"}) - {"png"})
 IN_A_NAME = re.compile(rf"\.({'|'.join(ENDINGS)})\b")
 EXAMPLE = re.compile(r"\b[A-Z0-9_]+(\.[a-z0-9]+)+")  # SCAN.nii.gz in a message; a name that is made is not in capitals
 SCANS_PASS_HERE = ("cli", "datasets", "evaluation", "predict", "training")  # other folders have files of other kinds

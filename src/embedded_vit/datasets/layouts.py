@@ -55,7 +55,7 @@ LAYOUTS = (
         f"TransUNet ({TRAIN_FOLDER}/, {TEST_FOLDER}/)", _is_transunet, lambda folder, description: open_synapse(folder)
     ),
     Layout(
-        f"nnU-Net raw ({DESCRIPTION_FILE} with 'channel_names', imagesTr/CASE_0000.nii.gz or .png, labelsTr/)",
+        f"nnU-Net raw ({DESCRIPTION_FILE} with 'channel_names', imagesTr/CASE_0000 and so on, labelsTr/)",
         _is_nnunet,
         open_nnunet,
     ),
@@ -70,12 +70,12 @@ LAYOUTS = (
         open_plain,
     ),
     Layout(
-        f"TotalSegmentator (CASE/ct.nii.gz, CASE/{SEGMENTATIONS}/)",
+        f"TotalSegmentator (a file ct and a folder {SEGMENTATIONS}/ in the folder of a case)",
         lambda folder, description: is_totalsegmentator(folder),
         open_totalsegmentator,
     ),
     Layout(
-        "BraTS (CASE/CASE_t1.nii.gz, _t1ce, _t2, _flair, _seg)",
+        "BraTS (in the folder of a case CASE_t1, CASE_t1ce, CASE_t2, CASE_flair, CASE_seg)",
         lambda folder, description: is_brats(folder),
         open_brats,
     ),

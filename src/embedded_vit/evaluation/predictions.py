@@ -190,7 +190,7 @@ def _nothing(predictions: Path, data_set: DataSet, unscored: Mapping[str, str]) 
     for name, reason in unscored.items():
         return f"none of {len(unscored)} masks can be scored; {name}: {reason}"
     first = data_set.cases[0].name
-    return f"{predictions}: no mask is named as one of the {len(data_set.cases)} cases, for example {first}.nii.gz"
+    return f"{predictions}: no mask is named as one of the {len(data_set.cases)} cases, such as {first}"
 
 
 def _described(folder: Path, masks: list[Path]) -> dict[str, str]:

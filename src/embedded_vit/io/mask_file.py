@@ -19,6 +19,7 @@ from embedded_vit.io.scan_source import scan_stem
 from embedded_vit.volume import Mask
 
 __all__ = [
+    "check_dicom_name",
     "check_mask_name",
     "is_dicom_name",
     "is_mask_name",
@@ -56,6 +57,16 @@ def is_mask_name(path: Path) -> bool:
 def is_dicom_name(path: Path) -> bool:
     """Whether a path is the name of a result in DICOM."""
     return path.name.lower().endswith(DICOM_SUFFIX)
+
+
+def check_dicom_name(path: Path) -> None:
+    """Refuse a name for a result in DICOM that does not say so.
+
+    Raises:
+        OutputError: It has another suffix.
+    """
+    if not is_dicom_name(path):
+        raise OutputError(f"{path}: DICOM is written; choose a name that ends in {DICOM_SUFFIX}, or a folder")
 
 
 def check_mask_name(mask_path: Path, *, picture: bool) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from embedded_vit.contract import Contract
-from embedded_vit.errors import EmbeddedVitError, OutputError
+from embedded_vit.errors import EmbeddedVitError
 from embedded_vit.io.atomic import refuse_existing
 from embedded_vit.io.mask_file import (
+    check_dicom_name,
     check_mask_name,
-    is_dicom_name,
     is_our_summary,
     result_path,
     summary_path,
@@ -85,8 +85,8 @@ class Results:
         """
         if self.mask:
             check_mask_name(output, picture=picture)
-        elif not is_dicom_name(output):
-            raise OutputError(f"{output}: DICOM is written; choose a name that ends in .dcm, or a folder")
+        else:
+            check_dicom_name(output)
 
     def name(self, mask_path: Path) -> Path:
         """Return the name of the first of a scan's results in a folder, by the name of its mask."""

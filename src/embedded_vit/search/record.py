@@ -108,6 +108,7 @@ def train_command(candidate: Candidate, settings: SearchSettings, data_folder: P
     if candidate.model is None:
         network: dict[str, Any] = {
             "family": candidate.family if candidate.family != "dual" else None,
+            "image-size": candidate.image_size,
             "widths": candidate.widths,
             "depth": None if candidate.family == "unet" else candidate.depth,
             "hidden-ratio": None if candidate.family == "unet" else candidate.hidden_ratio,
@@ -115,10 +116,10 @@ def train_command(candidate: Candidate, settings: SearchSettings, data_folder: P
             "stem-stride": candidate.stem_stride if candidate.stem_stride != 1 else None,
         }
     else:
-        network = {"model": candidate.model, "model-options": tuple(option_words(candidate)) or None}
+        words_of = tuple(option_words(candidate)) or None
+        network = {"model": candidate.model, "model-options": words_of, "image-size": candidate.image_size}
     options: dict[str, Any] = {
         "data": data_folder,
-        "image-size": candidate.image_size,
         **network,
         "context-slices": candidate.context_slices,
         "precision": settings.precision,

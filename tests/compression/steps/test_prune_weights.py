@@ -105,11 +105,11 @@ def test_a_step_killed_in_each_phase_goes_on_to_the_same_weights(pruned, context
 
     train_epoch, killed_before = Trainer._train_epoch, []
 
-    def die_before_each_epoch_but_the_first(self, epoch, progress):
+    def die_before_each_epoch_but_the_first(self, epoch):
         if epoch > 1 and epoch not in killed_before:
             killed_before.append(epoch)
             raise Killed
-        return train_epoch(self, epoch, progress)
+        return train_epoch(self, epoch)
 
     monkeypatch.setattr(Trainer, "_train_epoch", die_before_each_epoch_but_the_first)
     for _ in range(2):

@@ -147,7 +147,7 @@ def test_what_saves_no_time_is_not_taken_whatever_its_macs(machine, whole, conte
 def test_what_costs_more_time_goes_first_at_equal_importance(machine, whole, context, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         "embedded_vit.compression.steps.prune_channels.channel_importance",
-        lambda network, _: {name: np.full(g.width, float(g.unit)) for name, g in channel_groups(network).items()},
+        lambda network, *_: {name: np.full(g.width, float(g.unit)) for name, g in channel_groups(network).items()},
     )
     machine.cost = lambda block: {"pair": 10.0, "frame": 1.0}.get(block.kind, 1.0) * block.widths[-1]
     kept = pruned(whole, context, tmp_path, target_latency=0.95).config.network.kept_channels
