@@ -141,7 +141,7 @@ def test_results_are_never_written_over(monkeypatch, tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file_is_refused(monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot create"):
+    with pytest.raises(OutputError, match="is a file, where a folder is expected"):
         run(monkeypatch, tmp_path / "file")
 
 

@@ -33,6 +33,10 @@ def command(
     """
     from embedded_vit.export.exporting import export
 
+    if test_vectors is not None:
+        from embedded_vit.predict.vectors import check_vectors_folder
+
+        check_vectors_folder(test_vectors)
     report = export(run, output, data_folder=data, name=name, dynamic_batch=dynamic_batch, overwrite=overwrite)
     agreement, manifest = report.agreement, report.manifest
     show(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")

@@ -24,7 +24,7 @@ from embedded_vit.evaluation.pictures import PictureCollector, SlicePicture
 from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.report import render_report
 from embedded_vit.evaluation.results import CaseResult, Evaluation, Provenance, cases_csv, metrics_json
-from embedded_vit.io.atomic import refuse_existing, write_text
+from embedded_vit.io.atomic import check_folder, refuse_existing, write_text
 from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.labels import LabelSet
@@ -151,6 +151,10 @@ def write_results(output: Path, evaluation: Evaluation, pictures: Mapping[str, S
     Raises:
         OutputError: A file is there already, or cannot be written.
     """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot create this folder: {error.strerror or error}") from error
     write_text(output / CASES_FILE, cases_csv(evaluation))
     write_text(output / REPORT_FILE, render_report(evaluation, pictures))
     write_text(output / METRICS_FILE, metrics_json(evaluation))
@@ -187,11 +191,8 @@ def _is_of(metrics: Path, model_path: Path, data_folder: Path) -> bool:
 
 
 def prepare_output(output: Path) -> None:
-    """Make the output folder; refuse a folder with results before any work is done."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot create this folder: {error.strerror or error}") from error
+    """Refuse an output folder that cannot be written, or that holds results, before any work is done."""
+    check_folder(output)
     for name in (CASES_FILE, METRICS_FILE, REPORT_FILE):
         refuse_existing(output / name)
 

@@ -14,16 +14,21 @@ import numpy as np
 from embedded_vit.engines import load
 from embedded_vit.errors import OutputError
 from embedded_vit.io.array_file import write_array
-from embedded_vit.io.atomic import write_text
+from embedded_vit.io.atomic import check_folder, write_text
 from embedded_vit.postprocessing import Components, remove_small_components
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["CONTRACT_FILE", "write_test_vectors"]
+__all__ = ["CONTRACT_FILE", "check_vectors_folder", "write_test_vectors"]
 
 CONTRACT_FILE = "contract.json"
 MOST_SLICES = 24  # of the scan's middle; context, quantiles and components are those of these slices alone
+
+
+def check_vectors_folder(folder: Path) -> None:
+    """Refuse a folder that test vectors cannot be written to, before any work is done; errors as `check_folder`."""
+    check_folder(folder)
 
 
 def write_test_vectors(model: str | Path, volume: Volume, folder: str | Path) -> None:
