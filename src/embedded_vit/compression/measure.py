@@ -60,10 +60,11 @@ def measure_artifact(
         FileFormatError: The file is not an artifact.
         DataSetError: The data set does not fit the artifact, or lacks its cases.
     """
+    _, manifest = read_artifact(artifact)
     scores = {
         subset: _scores(artifact, data_folder, output / subset, subset, protocol, threads, bars=bars)
         for subset in subsets
-        if read_artifact(artifact)[1].split[subset]
+        if manifest.split[subset]
     }
     latency_ms, previous_latency_ms = _latency_ms(artifact, previous, engine, repeats)
     sizes = footprint(artifact, engine=engine)

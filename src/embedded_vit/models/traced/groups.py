@@ -76,12 +76,10 @@ class TracedChannels:
 
     def remove(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Keep some channels of groups and remove the others, in place; this object is of no use afterwards."""
-        gone = {
-            root
-            for name, indices in kept.items()
-            for index, root in enumerate(self._roots[name])
-            if index not in set(indices)
-        }
+        gone: set[int] = set()
+        for name, indices in kept.items():
+            roots = self._roots[name]
+            gone |= {*roots} - {roots[index] for index in indices}
         self._network.remove(self._walk, gone)
 
     def _name(self, signature: tuple[tuple[Place, int], ...]) -> str:
