@@ -220,19 +220,13 @@ def _channel_shuffle(walk: Walk, node: fx.Node) -> Axes:
     return [batch, channels.reshape(groups, -1).T.ravel(), *rest]
 
 
-@MOVING.of("pixel_shuffle")
+@MOVING.of("pixel_shuffle", "pixel_unshuffle")
 def _pixel_shuffle(walk: Walk, node: fx.Node) -> Axes:
+    """Move the pixels of a square between channels that follow each other, and rows and columns."""
     batch, channels, *_ = walk.of(node.args[0])
     made = walk.entries.fresh(walk.shape(node)[1])
-    walk.entries.tie(channels, [made, walk.entries.fixed(len(channels) // len(made))])
-    return [batch, made, *walk.fixed(node)[2:]]
-
-
-@MOVING.of("pixel_unshuffle")
-def _pixel_unshuffle(walk: Walk, node: fx.Node) -> Axes:
-    batch, channels, *_ = walk.of(node.args[0])
-    made = walk.entries.fresh(walk.shape(node)[1])
-    walk.entries.tie(made, [channels, walk.entries.fixed(len(made) // len(channels))])
+    many, few = (channels, made) if len(channels) > len(made) else (made, channels)
+    walk.entries.tie(many, [few, walk.entries.fixed(len(many) // len(few))])
     return [batch, made, *walk.fixed(node)[2:]]
 
 
