@@ -77,6 +77,11 @@ def test_what_should_keep_from_trust_is_said(scores: Evaluation, record: Trainin
     assert expected in sentence
 
 
+def test_the_passes_at_half_the_image_size_are_told_apart() -> None:
+    [sentence] = cautions(GOOD, trained([0.7] * 3), coarse=trained([0.5] * 33), minutes=4)
+    assert "it was trained for 3 passes (after 33 at half the image size) over the slices" in sentence
+
+
 def shifted(points: float, noise: float = 0.0) -> Evaluation:
     return evaluation(*[(0.7 + points / 100 + noise * (-1) ** number, 0.6 + points / 100) for number in range(8)])
 

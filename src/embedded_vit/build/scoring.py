@@ -19,6 +19,7 @@ from embedded_vit.evaluation.statistics import Estimate, summarise
 from embedded_vit.io.atomic import write_text
 from embedded_vit.provenance import describe_machine
 from embedded_vit.training.checkpoint import TrainingRecord, read_record
+from embedded_vit.training.run import COARSE
 
 __all__ = ["Comparison", "cautions", "compared", "score"]
 
@@ -72,7 +73,8 @@ def score(context: BuildContext) -> None:
     [latency] = paired_latency([context.model])
     _, manifest = read_artifact(context.model)
     trained = read_record(context.run)
-    sentences = cautions(evaluation, trained, minutes=context.plan.minutes, fresh=context.init is None)
+    coarse = read_record(context.run / COARSE) if context.config.training.coarse_epochs else None
+    sentences = cautions(evaluation, trained, coarse=coarse, minutes=context.plan.minutes, fresh=context.init is None)
     for sentence in [*sentences, *([comparison.verdict] if comparison else [])]:
         context.listener.say(sentence)
     context.listener.say(_outcome(evaluation, latency.p50_ms))
@@ -81,7 +83,7 @@ def score(context: BuildContext) -> None:
         pictures,
         template=REPORT_TEMPLATE,
         name=manifest.name,
-        build_facts=_facts(context, manifest, trained, latency.p50_ms),
+        build_facts=_facts(context, manifest, passes(trained, coarse), latency.p50_ms),
         reasons=context.plan.reasons,
         cautions=[*sentences, *context.record.notes],
         comparison=comparison,
@@ -109,21 +111,35 @@ def compared(before: Evaluation, after: Evaluation) -> Comparison:
     return Comparison(*means)
 
 
-def cautions(evaluation: Evaluation, trained: TrainingRecord, *, minutes: float, fresh: bool = True) -> list[str]:
+def passes(trained: TrainingRecord, coarse: TrainingRecord | None = None) -> str:
+    """Say how many passes over the slices a training made, and how many the one at half the image size before it."""
+    number = len(trained.epochs)
+    counted = f"{number} pass{'' if number == 1 else 'es'}"
+    return counted if coarse is None else f"{counted} (after {len(coarse.epochs)} at half the image size)"
+
+
+def cautions(
+    evaluation: Evaluation,
+    trained: TrainingRecord,
+    *,
+    coarse: TrainingRecord | None = None,
+    minutes: float,
+    fresh: bool = True,
+) -> list[str]:
     """Return what should keep a reader from trusting the model, a sentence each; empty where nothing is seen.
 
     Args:
         evaluation: On held-out cases.
         trained: The record of the training.
+        coarse: That of the training at half the image size before it, if there was one.
         minutes: Of the build.
         fresh: Whether the network was trained from its beginning; one that is trained further may be so briefly.
     """
     found = []
-    epochs = len(trained.epochs)
-    if fresh and epochs < FEW_PASSES:
+    if fresh and len(trained.epochs) < FEW_PASSES:
         found.append(
-            f"This model is not to be trusted: it was trained for {epochs} passes over the slices, as {minutes:g} "
-            "minutes allow. Build again with more --minutes."
+            f"This model is not to be trusted: it was trained for {passes(trained, coarse)} over the slices, as "
+            f"{minutes:g} minutes allow. Build again with more --minutes."
         )
     elif _still_rising(trained):
         found.append("The validation Dice was still rising at the end: more --minutes would make a better model.")
@@ -162,9 +178,7 @@ def _counting(context: BuildContext, total: int, before: int) -> Callable[..., N
     return count
 
 
-def _facts(
-    context: BuildContext, manifest: Manifest, trained: TrainingRecord, latency_ms: float
-) -> Sequence[tuple[str, str]]:
+def _facts(context: BuildContext, manifest: Manifest, training: str, latency_ms: float) -> Sequence[tuple[str, str]]:
     """Return the rows of the page's table on data, network and costs."""
     data_set, split, plan = context.data_set, context.split, context.plan
     patients = len({case.patient for case in data_set.cases})
@@ -186,7 +200,7 @@ def _facts(
             f"{network}, {preprocessing.image_size} x {preprocessing.image_size} pixels, "
             f"{preprocessing.context_slices} slices at a time, {manifest.precision}",
         ),
-        ("Training", f"{len(trained.epochs)} epochs; {spent:.0f} of {plan.minutes:g} minutes before scoring"),
+        ("Training", f"{training}; {spent:.0f} of {plan.minutes:g} minutes before scoring"),
         ("Model file", f"model.onnx, {context.model.stat().st_size / 1e6:.2f} MB"),
         ("Latency", f"{latency_ms:.1f} ms for the network and one image, one thread (ONNX Runtime, median){budget}"),
         ("Computer", describe_machine()),

@@ -34,6 +34,7 @@ from embedded_vit.training.slices import SliceSet
 from embedded_vit.training.stepper import MakeStepper
 
 __all__ = [
+    "COARSE",
     "check_same_data",
     "check_same_settings",
     "check_whether_to_resume",
