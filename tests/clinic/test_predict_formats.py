@@ -61,14 +61,30 @@ def test_all_formats_lie_beside_the_mask(predict, make_artifact: MakeArtifact, t
     assert LabelSet.from_names(["bright"]).labels[0].rgb in colours
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["to be made", "there"])
+def test_a_folder_takes_the_files_of_one_series_by_its_name(
+    predict, make_artifact: MakeArtifact, tmp_path: Path, there: bool
+) -> None:
+    series, out = bright_series(tmp_path / "ward 3"), tmp_path / "deep" / "out"
+    if there:
+        out.mkdir(parents=True)
+    status, printed, said = predict(make_artifact(), series, "-o", out, "--format", "all")
+    assert (status, len(printed.splitlines())) == (0, 3), said
+    assert names_in(out) == ["ward 3.json", "ward 3.nii.gz", "ward 3_sc.dcm", "ward 3_seg.dcm"]
+    status, _, said = predict(make_artifact(), series, "-o", tmp_path / "out.txt", "--format", "all")
+    assert status == 2
+    assert "choose a name that ends in .nii.gz" in said
+    assert not (tmp_path / "out.txt").exists()
+
+
 @pytest.mark.parametrize(("kind", "ending"), [("dicom-seg", "seg"), ("sc", "sc")])
 def test_one_format_alone(predict, make_artifact: MakeArtifact, tmp_path: Path, kind: str, ending: str) -> None:
     series, model, out = bright_series(tmp_path / "in" / "series"), make_artifact(), tmp_path / "out"
     assert predict(model, series, "-o", tmp_path / "one" / "x.dcm", "--format", kind)[0] == 0
     assert names_in(tmp_path / "one") == ["x.dcm", "x.json"]
-    status, _, said = predict(model, series, "-o", out, "--format", kind)
-    assert status == 2
-    assert f"{out}: DICOM is written; choose a name that ends in .dcm, or a folder" in said
+    assert predict(model, series, "-o", out, "--format", kind)[0] == 0
+    assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json"]
+    out = tmp_path / "of a folder"
     assert predict(model, tmp_path / "in", "-o", out, "--format", kind)[0] == 0
     assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json"]
     status, _, said = predict(model, series, "-o", tmp_path / "x.nii.gz", "--format", kind)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,14 +217,22 @@ def test_a_scan_that_is_not_dicom_is_refused_in_one_line(tmp_path: Path) -> None
         SegmentationObject().check(open_scan(path))
 
 
-@pytest.mark.skipif(shutil.which("segimage2itkimage") is None, reason="dcmqi is not installed")
-@pytest.mark.parametrize("name", [name for name in SERIES if "tilted" not in name])
+DCMQI = shutil.which("segimage2itkimage", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
+@pytest.mark.skipif(DCMQI is None, reason="dcmqi is not installed")
+@pytest.mark.parametrize("name", [*(name for name in SERIES if "tilted" not in name), "many frames", "mixed frames"])
 def test_dcmqi_reads_the_same_voxels(tmp_path: Path, name: str) -> None:
-    directions, reverse, _ = SERIES[name]
-    series_at(tmp_path / "series", directions, reverse=reverse)
+    if name in SERIES:
+        directions, reverse, tilt_mm = SERIES[name]
+        series_at(tmp_path / "series", directions, reverse=reverse, tilt_mm=tilt_mm)
+    else:
+        (tmp_path / "series").mkdir()
+        heights_mm = (42, 30, 45, 36, 33, 39) if name == "mixed frames" else (30, 33, 36, 39, 42, 45)
+        write_enhanced(tmp_path / "series" / "all", stored_series(), heights_mm=heights_mm, intercepts=[0] * 6)
     prediction = write(tmp_path / "series", tmp_path / "seg.dcm", missing=(3,))
     (tmp_path / "out").mkdir()
-    command = ["segimage2itkimage", "-t", "nifti", "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory"]
+    command = [DCMQI, "-t", "nifti", "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory"]
     subprocess.run([*map(str, command), str(tmp_path / "out")], check=True, capture_output=True)
     found = np.zeros(prediction.mask.shape, np.uint8)
     for label in SYNAPSE_LABELS.labels:

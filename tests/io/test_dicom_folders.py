@@ -14,6 +14,7 @@ import pydicom
 import pytest
 from dicom_fixtures import make_slice, write_series
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     JPEGExtended12Bit,
     JPEGLSLossless,
@@ -169,9 +170,11 @@ def test_a_folder_without_a_scan_says_what_it_holds(
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("syntax", [JPEGExtended12Bit, JPEGLSLossless])
+@pytest.mark.parametrize(
+    ("syntax", "library"), [(JPEGExtended12Bit, "python-gdcm"), (JPEGLSLossless, "pyjpegls"), (JPEG2000, "pylibjpeg")]
+)
 def test_the_package_that_decodes_is_named(
-    tmp_path: Path, stored: np.ndarray, syntax: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stored: np.ndarray, syntax: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = SimpleNamespace(is_available=False, available_plugins=())  # whatever is installed here
     monkeypatch.setattr("embedded_vit.io.dicom.pixels.get_decoder", lambda syntax: nothing)
@@ -179,7 +182,7 @@ def test_the_package_that_decodes_is_named(
     dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.save_as(tmp_path / "slice", enforce_file_format=True, implicit_vr=False, little_endian=True)
-    with pytest.raises(FileFormatError, match="pip install python-gdcm"):
+    with pytest.raises(FileFormatError, match=rf"{library} is not installed; .*\[dicom\].*, or decompress the series"):
         opened(tmp_path)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_dicom_name",
     "check_mask_name",
     "is_dicom_name",
+    "is_folder_name",
     "is_mask_name",
     "is_our_mask",
     "is_our_summary",
@@ -52,6 +53,11 @@ def mask_name(stem: str, scan: Path) -> str:
 def is_mask_name(path: Path) -> bool:
     """Whether a path is the name of one mask or of another result, and not of a folder for masks."""
     return is_nifti(path) or _is_png(path) or is_dicom_name(path)
+
+
+def is_folder_name(path: Path) -> bool:
+    """Whether a path is that of a folder for masks: of one that is there, or a name without a suffix."""
+    return path.is_dir() or not (path.exists() or path.suffix)
 
 
 def is_dicom_name(path: Path) -> bool:

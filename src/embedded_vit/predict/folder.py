@@ -11,6 +11,7 @@ from embedded_vit.errors import EmbeddedVitError, InputError, OutputError
 from embedded_vit.io.atomic import refuse_existing
 from embedded_vit.io.channels import FoundScan, found_scans
 from embedded_vit.io.mask_file import (
+    is_folder_name,
     is_mask_name,
     mask_name,
     read_summary,
@@ -143,7 +144,7 @@ def predict_path(
     names = predictor.manifest.preprocessing.channels
     found = found_scans(given, names, stems) if len(given) == len(names) else []
     name = found[0].name if len(found) == 1 else stems[given[0]]
-    if not is_mask_name(output) and output.is_dir():
+    if not is_mask_name(output) and is_folder_name(output):
         output = run.results.name(output / mask_name(name, given[0]))
     return _predict_one(run, FoundScan(given[0], tuple(given), name), output)
 
@@ -167,7 +168,7 @@ def _predict_folder(run: _Run, folder: Path, output: Path) -> list[Path]:
         run.listener.on_remark(f"left out: {what}")
     if not scans:
         raise InputError(f"{folder}: no scan in this folder, nor in any folder below; expected {EXPECTED}")
-    if is_mask_name(output) or (is_scan(folder) and len(scans) == 1 and not output.is_dir()):
+    if is_mask_name(output) or (is_scan(folder) and len(scans) == 1 and not is_folder_name(output)):
         if len(scans) > 1:
             raise OutputError(
                 f"{output}: is the name of one mask, and {folder} holds {len(scans)} scans; give a folder"

@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
+from embedded_vit.io.dicom.frame_decoder import FrameDecoder
 from embedded_vit.io.dicom.magic import holds_dicom
 from embedded_vit.io.dicom.placement import place_slices
 from embedded_vit.io.dicom.series import DicomSeries, digest_of_series, find_series, numbering_remark
@@ -156,19 +157,20 @@ class DicomSource(ScanSource):
         for index, piece in enumerate(self._slices):
             of_file[piece.path].append(index)
         digests: dict[Path, str] = {}
-        for path, indices in of_file.items():
-            yield from self._planes_of(path, indices, digests)  # which forgets a file before the next one is read
+        with FrameDecoder() as apart:
+            for path, indices in of_file.items():
+                yield from self._planes_of(path, indices, digests, apart)  # which forgets a file before the next one
         self._digest_of_file = digests
 
     def _planes_of(
-        self, path: Path, indices: Sequence[int], digests: dict[Path, str]
+        self, path: Path, indices: Sequence[int], digests: dict[Path, str], apart: FrameDecoder
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the slices of a file, and put its digest into `digests`."""
         from embedded_vit.io.dicom.pixels import read_pixels
 
         pixels = read_pixels(path)
         digests[path] = pixels.sha256
-        decoded = pixels.decoded(self._slices[index].frame for index in indices)
+        decoded = pixels.decoded((self._slices[index].frame for index in indices), apart)
         for index, stored in zip(indices, decoded, strict=True):
             yield index, self._as_expected(self._slices[index], stored)
 

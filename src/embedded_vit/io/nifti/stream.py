@@ -31,7 +31,7 @@ __all__ = ["SUFFIX", "SUFFIXES", "Block", "VoxelStream", "is_compressed", "is_ni
 MOST_TRAILING_BYTES = 1 << 24
 BLOCK_BYTES = MOST_EXTENSION_BYTES = 1 << 22
 SUFFIX = ".nii.gz"  # of the files that are written here
-SUFFIXES = (SUFFIX, ".nii")
+SUFFIXES: tuple[str, ...] = (SUFFIX, ".nii")
 
 
 class Block(NamedTuple):
