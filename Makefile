@@ -6,6 +6,7 @@
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
 # make any-network   networks that others wrote, pruned to half of their latency, in every engine (OPTIONS='--networks unext')
+# make scale   how far prediction in bulk goes: measured here, simulated on 100 machines
 # make cases   what becomes of the awkward inputs beside the repository, where they are there
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
@@ -17,7 +18,7 @@ OPTIONS ?=
 MODELS ?= runs/demo/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs wheel bench any-network cases arm64 peers paper-table
+.PHONY: setup demo test lint docs wheel bench scale any-network cases arm64 peers paper-table
 
 setup: .venv/ready
 
@@ -60,6 +61,9 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/whole_slice.py
 	$(BIN)/python benchmarks/footprint.py
+
+scale: setup
+	$(BIN)/python benchmarks/scale.py $(OPTIONS)
 
 any-network: setup
 	$(BIN)/python benchmarks/any_network.py $(OPTIONS)

@@ -79,7 +79,7 @@ TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}
 # Only these folders may import these libraries, lazily or not: `io` reads, `clinic` draws and writes DICOM.
 LIBRARY_HOMES = {"onnxruntime": {"engines"}, "openvino": {"engines"}, "ai_edge_litert": {"engines"},
                  "pydicom": {"io", "clinic"}, "PIL": {"io", "clinic"}, "SimpleITK": {"io"},
-                 "highdicom": {"io", "clinic"}}  # fmt: skip
+                 "highdicom": {"io", "clinic"}, "ray": {"predict"}}  # fmt: skip
 LIBRARIES_ELSEWHERE = {"onnxruntime in compression"}  # its quantization tool; see tests/engines/test_one_door.py
 
 MOST_LINES_OF_A_FILE = 400

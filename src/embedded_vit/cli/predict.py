@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,9 +13,10 @@ from embedded_vit.cli.showing import show, tell
 from embedded_vit.clinic import ResultFormat
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from embedded_vit.engines import EngineChoice
+    from embedded_vit.predict.bulk import Crew
 
-    from embedded_vit.predict.predictor import Predictor
+RayAddress = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="", show_default=False)]
 
 
 def command(
@@ -30,6 +31,9 @@ def command(
     force: Flag = False,
     result_format: Annotated[ResultFormat, Parameter(name="--format")] = "nifti",
     labelmap: Flag = False,
+    workers: int | None = None,
+    ray: RayAddress = None,
+    progress: Literal["bar", "json"] = "bar",
 ) -> None:
     """Segment a scan, or all scans of a folder, with a model file or a built-in model.
 
@@ -47,6 +51,12 @@ def command(
         result_format: What to write of a DICOM series: nifti, the mask; dicom-seg, a DICOM segmentation (.dcm); sc, a
             secondary capture, one page with pictures and volumes (.dcm); or all three.
         labelmap: Write segmentations of DICOM's newer type LABELMAP, which few programs read, in place of BINARY.
+        workers: Processes that share the scans of a folder; --threads and --memory are then those of each. What is done
+            is listed in predictions.sqlite beside the masks.
+        ray: Share the scans of a folder among the machines of a Ray cluster (extra ray): --ray ADDRESS, for example
+            auto or 10.0.0.1:6379; without an address Ray is started on this machine. All machines must see the scans
+            and the output under the same paths. Write it behind the scans.
+        progress: How progress is shown on standard error: as a bar, or as a JSON object a line for other programs.
     """
     memory_bytes = _limit_memory_and_threads(memory)
     # From here on NumPy may be imported.
@@ -54,39 +64,79 @@ def command(
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.clinic import results_for
     from embedded_vit.errors import InputError
-    from embedded_vit.predict.predictor import Predictor
 
     if not scan:
         raise InputError("no scan is given: embedded-vit predict MODEL SCAN -o MASK")
-    results = results_for(result_format, labelmap=labelmap)
+    options: dict[str, Any] = {"force": force, "memory_bytes": memory_bytes, "series": series}
+    options["results"] = results_for(result_format, labelmap=labelmap)
     artifact = model_path(model)
-    if engine == "auto":
-        from embedded_vit.engines import fastest_engine
-
-        choice = fastest_engine(artifact, threads=1)  # for one slice; every thread has its own
-        tell(f"engine: {choice.engine} ({choice})")
-        engine = choice.engine
-    predictor = Predictor.load(artifact, engine, threads=threads)
-    options = {"force": force, "memory_bytes": memory_bytes, "series": series, "results": results}
-    for path in _predict(predictor, scan, output, **options):
+    engine = _chosen(engine, artifact)
+    if workers is None and ray is None:
+        written = _here(artifact, scan, output, engine, threads, progress, options)
+    else:
+        written = _in_bulk(artifact, scan, output, engine, _crew(workers, threads, ray), progress, options)
+    for path in written:
         show(path)
 
 
-def _predict(predictor: Predictor, scans: Sequence[Path], output: Path, **options: Any) -> list[Path]:
-    """Segment with a progress bar, and print remarks above it; return the files."""
-    from rich.console import Console
-    from rich.progress import Progress
+def _chosen(engine: EngineChoice, artifact: Path) -> EngineChoice:
+    """Return the engine to use; say which one is the fastest."""
+    if engine != "auto":
+        return engine
+    from embedded_vit.engines import fastest_engine
 
-    from embedded_vit.predict.folder import Listener, predict_path
-    from embedded_vit.printable import printable
+    choice = fastest_engine(artifact, threads=1)  # for one slice; every thread has its own
+    tell(f"engine: {choice.engine} ({choice})")
+    return choice.engine
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
 
-        def say(sentence: object) -> None:
-            progress.console.out(f"embedded-vit: {printable(sentence)}", highlight=False)
+def _here(
+    artifact: Path,
+    scan: Sequence[Path],
+    output: Path,
+    engine: EngineChoice,
+    threads: int | None,
+    progress: str,
+    options: dict[str, Any],
+) -> list[Path]:
+    """Segment in this process."""
+    from embedded_vit.cli.progress import shown
+    from embedded_vit.predict.folder import predict_path
+    from embedded_vit.predict.predictor import Predictor
 
-        listener = Listener(lambda path: _slice_bar(progress, path.name), on_failure=say, on_remark=say)
-        return predict_path(predictor, scans, output, listener=listener, **options)
+    predictor = Predictor.load(artifact, engine, threads=threads)
+    with shown(progress, slices=True) as listener:
+        return predict_path(predictor, scan, output, listener=listener, **options)
+
+
+def _in_bulk(
+    artifact: Path,
+    scan: Sequence[Path],
+    output: Path,
+    engine: EngineChoice,
+    crew: Crew,
+    progress: str,
+    options: dict[str, Any],
+) -> list[Path]:
+    """Segment a folder with workers."""
+    from embedded_vit.cli.progress import shown
+    from embedded_vit.errors import InputError
+    from embedded_vit.predict.bulk import predict_in_bulk
+
+    if len(scan) > 1:
+        raise InputError(f"{scan[1]}: workers share the scans of one folder; give one folder")
+    with shown(progress, slices=False) as listener:
+        return predict_in_bulk(artifact, scan[0], output, crew=crew, engine=engine, listener=listener, **options)
+
+
+def _crew(workers: int | None, threads: int | None, ray: Sequence[str] | None) -> Crew:
+    """Make the crew that the options ask for."""
+    from embedded_vit.errors import ConfigError
+    from embedded_vit.predict.bulk import Crew
+
+    if ray is not None and len(ray) > 1:
+        raise ConfigError(f"--ray {' '.join(ray)}: expected one address; write --ray behind the scans")
+    return Crew(workers, threads, on_ray=ray is not None, ray_address=ray[0] if ray else None)
 
 
 def _limit_memory_and_threads(memory: str | None) -> int | None:
@@ -99,11 +149,3 @@ def _limit_memory_and_threads(memory: str | None) -> int | None:
         spare_address_space()
     limit_matrix_threads(1)  # each thread works on a slice of its own
     return memory_bytes
-
-
-def _slice_bar(progress: Progress, name: str) -> Callable[[int, int], None]:
-    """Add a progress bar for one scan; return the function that moves it."""
-    from embedded_vit.printable import bar_text
-
-    bar = progress.add_task(bar_text(name), total=None)
-    return lambda done, total: progress.update(bar, completed=done, total=total)
