@@ -18,6 +18,7 @@ CODE_FOLDERS = ("src", "factory", "benchmarks", "paper")
 FOUNDATION = (
     "about",
     "printable",
+    "counted",
     "errors",
     "boundary",
     "lazy",

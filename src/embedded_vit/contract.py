@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from embedded_vit.config import Config
+from embedded_vit.counted import counted
 from embedded_vit.errors import ContractError
 from embedded_vit.fingerprint import IntensityFingerprint, fingerprint_mismatches, scan_brightness
 from embedded_vit.hounsfield import hounsfield_problems
@@ -72,7 +73,7 @@ class Contract(Config):
         expected, found = self.preprocessing.channels, scan.channels
         if found != len(expected):
             raise ContractError(
-                f"{scan.source}: the scan has {found} channel{'s' if found > 1 else ''}, "
+                f"{scan.source}: the scan has {counted(found, 'channel')}, "
                 f"this artifact takes {len(expected)}: {', '.join(expected)}; choose another artifact"
             )
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -208,6 +209,17 @@ def test_what_was_left_out_of_a_series_is_made_up_and_told(tmp_path: Path) -> No
     segmentation = pydicom.dcmread(tmp_path / "seg.dcm")
     assert (segmentation.PatientID, segmentation.PatientSex, segmentation.StudyDate) == ("", "", "")
     assert segmentation.StudyInstanceUID.startswith("2.25.")
+
+
+@pytest.mark.parametrize("labelmap", [False, True], ids=["binary", "labelmap"])
+def test_writing_takes_a_few_bytes_a_voxel(tmp_path: Path, labelmap: bool) -> None:
+    write_series(tmp_path / "series", np.zeros((40, 128, 128), np.int16))
+    prediction = prediction_of(tmp_path / "series", missing=range(3, 9))
+    tracemalloc.start()
+    SegmentationObject(labelmap=labelmap).write(tmp_path / "seg.dcm", prediction, CONTRACT)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 6 * prediction.mask.array.size + 2**22  # headers of 40 slices
 
 
 def test_a_scan_that_is_not_dicom_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.config import Config
+from embedded_vit.counted import counted
 from embedded_vit.errors import DataSetError
 
 __all__ = ["Accuracy", "Dice", "measure_accuracy", "need_evaluation"]
@@ -71,7 +72,8 @@ def measure_accuracy(models: Sequence[Path], folder: Path, *, threads: int) -> A
     cases = [tuple(case.name for case in evaluation.cases) for evaluation in evaluations]
     if len(set(cases)) > 1:
         raise DataSetError(
-            f"{folder}: {models[0]} tests on {len(cases[0])} cases, {models[1]} on {len(cases[1])}, and they are not "
+            f"{folder}: {models[0]} tests on {counted(len(cases[0]), 'case')}, {models[1]} on {len(cases[1])}, "
+            "and they are not "
             "the same; compare models that were trained with the same split"
         )
     overall = [evaluation.summaries["dice"].overall for evaluation in evaluations]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement
 from embedded_vit.benchmark.result_table import milliseconds
+from embedded_vit.counted import counted
 from embedded_vit.io.atomic import atomic_path
 from embedded_vit.printable import printable
 
@@ -72,7 +73,7 @@ def _draw(panel: Axes, result: BenchmarkResult, measurement: Measurement, longes
     panel.set_ylim(0, 102)
     panel.set_yticks([0, 25, *PERCENTILES], labels=["0", "25", "p50", "p90", "p99"])
     panel.set_xlabel("milliseconds")
-    threads = f"{measurement.threads} thread{'s' if measurement.threads > 1 else ''}"
+    threads = counted(measurement.threads, "thread")
     if measurement.trusted:
         panel.set_title(threads, fontsize=10)
     else:

@@ -9,6 +9,7 @@ from embedded_vit.benchmark.accuracy_gate import Accuracy
 from embedded_vit.benchmark.queries import STREAMED_SLICES
 from embedded_vit.benchmark.result import MODEL_LETTERS, BenchmarkResult, Measurement, Model, Timing
 from embedded_vit.columns import in_columns
+from embedded_vit.counted import counted
 from embedded_vit.engines.single_stream import PairedRatio
 from embedded_vit.printable import printable
 
@@ -67,7 +68,7 @@ def _measurement(measurement: Measurement) -> list[str]:
     ended = "all queries" if measurement.ended_by == "queries" else "time limit"
     queries = measurement.timings[0].latency.queries
     title = (
-        f"{measurement.threads} thread{'s' if measurement.threads > 1 else ''}, {_engines(measurement.timings)}: "
+        f"{counted(measurement.threads, 'thread')}, {_engines(measurement.timings)}: "
         f"{queries} queries per model in {measurement.seconds:.1f} s ({ended})"
     )
     load = (

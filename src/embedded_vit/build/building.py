@@ -24,6 +24,7 @@ from embedded_vit.build.context import BuildContext
 from embedded_vit.build.listener import BuildListener
 from embedded_vit.build.record import RECORD_FILE, STAGES, BuildRecord, read_build_record
 from embedded_vit.build.stages import STAGE_FUNCTIONS
+from embedded_vit.counted import counted
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.io.atomic import check_folder
 from embedded_vit.planning.summary import plan_text
@@ -170,7 +171,7 @@ def _check_plan(context: BuildContext) -> None:
     if not context.split.test:
         patients = len({case.patient for case in context.data_set.cases})
         raise DataSetError(
-            f"{context.data_folder}: {patients} patient{'s' if patients > 1 else ''}, none of whom can be held out to "
+            f"{context.data_folder}: {counted(patients, 'patient')}, none of whom can be held out to "
             "say how good the model is; add cases of other patients"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from embedded_vit.build.context import BuildContext
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.patients import with_patients
 from embedded_vit.errors import DataSetError
@@ -58,7 +59,7 @@ def fine_tuning_plan(data_set: DataSet, init: Path, *, minutes: float = 60.0, pa
     expected = config.preprocessing
     if (data_set.modality, len(data_set.channels)) != (expected.modality, len(expected.channels)):
         raise DataSetError(
-            f"{data_set.folder}: {data_set.modality} with {len(data_set.channels)} channels; {init} expects "
+            f"{data_set.folder}: {data_set.modality} with {counted(len(data_set.channels), 'channel')}; {init} expects "
             f"{expected.modality} with {len(expected.channels)}; build without --init"
         )
     training = TrainingConfig.for_recipe("modern", epochs=EPOCHS, learning_rate=LEARNING_RATE, cutmix=0.0)

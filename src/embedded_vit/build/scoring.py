@@ -11,6 +11,7 @@ import numpy as np
 from embedded_vit.artifact.manifest import Manifest, read_artifact
 from embedded_vit.build.context import BuildContext
 from embedded_vit.costs.latency import paired_latency
+from embedded_vit.counted import counted
 from embedded_vit.evaluation.evaluating import score_model, write_results
 from embedded_vit.evaluation.pictures import SlicePicture
 from embedded_vit.evaluation.report import render_report
@@ -95,7 +96,7 @@ def _outcome(evaluation: Evaluation, latency_ms: float) -> str:
     dice, cases = evaluation.summaries["dice"].overall, len(evaluation.cases)
     value = "of no structure" if dice.mean is None else f"{dice.mean:.3f}"
     interval = "" if dice.low is None or dice.high is None else f" (95 % interval {dice.low:.3f} to {dice.high:.3f})"
-    return f"Dice {value}{interval} on {cases} held-out case{'s' if cases > 1 else ''}; {latency_ms:.1f} ms an image"
+    return f"Dice {value}{interval} on {counted(cases, 'held-out case')}; {latency_ms:.1f} ms an image"
 
 
 def compared(before: Evaluation, after: Evaluation) -> Comparison:
@@ -146,7 +147,7 @@ def cautions(
     if not trained.split.validation:
         found.append("No patient was left for validation: the weights are those of the last epoch.")
     if len(evaluation.cases) < FEW_PATIENTS:
-        count = f"{len(evaluation.cases)} held-out case{'s' if len(evaluation.cases) > 1 else ''}"
+        count = counted(len(evaluation.cases), "held-out case")
         found.append(f"Dice is measured on {count} only: another patient may give quite another figure.")
     organs = zip(evaluation.labels.names, evaluation.summaries["dice"].organs, strict=True)
     if poor := [name for name, organ in organs if organ.mean is not None and organ.mean < POOR_DICE]:
@@ -188,7 +189,11 @@ def _facts(context: BuildContext, manifest: Manifest, training: str, latency_ms:
     budget = "" if plan.latency_ms is None else f"; at most {plan.latency_ms:g} ms were asked for"
     spent = context.record.elapsed / 60
     return [
-        ("Data", f"{data_set.name} ({data_set.layout}): {len(data_set.cases)} cases of {patients} patients"),
+        (
+            "Data",
+            f"{data_set.name} ({data_set.layout}): {counted(len(data_set.cases), 'case')} of "
+            f"{counted(patients, 'patient')}",
+        ),
         ("Images", f"{data_set.modality}; channels: {channels}"),
         ("Structures", structures),
         (

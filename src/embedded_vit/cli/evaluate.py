@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from embedded_vit.cli.options import EngineOption, Names, OutputAlias
 from embedded_vit.cli.showing import show, show_text, tell
+from embedded_vit.counted import counted
 
 
 def command(
@@ -61,6 +62,8 @@ def command(
     show_text(text_table(evaluation))
     show(f"report: {output / REPORT_FILE}")
     if evaluation.unscored:
-        scored = f"{len(evaluation.cases)} of {len(evaluation.cases) + len(evaluation.unscored)} cases scored"
+        scored = (
+            f"{len(evaluation.cases)} of {counted(len(evaluation.cases) + len(evaluation.unscored), 'case')} scored"
+        )
         tell(f"embedded-vit: {scored}; without {', '.join(evaluation.unscored)}")
         sys.exit(2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from embedded_vit.cli.options import Flag, NetworkOptions
 from embedded_vit.cli.showing import show, show_text
+from embedded_vit.counted import counted
 
 if TYPE_CHECKING:
     from embedded_vit.models.registry import NetworkConfig
@@ -71,7 +72,7 @@ def _architecture(config: NetworkConfig) -> list[str]:
     from embedded_vit.models.registry import source_changed
 
     kept = config.kept_channels
-    pruned = [f"pruned, {sum(kept.values())} channels left in {len(kept)} of its groups"] if kept else []
+    pruned = [f"pruned, {counted(sum(kept.values()), 'channel')} left in {len(kept)} of its groups"] if kept else []
     if config.model is not None:
         options = [f"{name} {value}" for name, value in config.options.items()]
         changed = ["the file that defines it has changed since"] if source_changed(config) else []

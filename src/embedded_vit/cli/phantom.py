@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from embedded_vit.cli.showing import show
+from embedded_vit.counted import counted
 
 
 def command(
@@ -43,4 +44,7 @@ def command(
         write_phantoms(
             folder, cases, layout=layout, settings=settings, seed=seed, on_case=lambda: progress.advance(task)
         )
-    show(f"{folder}: {cases} phantoms ({anatomy}) of {settings.slice_count} x {size} x {size} voxels, layout {layout}")
+    show(
+        f"{folder}: {counted(cases, 'phantom')} ({anatomy}) of {settings.slice_count} x {size} x {size} voxels, "
+        f"layout {layout}"
+    )

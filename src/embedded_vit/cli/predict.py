@@ -41,8 +41,8 @@ def command(
         model: Model file made by `embedded-vit export`, or the name of a built-in model.
         scan: NIfTI file, folder of a DICOM series, TransUNet .h5 file, or folder with scans at any depth. For a model
             of several channels, the files of one scan: their names tell which is which.
-        output: Mask to write (.nii.gz), with a .json of the structures' volumes beside it; for a folder of scans, the
-            folder of the masks.
+        output: Mask to write (.nii.gz), with a .json of the structures' volumes beside it; or a folder, for files
+            named after their scans.
         threads: Cores to compute on; all cores by default.
         memory: Most memory to use, for example 400M or 1G; half of the free memory by default. A scan that does not
             fit is segmented slice by slice from a temporary file beside the output, with the same result.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from embedded_vit.cli.options import Flag, OutputAlias
 from embedded_vit.cli.showing import show, tell
+from embedded_vit.counted import counted
 
 
 def command(
@@ -41,4 +42,4 @@ def command(
         overwrite=overwrite,
         on_run=lambda run: tell(f"{run}: reading or measuring"),
     )
-    show(f"{len(rows)} rows: {output}, {output.with_suffix('.md')}, {output.with_suffix('.csv')}")
+    show(f"{counted(len(rows), 'row')}: {output}, {output.with_suffix('.md')}, {output.with_suffix('.csv')}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,41 +11,28 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from embedded_vit.clinic.dicom_result import DicomResult
 from embedded_vit.clinic.page import draw_page
-from embedded_vit.clinic.source_series import (
-    EQUIPMENT,
-    dicom_source,
-    kept,
-    made_uid,
-    series_description,
-    usable_headers,
-    write_dicom,
-)
+from embedded_vit.clinic.source_series import EQUIPMENT, made_uid, series_description
 from embedded_vit.contract import Contract
 from embedded_vit.io.dicom.references import SourceImages
-from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
-from embedded_vit.predict.results import Result
+from embedded_vit.volume import Scan
 
 __all__ = ["SecondaryCapture"]
 
 SERIES_NUMBER = 2902
 
 
-class SecondaryCapture(Result):
+class SecondaryCapture(DicomResult):
     """Writes one page in colour: overlays and volumes."""
 
     ending: ClassVar[str] = "_sc"
+    described: ClassVar[str] = "secondary capture"
 
-    def check(self, source: ScanSource) -> list[str]:
-        """Refuse what is no DICOM series: a secondary capture belongs to a study."""
-        return usable_headers(dicom_source(source, "secondary capture"))[1]
-
-    def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
-        """Write the page; see `Result.write`."""
-        scan, source = kept(prediction)
-        images, _ = usable_headers(dicom_source(source, "secondary capture"))
-        write_dicom(path, lambda: _made(draw_page(prediction, scan, contract), prediction, images))
+    def made(self, prediction: Prediction, scan: Scan, contract: Contract, images: SourceImages) -> SCImage:
+        """Draw the page and make the object; see `DicomResult.made`."""
+        return _made(draw_page(prediction, scan, contract), prediction, images)
 
 
 def _made(page: NDArray[np.uint8], prediction: Prediction, images: SourceImages) -> SCImage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,30 +14,20 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from embedded_vit.about import __version__
 from embedded_vit.clinic.coding import code_of
-from embedded_vit.clinic.source_series import (
-    EQUIPMENT,
-    MANUFACTURER,
-    dicom_source,
-    kept,
-    made_uid,
-    series_description,
-    usable_headers,
-    write_dicom,
-)
+from embedded_vit.clinic.dicom_result import DicomResult
+from embedded_vit.clinic.source_series import EQUIPMENT, MANUFACTURER, made_uid, series_description
 from embedded_vit.contract import Contract
 from embedded_vit.io.dicom.references import SourceImages
-from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.labels import Label, LabelSet
 from embedded_vit.predict.predictor import Prediction
-from embedded_vit.predict.results import Result
-from embedded_vit.volume import Mask
+from embedded_vit.volume import Mask, Scan
 
 __all__ = ["SegmentationObject"]
 
 SERIES_NUMBER = 2901
 
 
-class SegmentationObject(Result):
+class SegmentationObject(DicomResult):
     """Writes a DICOM segmentation, BINARY or LABELMAP.
 
     A structure that is not in the mask has a segment without frames. Frames lie where the images of the series lie, so
@@ -46,20 +35,13 @@ class SegmentationObject(Result):
     """
 
     ending: ClassVar[str] = "_seg"
+    described: ClassVar[str] = "segmentation"
 
     def __init__(self, *, labelmap: bool = False) -> None:
         self._labelmap = labelmap
 
-    def check(self, source: ScanSource) -> list[str]:
-        """Refuse what is no DICOM series, and a series that no segmentation can refer to."""
-        return usable_headers(dicom_source(source, "segmentation"))[1]
-
-    def write(self, path: Path, prediction: Prediction, contract: Contract) -> None:
-        """Write the segmentation; see `Result.write`."""
-        images, _ = usable_headers(dicom_source(kept(prediction)[1], "segmentation"))
-        write_dicom(path, lambda: self._made(prediction, images))
-
-    def _made(self, prediction: Prediction, images: SourceImages) -> Segmentation:
+    def made(self, prediction: Prediction, scan: Scan, contract: Contract, images: SourceImages) -> Segmentation:
+        """Make the object; see `DicomResult.made`."""
         frames = _frames(prediction.mask, images)
         kind = SegmentationTypeValues.LABELMAP if self._labelmap else SegmentationTypeValues.BINARY
         return Segmentation(

@@ -29,13 +29,11 @@ from embedded_vit.io.dicom import DicomSource
 from embedded_vit.io.dicom.references import SourceImages
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
-from embedded_vit.volume import Scan
 
 __all__ = [
     "EQUIPMENT",
     "MANUFACTURER",
     "dicom_source",
-    "kept",
     "made_uid",
     "series_description",
     "usable_headers",
@@ -54,17 +52,6 @@ MADE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
                 "StudyTime", "ReferringPhysicianName")  # fmt: skip
 MOST_CHARACTERS = 64  # of a description
-
-
-def kept(prediction: Prediction) -> tuple[Scan, ScanSource]:
-    """Return the scan of a prediction, and where it came from.
-
-    Raises:
-        InputError: The prediction did not keep them.
-    """
-    if prediction.kept is None:
-        raise InputError("a prediction without its scan: a DICOM result is made of both; predict with keep_scan=True")
-    return prediction.kept
 
 
 def dicom_source(source: ScanSource, result: str) -> DicomSource:
@@ -158,12 +145,13 @@ def made_uid(
     Source: PS3.5 section B.2, UIDs below 2.25.
     """
     parts = [kind, __version__, prediction.model_sha256, *(str(dataset.SOPInstanceUID) for dataset in images.datasets)]
-    return _uid(parts, b"" if content is None else np.ascontiguousarray(content).tobytes())
+    return _uid(parts, b"" if content is None else np.ascontiguousarray(content).data.cast("B"))
 
 
-def _uid(parts: Sequence[str], content: bytes = b"") -> str:
-    digest = hashlib.sha256("\n".join(parts).encode() + b"\n" + content).digest()
-    number = int.from_bytes(digest[:16], "big")
+def _uid(parts: Sequence[str], content: bytes | memoryview = b"") -> str:
+    digest = hashlib.sha256("\n".join(parts).encode() + b"\n")
+    digest.update(content)
+    number = int.from_bytes(digest.digest()[:16], "big")
     number = number & ~(0xF << 76) | 0x8 << 76  # the version of a UUID that is made by a rule of one's own,
     number = number & ~(0x3 << 62) | 0x2 << 62  # and its variant (RFC 9562)
     return f"2.25.{number}"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import Case, DataSet, make_split
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.grids import laid_on
@@ -145,16 +146,18 @@ def _check_intensities(data_set: DataSet, case: Case, volume: Volume, low: float
 
 def _check_whole(data_set: DataSet, summaries: list[CaseSummary]) -> Iterator[Problem]:
     """Yield the problems that only show over all cases."""
-    counted = [summary.label_voxels for summary in summaries if summary.label_voxels is not None]
-    totals = np.sum(counted, axis=0) if counted else np.zeros(data_set.labels.classes)
-    if counted and not totals[1:].any():
-        yield Problem(None, "error", f"no labels at all in {len(counted)} masks; nothing to learn")
-    elif counted:
+    per_mask = [summary.label_voxels for summary in summaries if summary.label_voxels is not None]
+    totals = np.sum(per_mask, axis=0) if per_mask else np.zeros(data_set.labels.classes)
+    if per_mask and not totals[1:].any():
+        yield Problem(None, "error", f"no labels at all in {counted(len(per_mask), 'mask')}; nothing to learn")
+    elif per_mask:
         for label in data_set.labels.labels:
             if not totals[label.id]:
                 yield Problem(None, "warning", f"label {label.id} ({label.name}) is in no mask")
             if unmarked := sum(label.id in case.unlabelled for case in data_set.cases):
-                message = f"not marked in {unmarked} of {len(data_set.cases)} cases, which do not count for it"
+                message = (
+                    f"not marked in {unmarked} of {counted(len(data_set.cases), 'case')}, which do not count for it"
+                )
                 yield Problem(None, "warning", f"label {label.id} ({label.name}): {message}")
     yield from _check_clipping(data_set, summaries)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedded_vit.columns import in_columns
+from embedded_vit.counted import counted
 from embedded_vit.datasets.check import CaseSummary, DataSetReport
 from embedded_vit.preprocessing import Modality
 from embedded_vit.printable import printable_text
@@ -34,7 +35,7 @@ def report_text(report: DataSetReport) -> str:
 def _summary(report: DataSetReport) -> str:
     data_set = report.data_set
     test = sum(case.subset == "test" for case in report.cases)
-    what = f"{data_set.name} ({data_set.layout}, {data_set.modality}): {len(report.cases)} cases"
+    what = f"{data_set.name} ({data_set.layout}, {data_set.modality}): {counted(len(report.cases), 'case')}"
     what += f", {test} of them for testing" if test else ""
     return f"{what}; errors: {report.errors}, warnings: {report.warnings}"
 

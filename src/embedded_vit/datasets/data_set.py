@@ -13,6 +13,7 @@ import numpy as np
 from typing_extensions import Self
 
 from embedded_vit.config import Config
+from embedded_vit.counted import counted
 from embedded_vit.datasets.label_scheme import LabelScheme
 from embedded_vit.errors import DataSetError
 from embedded_vit.grids import laid_on
@@ -136,7 +137,7 @@ class DataSet(ABC):
         for case in self.cases:
             if case.name == name:
                 return case
-        raise DataSetError(f"{self.folder}: no case '{name}' among its {len(self.cases)} cases")
+        raise DataSetError(f"{self.folder}: no case '{name}' among its {counted(len(self.cases), 'case')}")
 
 
 def refuse_shared_cases(
@@ -192,7 +193,8 @@ def make_split(data_set: DataSet, *, seed: int, validation_cases: int | None = N
         validation_cases = max(1, round(len(order) / 10)) if len(order) > 1 else 0
     if len(order) - validation_cases < 1:
         raise DataSetError(
-            f"{data_set.folder}: {len(by_patient)} patients, {len(test)} of them for testing, leave none for training "
+            f"{data_set.folder}: {counted(len(by_patient), 'patient')}, {len(test)} of them for testing, leave "
+            "none for training "
             f"beside {validation_cases} for validation; add cases or lower --validation-cases"
         )
     validation, train = order[:validation_cases], order[validation_cases:]

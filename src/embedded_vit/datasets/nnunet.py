@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import refuse_shared_cases
 from embedded_vit.datasets.description import DESCRIPTION_FILE, channels_of
 from embedded_vit.datasets.file_data_set import CaseFiles, FileDataSet, data_set_of, inside
@@ -93,7 +94,7 @@ def _test_files(folder: Path, channels: int, ending: str) -> tuple[dict[str, Cas
         return _found_files(folder, "Ts", channels, ending)
     scans = data_files(folder / "imagesTs")
     if scans and (folder / "labelsTs").is_dir():
-        return {}, [f"{folder / 'imagesTs'}: {len(scans)} files left out: no mask is in labelsTs"]
+        return {}, [f"{folder / 'imagesTs'}: {counted(len(scans), 'file')} left out: no mask is in labelsTs"]
     return {}, []
 
 
@@ -154,7 +155,7 @@ def _stated_files(folder: Path, stated: object, channels: tuple[str, ...], sourc
         images = entry["images"]
         if len(images) != len(channels) and not (len(images) == 1 and is_picture(Path(str(images[0])))):
             expected = f"expected {len(channels)}"
-            raise DataSetError(f"{source}: 'dataset' names {len(images)} images of case {name}, {expected}")
+            raise DataSetError(f"{source}: 'dataset' names {counted(len(images), 'image')} of case {name}, {expected}")
         paths = [inside(folder, path, source, "dataset") for path in (*images, entry["label"])]
         files[name] = CaseFiles(tuple(paths[:-1]), paths[-1])
     return files

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.errors import ConfigError, DataSetError
 
@@ -73,8 +74,10 @@ def with_patients(data_set: DataSet, pattern: str | None = None) -> DataSet:
         together = Counter(patients.values()).most_common(1)[0][0]
         alike = [name for name in names if patients[name] == together]
         remark = (
-            f"{data_set.folder}: {alike[0]} and {alike[1]} are taken for one patient, and so on: {len(names)} cases of "
-            f"{len(set(patients.values()))} patients; {PATIENTS_FILE} with the columns case,patient says it otherwise"
+            f"{data_set.folder}: {alike[0]} and {alike[1]} are taken for one patient, and so on: "
+            f"{counted(len(names), 'case')} of "
+            f"{counted(len(set(patients.values())), 'patient')}; {PATIENTS_FILE} with the columns case,patient "
+            "says it otherwise"
         )
     cases = tuple(replace(case, patient=patients[case.name]) for case in data_set.cases)
     new = [remark] if remark and remark not in data_set.remarks else []
@@ -146,6 +149,6 @@ def _stated(names: Sequence[str], path: Path) -> Mapping[str, str]:
     if missing:
         raise DataSetError(
             f"{path}: case '{missing[0]}' is not in it, and {len(missing) - 1} more; add a line for each of the "
-            f"{len(names)} cases"
+            f"{counted(len(names), 'case')}"
         )
     return stated

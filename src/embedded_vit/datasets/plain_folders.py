@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets.description import DESCRIPTION_FILE, channels_of
 from embedded_vit.datasets.file_data_set import CaseFiles, FileDataSet, data_set_of
 from embedded_vit.datasets.label_scheme import LabelScheme, scheme_of
@@ -62,7 +63,8 @@ def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     files = {name: CaseFiles((images[name],), masks[name]) for name in sorted(images.keys() & masks.keys())}
     if not files:
         raise DataSetError(
-            f"{folder}: {len(images)} images in {IMAGES} and {len(masks)} masks in {masks_in.name}, none of one name; "
+            f"{folder}: {counted(len(images), 'image')} in {IMAGES} and {counted(len(masks), 'mask')} in "
+            f"{masks_in.name}, none of one name; "
             "an image and its mask must be called alike, for example CASE.png"
         )
     remarks = [f"{images[name]}: left out: no mask of that name" for name in sorted(images.keys() - masks.keys())]
@@ -117,7 +119,7 @@ def _scheme_in(masks: Sequence[Path], folder: Path) -> LabelScheme:
             raise DataSetError(f"{error}: a mask of the data set; correct or remove it") from error
     numbers = sorted(found - {0})
     if not numbers:
-        raise DataSetError(f"{folder}: no structure is marked in {len(masks)} masks; nothing to learn")
+        raise DataSetError(f"{folder}: no structure is marked in {counted(len(masks), 'mask')}; nothing to learn")
     if len(numbers) > MOST_STRUCTURES:
         raise DataSetError(f"{folder}: its files hold {len(numbers)} numbers, as images do and masks do not")
     if len(numbers) == 1:

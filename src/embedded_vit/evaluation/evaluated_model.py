@@ -9,6 +9,7 @@ from typing import Literal
 
 from embedded_vit.artifact.manifest import hashed_names
 from embedded_vit.contract import Contract
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.engines import Engine, EngineChoice, load, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, DataSetError
@@ -98,7 +99,8 @@ class EvaluatedModel:
         if set(known) == {UNKNOWN}:
             if subset != "test":
                 raise DataSetError(
-                    f"{data_set.folder}: none of its {len(cases)} cases is in the split of {self.path}, so none is "
+                    f"{data_set.folder}: none of its {counted(len(cases), 'case')} is in the split of "
+                    f"{self.path}, so none is "
                     f"'{subset}'; evaluate them all with --split test"
                 )
             return ChosenCases(
@@ -107,7 +109,7 @@ class EvaluatedModel:
         chosen = tuple((case, name) for case, name in cases if name == subset)
         if not chosen:
             raise DataSetError(
-                f"{data_set.folder}: none of its {len(cases)} cases is in the {subset} part of the split of "
+                f"{data_set.folder}: none of its {counted(len(cases), 'case')} is in the {subset} part of the split of "
                 f"{self.path}; choose another --split"
             )
         return ChosenCases(chosen, self._notes(subset, len(chosen), known.count(UNKNOWN)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets import open_data_set_like
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.identity import data_content
@@ -241,7 +242,7 @@ class _Runner:
                 progress.advance(case_bar)
         if not results:
             first, reason = next(iter(unscored.items()))
-            raise DataSetError(f"none of {len(unscored)} cases can be scored; {first}: {reason}")
+            raise DataSetError(f"none of {counted(len(unscored), 'case')} can be scored; {first}: {reason}")
         return results, unscored
 
     def _check_unit(self, truth: LabelMap, first: CaseResult) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from embedded_vit.contract import Contract
+from embedded_vit.counted import counted
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.label_scheme import LabelScheme, spelled
@@ -83,7 +84,8 @@ def score_predictions(
     if not results:
         raise DataSetError(_nothing(predictions, data_set, unscored))
     unknown = sorted(masks.keys() - {case.name for case in data_set.cases})
-    notes = [f"{len(unknown)} masks have no case of their name, such as {unknown[0]}."] if unknown else []
+    unnamed = counted(len(unknown), "mask has no case of its name", "masks have no case of their name")
+    notes = [f"{unnamed}, such as {unknown[0]}."] if unknown else []
     scored_masks = [masks[result.name] for result in results]
     evaluation = Evaluation(
         cases=tuple(results),
@@ -188,9 +190,9 @@ def _contract(data_set: DataSet) -> Contract:
 
 def _nothing(predictions: Path, data_set: DataSet, unscored: Mapping[str, str]) -> str:
     for name, reason in unscored.items():
-        return f"none of {len(unscored)} masks can be scored; {name}: {reason}"
+        return f"none of {counted(len(unscored), 'mask')} can be scored; {name}: {reason}"
     first = data_set.cases[0].name
-    return f"{predictions}: no mask is named as one of the {len(data_set.cases)} cases, such as {first}"
+    return f"{predictions}: no mask is named as one of the {counted(len(data_set.cases), 'case')}, such as {first}"
 
 
 def _described(folder: Path, masks: list[Path]) -> dict[str, str]:

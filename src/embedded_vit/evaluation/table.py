@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedded_vit.columns import in_columns
+from embedded_vit.counted import counted
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
@@ -25,7 +26,7 @@ def text_table(evaluation: Evaluation) -> str:
     for index, (name, estimates) in enumerate(evaluation.regions.items()):
         rows.append(_row(f"region: {name}", estimates, evaluation.region_counts(index)))
     title = (
-        f"{evaluation.provenance.data['name']}: {len(evaluation.cases)} cases, split {evaluation.subset}, "
+        f"{evaluation.provenance.data['name']}: {counted(len(evaluation.cases), 'case')}, split {evaluation.subset}, "
         f"protocol {evaluation.protocol.name}"
     )
     return printable_text([title, *evaluation.notes, *in_columns(rows, left=1)])

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.counted import counted
 from embedded_vit.errors import ContractError, FileFormatError
 from embedded_vit.grids import grid_problem, laid_on
 from embedded_vit.io.base import ScanSource
@@ -139,7 +140,7 @@ def channel_files(paths: Sequence[Path], names: Sequence[str], stem_of: dict[Pat
     """
     if len(paths) != len(names):
         raise ContractError(
-            f"{paths[0]}: {len(paths)} files, this artifact takes {len(names)} channel{'s' * (len(names) > 1)}: "
+            f"{paths[0]}: {len(paths)} files, this artifact takes {counted(len(names), 'channel')}: "
             f"{', '.join(names)}; give one file for each"
         )
     matches = [NUMBERED.fullmatch(stem_of[path]) for path in paths]

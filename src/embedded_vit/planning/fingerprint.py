@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from embedded_vit.about import __version__
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError
@@ -98,7 +99,9 @@ def fingerprint_of(
     if seconds:
         keep()
     if not any(case.structures for case in cases.values()):
-        raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn: add masks")
+        raise DataSetError(
+            f"{data_set.folder}: no labels at all in {counted(len(names), 'case')}; nothing to learn: add masks"
+        )
     known_seconds = earlier if isinstance(earlier, float) else 1.0
     return Fingerprint(data_set, cases, float(np.median(seconds)) if seconds else known_seconds)
 

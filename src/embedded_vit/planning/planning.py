@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.datasets.patients import with_patients
 from embedded_vit.models.registry import network_config
@@ -215,6 +216,7 @@ def _patients_reason(data_set: DataSet, split: Split) -> str:
               for subset, names in split.model_dump(exclude={"seed"}).items()}  # fmt: skip
     patients = len({case.patient for case in data_set.cases})
     return (
-        f"{len(data_set.cases)} cases of {patients} patients: {counts['train']} train, {counts['validation']} select "
+        f"{counted(len(data_set.cases), 'case')} of {counted(patients, 'patient')}: {counts['train']} train, "
+        f"{counts['validation']} select "
         f"the weights, {counts['test']} test"
     )

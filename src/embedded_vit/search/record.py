@@ -14,6 +14,7 @@ from pydantic import Field
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.columns import csv_text, in_columns
 from embedded_vit.config import Config
+from embedded_vit.counted import counted
 from embedded_vit.engines import EngineName
 from embedded_vit.io.atomic import atomic_path, write_text
 from embedded_vit.pareto import pareto_front
@@ -151,7 +152,7 @@ def outcome_text(record: SearchRecord, output: Path) -> str:
     if record.command is None:
         latencies_ms = [trial.latency_ms for trial in record.trials if trial.latency_ms is not None]
         fastest = f"; the fastest took {min(latencies_ms):.2f} ms" if latencies_ms else ""
-        none = f"none of {len(record.trials)} trials is within {budget}{fastest}; more --trials may find one"
+        none = f"none of {counted(len(record.trials), 'trial')} is within {budget}{fastest}; more --trials may find one"
         return f"{printable(output)}: {none}"
     trained = sum(trial.state == "trained" and trial.same_as is None for trial in record.trials)
     return "\n".join(

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from typing_extensions import Self
 
 from embedded_vit.config import Config, nearest_name
+from embedded_vit.counted import counted
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError
 from embedded_vit.models.layered_network import check_square
@@ -122,7 +123,7 @@ class Candidate(Config):
         return self.model_dump(exclude=left_out)
 
     def __str__(self) -> str:
-        slices = f"{self.context_slices} slice{'s' if self.context_slices > 1 else ''}"
+        slices = counted(self.context_slices, "slice")
         if self.model is not None:
             options = "".join(f", {name} {value}" for name, value in self.options.items())
             return f"{self.image_size} pixels, {slices}, {self.model}{options}"

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedded_vit.about import __version__
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
@@ -220,7 +221,9 @@ def _write(
             counts.append(volume.shape[0])
             on_case(name)
         if labelled and not any_label:
-            raise DataSetError(f"{data_set.folder}: no labels at all in {len(names)} cases; nothing to learn")
+            raise DataSetError(
+                f"{data_set.folder}: no labels at all in {counted(len(names), 'case')}; nothing to learn"
+            )
     return counts, digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError
@@ -187,7 +188,10 @@ def train_planned(
         if device == "cuda" and processes.count > 1:
             device = f"cuda:{processes.local_rank}"
         if training.batch_size % processes.count:
-            raise ConfigError(f"--batch-size {training.batch_size} is not a multiple of {processes.count} processes")
+            raise ConfigError(
+                f"--batch-size {training.batch_size} is not a multiple of "
+                f"{counted(processes.count, 'process', 'processes')}"
+            )
         stages = _stages(config, output)
         for folder, stage in stages.items():
             # A main run without a state was stopped at half the size, so it starts whatever `resume` says.

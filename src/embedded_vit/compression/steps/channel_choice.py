@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedded_vit.counted import counted
 from embedded_vit.errors import ConfigError
 from embedded_vit.layers.channel_axes import ChannelAxis
 from embedded_vit.models.channels import ChannelGroup, channel_groups, traced_groups
@@ -185,7 +186,7 @@ def choose_channels(
         if not costs or costs[0][0] == np.inf:
             raise ConfigError(
                 f"prune_channels: a target of {cost.text(target)} cannot be reached: {cost.text(network.total)} are "
-                f"left at the smallest widths with {len(protected)} groups protected; raise the target"
+                f"left at the smallest widths with {counted(len(protected), 'group')} protected; raise the target"
             )
         name = costs[0][1]
         heapq.heapreplace(costs, (network.cost(name), name))

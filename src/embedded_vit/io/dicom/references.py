@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pydicom
 
+from embedded_vit.counted import counted
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.dicom.header import read_tags
 from embedded_vit.io.dicom.pixels import wordless_errors
@@ -62,7 +63,8 @@ def read_source_images(slices: Sequence[DicomSlice]) -> SourceImages:
     paths = list(dict.fromkeys(piece.path for piece in slices))
     if len(paths) > 1 and len(paths) < len(slices):
         raise FileFormatError(
-            f"{paths[0].parent}: {len(slices)} frames in {len(paths)} files; a DICOM segmentation refers to single "
+            f"{paths[0].parent}: {len(slices)} frames in {counted(len(paths), 'file')}; a DICOM segmentation "
+            "refers to single "
             "images, or to one file of many frames: write the mask as NIfTI, --format nifti"
         )
     planes = [piece.frame for piece in slices] if len(paths) == 1 else list(range(len(slices)))

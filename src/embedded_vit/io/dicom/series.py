@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embedded_vit.counted import counted
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.dicom.magic import files_of
 from embedded_vit.io.digest import sha256_of
@@ -58,7 +59,9 @@ class DicomSeries:
 
     def __str__(self) -> str:
         slices = sum(file.frames for file in self.files)
-        return f"number {'unknown' if self.number is None else self.number} ({self.modality}, {slices} slices)"
+        return (
+            f"number {'unknown' if self.number is None else self.number} ({self.modality}, {counted(slices, 'slice')})"
+        )
 
     def sha256(self) -> str:
         """Read all files and return the digest of the series; see `digest_of_series`."""
