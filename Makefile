@@ -3,6 +3,8 @@
 # make bench   the figures of docs/results.md      DATA=DIR    your own data set for the demo; MINUTES=60
 # make docs    docs/ as a site in build/site, its links checked
 # make wheel   the package for a device in dist/; needs no `make setup`
+# make bundle  wheels and an install script for a computer without internet (MACHINE=aarch64 PYTHON_VERSION=3.11 EXTRAS=dicom,pictures)
+# make sbom    bill of materials (CycloneDX) and licences, from requirements.lock     make audit   known weaknesses in it, by pip-audit
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
 # make any-network   networks that others wrote, pruned to half of their latency, in every engine (OPTIONS='--networks unext')
@@ -15,10 +17,13 @@ PIP_FLAGS ?= --quiet --disable-pip-version-check
 DATA ?=
 MINUTES ?= 4
 OPTIONS ?=
+MACHINE ?= $(shell uname -m)
+PYTHON_VERSION ?= 3.11
+EXTRAS ?= dicom,pictures
 MODELS ?= runs/demo/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs wheel bench scale any-network cases arm64 peers paper-table
+.PHONY: setup demo test lint docs wheel bench scale any-network cases arm64 peers paper-table bundle sbom audit
 
 setup: .venv/ready
 
@@ -54,6 +59,20 @@ wheel: build/wheel-tools/ready
 build/wheel-tools/ready: requirements.lock
 	$(PYTHON) -m venv build/wheel-tools
 	build/wheel-tools/bin/pip install $(PIP_FLAGS) --constraint requirements.lock twine
+	touch $@
+
+bundle: setup wheel
+	$(BIN)/python release/bundle.py --wheel dist/*.whl --machine $(MACHINE) --python $(PYTHON_VERSION) --extras '$(EXTRAS)'
+
+sbom: setup
+	$(BIN)/python release/sbom.py
+
+audit: build/audit-tools/ready
+	build/audit-tools/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
+
+build/audit-tools/ready:
+	$(PYTHON) -m venv build/audit-tools
+	build/audit-tools/bin/pip install $(PIP_FLAGS) pip-audit
 	touch $@
 
 bench: setup

@@ -145,7 +145,7 @@ def test_foreign_files_neither_hide_nor_spoil_a_series(tmp_path: Path, stored: n
     source = opened(tmp_path)
     np.testing.assert_array_equal(hounsfield(source.read()), stored)
     (said,) = source.remarks
-    for what in ("localizer", "RT Structure Set", "file that is not DICOM", "series number 8 (SEG, 1 slices)",
+    for what in ("localizer", "RT Structure Set", "file that is not DICOM", "series number 8 (SEG, 1 slice)",
                  "series number 9 (RTDOSE, 9 slices)"):  # fmt: skip
         assert what in said
 
