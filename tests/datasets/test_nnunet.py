@@ -109,7 +109,7 @@ def test_test_scans_without_any_mask_are_left_out_and_said(folder: Path) -> None
     (folder / "labelsTs" / ".DS_Store").write_bytes(b"x")
     data_set = open_data_set(folder)
     assert [case.name for case in data_set.cases] == CASES[:3]
-    assert data_set.remarks == (f"{folder / 'imagesTs'}: 1 files left out: no mask is in labelsTs",)
+    assert data_set.remarks == (f"{folder / 'imagesTs'}: 1 file left out: no mask is in labelsTs",)
 
 
 def test_what_is_no_channel_is_left_out_and_said(folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_missing_and_damaged_masks_are_named(nnunet_folder: Path, tmp_path: Path
     evaluation = score_predictions(masks, nnunet_folder, output=tmp_path / "out", structures=["liver", "spleen"])
     assert evaluation.labels.names == ("liver", "spleen")
     assert set(evaluation.unscored) == {test, "phantom_0001"}
-    assert any("1 masks have no case of their name" in note for note in evaluation.notes)
+    assert any("1 mask has no case of its name" in note for note in evaluation.notes)
 
 
 def test_a_folder_without_any_mask_is_one_line(nnunet_folder: Path, tmp_path: Path) -> None:
