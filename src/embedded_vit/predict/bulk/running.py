@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedded_vit.artifact.manifest import read_artifact
+from embedded_vit.counted import counted
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, InputError, OutputError
 from embedded_vit.io.atomic import check_folder
@@ -184,10 +185,11 @@ def run_cases(
         Driver(queue, workers, listener).run()
     there = len(queue.there)
     if there:
-        listener.on_remark(f"{output}: {there} {'was' if there == 1 else 'were'} there already")
+        listener.on_remark(f"{output}: {counted(there, 'was', 'were')} there already")
     whole = [case for case in cases if case.number in queue.there | queue.done]
     if queue.failed:
         raise InputError(
-            f"{folder}: {len(queue.failed)} of {len(cases)} scans failed; {len(whole)} masks are in {output}"
+            f"{folder}: {len(queue.failed)} of {counted(len(cases), 'scan')} failed; "
+            f"{counted(len(whole), 'mask is', 'masks are')} in {output}"
         )
     return [path for case in whole for path in results.files(case.output)]
