@@ -78,8 +78,9 @@ def test_what_should_keep_from_trust_is_said(scores: Evaluation, record: Trainin
 
 
 def test_the_passes_at_half_the_image_size_are_told_apart() -> None:
-    [sentence] = cautions(GOOD, trained([0.7] * 3), coarse=trained([0.5] * 33), minutes=4)
-    assert "it was trained for 3 passes (after 33 at half the image size) over the slices" in sentence
+    [sentence] = cautions(GOOD, trained([0.7] * 3), coarse=trained([0.5] * 16), minutes=4)
+    assert "it was trained for 3 passes (after 16 at half the image size) over the slices" in sentence
+    assert cautions(GOOD, trained([0.7] * 4), coarse=trained([0.5] * 16), minutes=4) == []
 
 
 def shifted(points: float, noise: float = 0.0) -> Evaluation:

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from memory_data_set import LABELS, SLP_AFFINE, box_mask
 
 from embedded_vit.contract import Contract
-from embedded_vit.evaluation.pictures import PictureCollector, png_data_uri, slice_dice
+from embedded_vit.evaluation.pictures import MARGIN, PictureCollector, not_black, png_data_uri, slice_dice
 from embedded_vit.overlay import overlay
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.volume import LabelMap, Volume
@@ -37,6 +37,20 @@ def test_pictures_have_anterior_up_and_the_patients_right_on_the_left() -> None:
     assert picture.truth[:4, :10].all()
     assert picture.height_to_width == pytest.approx(24 / 32)
     assert (picture.index, picture.dice) == (2, 1.0)
+
+
+def test_black_margins_are_not_shown() -> None:
+    mask = box_mask((1, slice(2, 3), slice(20, 26), slice(12, 16)), shape=(6, 60, 48))
+    intensities = np.full((1, 6, 60, 48), -1000.0, np.float32)
+    intensities[0, :, 18:30, 10:20] = 40.0
+    collector = PictureCollector(CONTRACT)
+    labels = LabelMap(mask, SLP_AFFINE)
+    collector.add("case", Volume(intensities, SLP_AFFINE), labels, labels)
+    picture = collector.chosen()["Best"]
+    assert picture.seen.shape == picture.truth.shape == (10 + 2 * MARGIN, 12 + 2 * MARGIN)
+    assert picture.truth[2 + MARGIN : 6 + MARGIN, 2 + MARGIN : 8 + MARGIN].all()
+    assert picture.truth.sum() == 24
+    assert not_black(np.zeros((1, 6, 5), np.float32)) == (slice(None), slice(None))
 
 
 def test_best_median_and_worst_are_found_over_all_cases() -> None:

@@ -25,7 +25,7 @@ from embedded_vit.training.run import COARSE
 __all__ = ["Comparison", "cautions", "compared", "score"]
 
 REPORT_TEMPLATE = "build/report.html.j2"
-FEW_PASSES = 20  # over the training slices: a network that has seen them less often has not learned them
+FEW_PASSES = 20  # over the training slices, at both image sizes: seen less often, they are not learned
 FEW_PATIENTS = 5
 POOR_DICE = 0.5
 STILL_RISING = 0.01  # of validation Dice in the last quarter of the epochs
@@ -137,7 +137,7 @@ def cautions(
         fresh: Whether the network was trained from its beginning; one that is trained further may be so briefly.
     """
     found = []
-    if fresh and len(trained.epochs) < FEW_PASSES:
+    if fresh and len(trained.epochs) + len(coarse.epochs if coarse else ()) < FEW_PASSES:
         found.append(
             f"This model is not to be trusted: it was trained for {passes(trained, coarse)} over the slices, as "
             f"{minutes:g} minutes allow. Build again with more --minutes."

@@ -14,12 +14,14 @@ from embedded_vit.contract import Contract
 from embedded_vit.preprocessing import Intensities
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["PictureCollector", "SlicePicture", "png_address", "png_data_uri", "slice_dice"]
+__all__ = ["PictureCollector", "SlicePicture", "not_black", "png_address", "png_data_uri", "slice_dice"]
+
+MARGIN = 4  # pixels that are shown around what is not black
 
 
 @dataclass(frozen=True, eq=False)
 class SlicePicture:
-    """A slice in radiological view: anterior up, the patient's right on the left.
+    """A slice in radiological view, without black margins: anterior up, the patient's right on the left.
 
     Attributes:
         case: The case's name.
@@ -66,17 +68,18 @@ class PictureCollector:
         for index in dict.fromkeys(int(ranked[place]) for place in (0, len(ranked) // 2, -1)):
             channels = intensities.normalise(volume.intensities(index))
             coloured = self._preprocessing.modality == "picture" and len(channels) == 3
-            seen = (channels if coloured else channels[:1]).T  # (columns, rows, channels): see below
+            part = not_black(channels, truth.array[index], prediction.array[index])
+            # Rows run to the patient's left and columns to posterior: transposed, they run right and down.
+            seen = (channels if coloured else channels[:1])[(slice(None), *part)].T
             _, row_mm, column_mm = volume.spacing_mm
             self._kept.append(
                 SlicePicture(
                     case=case,
                     index=index,
                     dice=float(dice[index]),
-                    # Rows run to the patient's left and columns to posterior: transposed, they run right and down.
                     seen=np.rint((seen if coloured else seen[..., 0]) * 255).astype(np.uint8),
-                    truth=np.array(truth.array[index].T),
-                    prediction=np.array(prediction.array[index].T),
+                    truth=np.array(truth.array[index][part].T),
+                    prediction=np.array(prediction.array[index][part].T),
                     height_to_width=(seen.shape[0] * column_mm) / (seen.shape[1] * row_mm),
                 )
             )
@@ -94,6 +97,23 @@ class PictureCollector:
         return {
             name: picture for name, picture in pictures.items() if name == "Best" or picture is not pictures["Best"]
         }
+
+
+def not_black(channels: NDArray[np.float32], *masks: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Return the rows and columns outside which a slice is black and no mask has a structure, with a small margin.
+
+    Args:
+        channels: (channels, rows, columns) intensities from 0 to 1.
+        masks: (rows, columns) labels.
+    """
+    shown = (channels > 0).any(axis=0)
+    for mask in masks:
+        shown |= mask > 0
+    return _with_margin(np.flatnonzero(shown.any(axis=1))), _with_margin(np.flatnonzero(shown.any(axis=0)))
+
+
+def _with_margin(shown: NDArray[np.intp]) -> slice:
+    return slice(max(0, int(shown[0]) - MARGIN), int(shown[-1]) + 1 + MARGIN) if shown.size else slice(None)
 
 
 def slice_dice(
