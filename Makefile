@@ -25,12 +25,17 @@ BIN := .venv/bin
 
 .PHONY: setup demo test lint docs wheel bench scale any-network cases arm64 peers paper-table bundle sbom audit
 
-setup: .venv/ready
+setup: .venv/ready build/web/ready
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,openvino,litert,dicom,itk,dev]'
 	touch $@
+
+# The browser page; without npm there is none, and `embedded-vit page` says so.
+build/web/ready: .venv/ready $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*')
+	-$(BIN)/python web/build_page.py
+	mkdir -p $(@D) && touch $@
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" MINUTES=$(MINUTES) ./demo.sh $(DATA)

@@ -70,9 +70,10 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     ),
     "report": ("io", "engines", "predict", "datasets", "training", "export", "costs", "evaluation", "compression"),
     "builtin": ("io", "artifact", "costs"),
+    "page": ("io", "artifact", "builtin"),
     "cli": (
         *("engines", "predict", "clinic", "datasets", "models", "training", "export", "costs", "evaluation"),
-        *("compression", "search", "benchmark", "planning", "build", "report", "builtin"),
+        *("compression", "search", "benchmark", "planning", "build", "report", "builtin", "page"),
     ),
 }
 TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}

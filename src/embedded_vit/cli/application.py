@@ -16,7 +16,7 @@ __all__ = ["application", "main"]
 
 # In the order of the help. Each verb is the function `command` of the module of its name.
 GROUPS = {
-    "I have scans": ("predict", "models"),
+    "I have scans": ("predict", "page", "models"),
     "I have a device": ("benchmark", "info"),
     "I have labelled data": ("data", "plan", "build", "train", "search", "evaluate", "compress", "export", "report"),
     "I have no data yet": ("phantom",),

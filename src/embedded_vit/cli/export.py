@@ -17,6 +17,7 @@ def command(
     data: Path | None = None,
     name: str | None = None,
     test_vectors: Path | None = None,
+    html: Path | None = None,
     dynamic_batch: Flag = False,
     overwrite: Flag = False,
 ) -> None:
@@ -28,6 +29,7 @@ def command(
         data: Labelled data set whose slices the file is checked on; by default the one of the training.
         name: Name of the model, which stands beside every mask; by default that of the data set and of the run folder.
         test_vectors: New folder for one scan at every stage, to check another implementation of docs/contract.md.
+        html: Also write one HTML file that segments scans in a browser; see `embedded-vit page`.
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """
@@ -37,6 +39,10 @@ def command(
         from embedded_vit.predict.vectors import check_vectors_folder
 
         check_vectors_folder(test_vectors)
+    if html is not None:
+        from embedded_vit.page import check_page
+
+        check_page(html, overwrite=overwrite)
     report = export(run, output, data_folder=data, name=name, dynamic_batch=dynamic_batch, overwrite=overwrite)
     agreement, manifest = report.agreement, report.manifest
     show(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
@@ -52,3 +58,7 @@ def command(
         data_set = open_data_set(data or read_record(run).data_folder)
         write_test_vectors(report.path, data_set.read_volume(data_set.cases[0]), test_vectors)
         show(f"{test_vectors}: test vectors of case {data_set.cases[0].name}; keep them with the scans")
+    if html is not None:
+        from embedded_vit.cli.page import make_page
+
+        make_page(report.path, html, overwrite=overwrite)

@@ -20,7 +20,9 @@ from embedded_vit.io.nifti.read import read_geometry
 from embedded_vit.io.nifti.stream import SUFFIXES, is_compressed, is_nifti
 from embedded_vit.volume import LabelMap, Mask, Volume
 
-__all__ = ["write_labels", "write_volume"]
+__all__ = ["DESCRIPTION", "write_labels", "write_volume"]
+
+DESCRIPTION = RESEARCH_USE_ONLY[:79]  # what the header of every file that is written says; all that it holds
 
 
 def write_labels(
@@ -85,7 +87,7 @@ def _write(
     header.set_data_dtype(dtype)
     header["vox_offset"] = header.sizeof_hdr + 4
     header["scl_slope"], header["scl_inter"] = scaling
-    header["descrip"] = RESEARCH_USE_ONLY.encode()[:79]
+    header["descrip"] = DESCRIPTION.encode()
     with atomic_path(path, overwrite=overwrite) as temporary, open(temporary, "wb") as raw:
         if not is_compressed(path):
             _write_stream(cast(BinaryIO, raw), header, planes)

@@ -1,0 +1,40 @@
+// ONNX Runtime in WebAssembly: one thread a session, so that a page needs no special headers.
+
+import * as ort from "onnxruntime-web/wasm";
+
+import type { Network } from "./segmenting";
+
+export const ENGINE = "onnxruntime-web";
+export const TITLE = "ONNX Runtime in the browser";
+
+/** Make a network of a model file; `wasm` is the content of ort-wasm-simd-threaded.wasm. */
+export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: string): Promise<Network> {
+  ort.env.wasm.wasmBinary = wasm;
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.proxy = false;
+  ort.env.logLevel = "error";
+  const session = await ort.InferenceSession.create(model, {
+    executionProviders: ["wasm"],
+    graphOptimizationLevel: "all",
+  });
+  const name = session.inputNames[0]!;
+  const input = session.inputMetadata[0] as { shape?: readonly (number | string)[] } | undefined;
+  const stated = input?.shape;
+  let busy: Promise<unknown> = Promise.resolve();
+  return {
+    streams: 1,
+    title: TITLE,
+    source,
+    run(pixels) {
+      const shape = stated?.map((length) => (typeof length === "number" ? length : 1)) ?? [];
+      const made = busy.then(async () => {
+        const answer = await session.run({ [name]: new ort.Tensor("float32", pixels, shape) });
+        const output = answer[session.outputNames[0]!]!;
+        const logits = output.data as Float32Array;
+        return logits.slice();
+      });
+      busy = made.catch(() => undefined);
+      return made;
+    },
+  };
+}

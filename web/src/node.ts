@@ -1,0 +1,110 @@
+// The page's core without a page: segments scans under Node, for tests against the Python program.
+
+import { readFile, writeFile } from "node:fs/promises";
+
+import { ContractError, FileFormatError } from "./core/errors";
+import type { Contract } from "./core/manifest";
+import { ORIENTATION_WARNING, orientationKnown } from "./core/niftiHeader";
+import { readNifti, writeMask } from "./core/niftiFile";
+import { gridOf, intensityRanges, networkInputs } from "./core/preprocessing";
+import { labelSlice } from "./core/labelling";
+import { removeSmallComponents } from "./core/components";
+import { smallestShares } from "./core/manifest";
+import { segment, type Network } from "./core/segmenting";
+import { openNetwork } from "./core/session";
+import type { Volume } from "./core/volume";
+
+interface Job {
+  model: string;
+  contract: Contract;
+  scans: { path: string; name: string; output: string; force?: boolean }[];
+}
+
+interface VectorJob {
+  contract: Contract;
+  shape: [number, number, number, number]; // channels, slices, rows, columns
+  slope: number;
+  intercept: number;
+  spacing_mm: [number, number, number] | null;
+  scan: string; // float64 numbers
+  logits: string; // float32 numbers
+  inputs: string; // to write, float32
+  labels: string; // to write, uint8
+  postprocessed: string; // to write, uint8
+}
+
+async function network(model: string, wasm: string): Promise<Network> {
+  const binary = await readFile(wasm);
+  const bytes = binary.buffer.slice(binary.byteOffset, binary.byteOffset + binary.byteLength) as ArrayBuffer;
+  return openNetwork(bytes, await readFile(model), model);
+}
+
+/** Segment scans; the answer has a line for each: its summary, or why it was refused. */
+async function segmentAll(job: Job, wasm: string): Promise<unknown[]> {
+  const computed = await network(job.model, wasm);
+  const answers: unknown[] = [];
+  for (const { path, name, output, force } of job.scans) {
+    try {
+      const file = new Blob([await readFile(path)]);
+      const read = await readNifti(file, name, job.contract.preprocessing.channels.length);
+      const remarks = [...read.remarks];
+      if (!orientationKnown(read.placed.geometry)) remarks.push(ORIENTATION_WARNING);
+      const scan = { volume: read.volume, format: "NIfTI", modality: null, remarks };
+      const found = await segment(scan, job.contract, computed, { force: force ?? false });
+      await writeFile(output, writeMask(found.mask, read.placed.geometry, ""));
+      answers.push({ ...found, mask: undefined });
+    } catch (error) {
+      if (!(error instanceof ContractError || error instanceof FileFormatError)) throw error;
+      answers.push({ refused: error.message });
+    }
+  }
+  return answers;
+}
+
+/** Compute the stages of docs/contract.md from test vectors. */
+async function stages(job: VectorJob): Promise<unknown> {
+  const [channels, slices, rows, columns] = job.shape;
+  const numbers = new Float64Array(arrayBuffer(await readFile(job.scan)));
+  const each = slices * rows * columns;
+  const [down, beside, across] = job.spacing_mm ?? [1, 1, 1];
+  const volume: Volume = {
+    channels: Array.from({ length: channels }, (_, n) => numbers.subarray(n * each, (n + 1) * each)),
+    shape: [slices, rows, columns],
+    strides: [rows * columns, columns, 1],
+    offset: 0,
+    affine: [
+      [0, 0, -across, 0],
+      [0, -beside, 0, 0],
+      [down, 0, 0, 0],
+      [0, 0, 0, 1],
+    ],
+    slope: job.slope,
+    intercept: job.intercept,
+    spacingKnown: job.spacing_mm !== null,
+    source: "vectors",
+  };
+  const { preprocessing } = job.contract;
+  const grid = gridOf(volume, preprocessing);
+  const inputs = [...networkInputs(volume, preprocessing, intensityRanges(volume, preprocessing), grid)];
+  await writeFile(job.inputs, Buffer.concat(inputs.map((input) => Buffer.from(input.buffer))));
+  const logits = new Float32Array(arrayBuffer(await readFile(job.logits)));
+  const classes = job.contract.labels.labels.length + 1;
+  const size = logits.length / slices;
+  const labels = new Uint8Array(each);
+  for (let n = 0; n < slices; n++) {
+    labels.set(labelSlice(logits.subarray(n * size, (n + 1) * size), classes, grid), n * rows * columns);
+  }
+  await writeFile(job.labels, labels);
+  const changed = removeSmallComponents(labels, volume, smallestShares(job.contract));
+  await writeFile(job.postprocessed, labels);
+  return { changed };
+}
+
+function arrayBuffer(bytes: Uint8Array): ArrayBuffer {
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+}
+
+const [kind, jobPath, wasm] = process.argv.slice(2) as [string, string, string];
+const job = JSON.parse(await readFile(jobPath, "utf8")) as unknown;
+const answer = kind === "vectors" ? await stages(job as VectorJob) : await segmentAll(job as Job, wasm);
+process.stdout.write(`${JSON.stringify(answer)}\n`);
