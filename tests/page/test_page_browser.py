@@ -49,7 +49,9 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     array[:8] = -1000
     array[15:25, 10:20, 3:9] = 300
     path = tmp_path_factory.mktemp("scan") / f"{CANARY.replace('/', '')}.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(array, np.array([[0, -1.5, 0, 9], [1.5, 0, 0, 4], [0, 0, -2.0, 1], [0, 0, 0, 1]])), path)
+    nibabel.save(
+        nibabel.Nifti1Image(array, np.array([[0, -1.5, 0, 9], [1.5, 0, 0, 4], [0, 0, -2.0, 1], [0, 0, 0, 1]])), path
+    )
     return path
 
 
@@ -97,7 +99,7 @@ def test_a_scan_is_dropped_segmented_shown_and_saved(
 def test_what_does_not_fit_is_refused_and_can_be_forced(
     browse: Browse, threshold_page: tuple[Path, Path], scan: Path, tmp_path: Path
 ) -> None:
-    page, model = threshold_page
+    page, _ = threshold_page
     thick = tmp_path / "thick.nii.gz"
     image = nibabel.load(scan)
     nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj), np.diag([1.5, 1.5, 9.0, 1.0])), thick)

@@ -33,8 +33,6 @@ def command(
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """
-    from embedded_vit.export.exporting import export
-
     if test_vectors is not None:
         from embedded_vit.predict.vectors import check_vectors_folder
 
@@ -43,6 +41,8 @@ def command(
         from embedded_vit.page import check_page
 
         check_page(html, overwrite=overwrite)
+    from embedded_vit.export.exporting import export
+
     report = export(run, output, data_folder=data, name=name, dynamic_batch=dynamic_batch, overwrite=overwrite)
     agreement, manifest = report.agreement, report.manifest
     show(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")

