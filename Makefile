@@ -9,6 +9,7 @@
 # make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
 # make any-network   networks that others wrote, pruned to half of their latency, in every engine (OPTIONS='--networks unext')
 # make scale   how far prediction in bulk goes: measured here, simulated on 100 machines
+# make node-test   200 studies through a DICOM node that is killed 30 times
 # make cases   what becomes of the awkward inputs beside the repository, where they are there
 # make paper-table DATA=DIR   trains the paper's networks there and writes paper/table.md (OPTIONS='--epochs 30')
 
@@ -23,13 +24,13 @@ EXTRAS ?= dicom,pictures
 MODELS ?= runs/demo/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs wheel bench scale any-network cases arm64 peers paper-table bundle sbom audit
+.PHONY: setup demo test lint docs wheel bench scale any-network cases node-test arm64 peers paper-table bundle sbom audit
 
 setup: .venv/ready build/web/ready
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,openvino,litert,dicom,itk,dev]'
+	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,openvino,litert,dicom,itk,node,dev]'
 	touch $@
 
 # The browser page; without npm there is none, and `embedded-vit page` says so.
@@ -94,6 +95,9 @@ any-network: setup
 
 cases: setup
 	$(BIN)/python benchmarks/cases.py
+
+node-test: setup
+	NODE_STUDIES=200 NODE_KILLS=30 $(BIN)/pytest tests/node/test_kills.py
 
 arm64: setup
 	$(BIN)/python benchmarks/arm64.py $(MODELS)

@@ -51,6 +51,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "engines": ("io", "artifact"),
     "predict": ("io", "artifact", "engines"),
     "clinic": ("io", "predict"),
+    "node": ("io", "artifact", "predict", "clinic"),
     "datasets": ("io",),
     "layers": (),
     "models": ("layers",),
@@ -72,7 +73,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "builtin": ("io", "artifact", "costs"),
     "page": ("io", "artifact", "builtin"),
     "cli": (
-        *("engines", "predict", "clinic", "datasets", "models", "training", "export", "costs", "evaluation"),
+        *("engines", "predict", "clinic", "node", "datasets", "models", "training", "export", "costs", "evaluation"),
         *("compression", "search", "benchmark", "planning", "build", "report", "builtin", "page"),
     ),
 }
@@ -81,7 +82,7 @@ TOP = {"__init__": ("engines", "predict", "builtin"), "__main__": ("cli",)}
 # Only these folders may import these libraries, lazily or not: `io` reads, `clinic` draws and writes DICOM.
 LIBRARY_HOMES = {"onnxruntime": {"engines"}, "openvino": {"engines"}, "ai_edge_litert": {"engines"},
                  "pydicom": {"io", "clinic"}, "PIL": {"io", "clinic"}, "SimpleITK": {"io"},
-                 "highdicom": {"io", "clinic"}, "ray": {"predict"}}  # fmt: skip
+                 "highdicom": {"io", "clinic"}, "ray": {"predict"}, "pynetdicom": {"node"}}  # fmt: skip
 LIBRARIES_ELSEWHERE = {"onnxruntime in compression"}  # its quantization tool; see tests/engines/test_one_door.py
 
 MOST_LINES_OF_A_FILE = 400

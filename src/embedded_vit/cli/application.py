@@ -16,12 +16,12 @@ __all__ = ["application", "main"]
 
 # In the order of the help. Each verb is the function `command` of the module of its name.
 GROUPS = {
-    "I have scans": ("predict", "page", "models"),
+    "I have scans": ("predict", "page", "node", "models"),
     "I have a device": ("benchmark", "info"),
     "I have labelled data": ("data", "plan", "build", "train", "search", "evaluate", "compress", "export", "report"),
     "I have no data yet": ("phantom",),
 }
-EXTRA_OF_LIBRARY = {"optuna": "search", "h5py": "h5"}  # of all others: train
+EXTRA_OF_LIBRARY = {"optuna": "search", "h5py": "h5", "pynetdicom": "node"}  # of all others: train
 
 
 def application(*, with_summaries: bool = True) -> App:

@@ -31,17 +31,21 @@ PROCESS_CGROUP = Path("/proc/self/cgroup")
 CGROUP_FOLDER = Path("/sys/fs/cgroup")
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, option: str = "--memory") -> int:
     """Read an amount of memory as `400M`, `1.5G` or a number of bytes; K, M and G are powers of 1024.
+
+    Args:
+        text: The amount.
+        option: What it was given as, for messages.
 
     Raises:
         ConfigError: The text is not an amount of memory.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise ConfigError(f"--memory '{text}': expected a number with K, M or G, for example 400M")
+        raise ConfigError(f"{option} '{text}': expected a number with K, M or G, for example 400M")
     if not match[2] and float(match[1]) < LEAST_BYTES:
-        raise ConfigError(f"--memory '{text}': {match[1]} bytes, or {match[1]}M? give the unit: K, M or G")
+        raise ConfigError(f"{option} '{text}': {match[1]} bytes, or {match[1]}M? give the unit: K, M or G")
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 

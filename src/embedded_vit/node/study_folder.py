@@ -1,0 +1,147 @@
+"""The folder of a node: what was received and not sent on yet. Only its owner may look into it.
+
+    queue.sqlite                     the queue
+    audit.log                        what happened, without patients
+    incoming/                        objects that are being received
+    studies/NUMBER/images/SERIES/    images, in files that digests of their UIDs name
+    studies/NUMBER/results/          what is sent on
+    models/SHA256.onnx               the versions of the model that studies began with
+
+A file has its name only when all of it is on the disk. The files of a study are removed once it was sent on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from embedded_vit.errors import ConfigError
+from embedded_vit.io.atomic import check_folder
+
+__all__ = ["StudyFolder", "flush", "short_digest"]
+
+OWNER_ONLY = 0o700
+
+
+def short_digest(uid: str) -> str:
+    """Return 32 hexadecimal digits that name a UID, and are a safe name for a file."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+class StudyFolder:
+    """The folder, and how many bytes of it are taken."""
+
+    def __init__(self, path: Path, store_bytes: int) -> None:
+        """Make the folder if it is not there.
+
+        Raises:
+            OutputError: It cannot be made or written.
+            ConfigError: It holds something else than a node's files.
+        """
+        check_folder(path)
+        self.path = path
+        self.incoming, self.models, self._studies = path / "incoming", path / "models", path / "studies"
+        if path.exists() and any(path.iterdir()) and not self.queue_path.exists() and not self.lock_path.exists():
+            raise ConfigError(f"{path}: holds other files; give an empty or a new folder as --store")
+        path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        path.chmod(OWNER_ONLY)
+        for folder in (self.incoming, self.models, self._studies):
+            folder.mkdir(mode=OWNER_ONLY, exist_ok=True)
+        self._lock, self._store_bytes, self._taken = threading.Lock(), store_bytes, 0
+
+    @property
+    def queue_path(self) -> Path:
+        """The file of the queue."""
+        return self.path / "queue.sqlite"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that a running node holds a lock on."""
+        return self.path / "lock"
+
+    def images(self, number: int) -> Path:
+        """Return the folder of a study's series."""
+        return self._studies / str(number) / "images"
+
+    def results(self, number: int) -> Path:
+        """Return the folder of what is sent on."""
+        return self._studies / str(number) / "results"
+
+    def image_count(self, number: int) -> int:
+        """Return how many images of a study there are."""
+        return sum(len(files) for _, _, files in os.walk(self.images(number)))
+
+    def result_files(self, number: int) -> list[Path]:
+        """Return the files that are to be sent on, in an order that stays."""
+        return sorted(self.results(number).glob("*.dcm"))
+
+    def reserve(self, size: int) -> bool:
+        """Take room for an object; False where the store would be too full."""
+        with self._lock:
+            if self._taken + size > self._store_bytes:
+                return False
+            self._taken += size
+            return True
+
+    def keep(self, received: Path, number: int, series: str, instance: str) -> None:
+        """Move a received object to its place, and wait until it is on the disk; a second copy replaces the first.
+
+        Args:
+            received: The file in `incoming`.
+            number: Of its study.
+            series, instance: Its UIDs.
+        """
+        folder = self.images(number) / short_digest(series)
+        new = [place for place in (folder, folder.parent, folder.parent.parent) if not place.exists()]
+        folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        flush(received)
+        received.replace(folder / f"{short_digest(instance)}.dcm")
+        for place in (folder, *(made.parent for made in new)):
+            flush(place)
+
+    def remove(self, number: int) -> None:
+        """Remove the files of a study."""
+        shutil.rmtree(self._studies / str(number), ignore_errors=True)
+        self.measure()
+
+    def measure(self) -> None:
+        """Count the bytes that are taken; objects that are being received count with the next call."""
+        taken = 0
+        for folder, _, files in os.walk(self._studies):
+            for name in files:
+                try:
+                    taken += os.stat(os.path.join(folder, name)).st_size
+                except FileNotFoundError:  # the process that segments has just moved or removed it
+                    continue
+        with self._lock:
+            self._taken = taken
+
+    def sweep(self, live: Iterable[int]) -> None:
+        """Remove what a killed node left: half-received objects, files of finished studies, unfinished results.
+
+        Args:
+            live: The numbers of the studies whose files stay.
+        """
+        for path in self.incoming.iterdir():
+            path.unlink()
+        names = {str(number) for number in live}
+        for folder in self._studies.iterdir():
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                for unfinished in folder.glob("results.*"):
+                    shutil.rmtree(unfinished, ignore_errors=True)
+        self.measure()

@@ -1,0 +1,233 @@
+"""What a node answers to those who send to it; the receiver alone, in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_fixtures import bright_images, echo, send, wait_until, write_model
+from pydicom.uid import CTImageStorage, MRImageStorage
+from pynetdicom import _config
+
+from embedded_vit.node.audit import AuditLog
+from embedded_vit.node.model_versions import ModelVersions
+from embedded_vit.node.receiver import Receiver
+from embedded_vit.node.settings import Caller, Destination, Limits, NodeSettings, TlsFiles
+from embedded_vit.node.study_folder import StudyFolder
+from embedded_vit.node.study_queue import StudyQueue, read_rows
+
+ARCHIVE = Destination.read("ARCHIVE@127.0.0.1:1")
+PLENTY = 2**40
+
+
+class Bench:
+    """A receiver and what it writes to."""
+
+    def __init__(self, folder: Path, free_bytes: int, model: dict[str, Any], **settings: Any) -> None:
+        values = {"send_to": ARCHIVE, "port": 0, "store_bytes": 2**20} | settings
+        self.settings = NodeSettings.parse(values, source="the test")
+        self.folder = StudyFolder(folder / "store", self.settings.store_bytes)
+        self.queue = StudyQueue(self.folder.queue_path)
+        audit = AuditLog(self.folder.path / "audit.log")
+        models = ModelVersions(write_model(folder / "model.onnx", **model), self.folder.models, audit)
+        self.receiver = Receiver(self.settings, self.folder, self.queue, models, audit, lambda path: free_bytes)
+        self.port = self.receiver.start()
+
+    @property
+    def audit(self) -> str:
+        return (self.folder.path / "audit.log").read_text() if (self.folder.path / "audit.log").exists() else ""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Start receivers: `bench(free_bytes=..., model={...}, **settings)`."""
+    for name in ("LOG_HANDLER_LEVEL", "STORE_RECV_CHUNKED_DATASET"):
+        monkeypatch.setattr(_config, name, getattr(_config, name))
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
+    started: list[Bench] = []
+
+    def start(free_bytes: int = PLENTY, model: dict[str, Any] | None = None, **settings: Any) -> Bench:
+        started.append(Bench(tmp_path, free_bytes, model or {}, **settings))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.receiver.stop()
+        one.queue.close()
+
+
+def test_images_are_kept_by_study_and_series(bench: Any) -> None:
+    node = bench()
+    assert echo(node.port) == 0
+    assert send(node.port, bright_images("1.2.10", images=3) + bright_images("1.2.10", "1.2.11", images=2)) == [0] * 5
+    assert send(node.port, bright_images("1.2.20", images=2)) == [0, 0]
+    rows = read_rows(node.folder.queue_path)
+    assert [(row.state, row.sender) for row in rows] == [("receiving", "SCANNER")] * 2
+    assert [node.folder.image_count(row.number) for row in rows] == [5, 2]
+    assert list(node.folder.incoming.iterdir()) == []
+
+
+def test_the_file_holds_what_was_sent(bench: Any) -> None:
+    import pydicom
+
+    node, image = bench(), bright_images("1.2.10")[1]
+    send(node.port, [image])
+    (path,) = node.folder.images(1).rglob("*.dcm")
+    kept = pydicom.dcmread(path)
+    assert (kept.PixelData, kept.SOPInstanceUID) == (image.PixelData, image.SOPInstanceUID)
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_model_for_mr_takes_mr_and_not_ct(bench: Any) -> None:
+    from embedded_vit.preprocessing import Preprocessing
+
+    node = bench(model={"preprocessing": Preprocessing.for_modality("MR", image_size=32, channels=("T1",))})
+    assert send(node.port, bright_images("1.2.10", SOPClassUID=CTImageStorage)) == []
+    assert send(node.port, bright_images("1.2.10", SOPClassUID=MRImageStorage, Modality="MR")) == [0] * 3
+
+
+def test_a_full_store_says_so(bench: Any) -> None:
+    node = bench(store_bytes=2**20)
+    big = bright_images("1.2.10", images=3)
+    for image in big:
+        image.add_new(0x00091010, "OB", bytes(500 * 2**10))
+    assert send(node.port, big) == [0, 0, 0xA700]
+    assert node.audit.count("the store is full") == 1
+    node.folder.remove(1)
+    assert send(node.port, big[2:]) == [0]
+
+
+def test_a_full_disk_says_so(bench: Any) -> None:
+    node = bench(free_bytes=2**20)
+    assert send(node.port, bright_images("1.2.10")) == [0xA700] * 3
+    assert read_rows(node.folder.queue_path) == []
+    assert list(node.folder.incoming.iterdir()) == []
+
+
+def test_an_image_without_a_study_or_under_another_name_is_refused(bench: Any) -> None:
+    node, images = bench(), bright_images("1.2.10", images=2)
+    del images[0].StudyInstanceUID
+    assert send(node.port, images[:1]) == [0xC000]
+    assert read_rows(node.folder.queue_path) == []
+
+
+def test_who_is_not_on_the_list_is_rejected(bench: Any) -> None:
+    node = bench(allowed=(Caller.read("CT1@127.0.0.1"), Caller.read("CT2@10.1.2.3")))
+    assert send(node.port, bright_images("1.2.10"), caller="CT1") == [0] * 3
+    assert send(node.port, bright_images("1.2.20"), caller="CT2") == []
+    assert send(node.port, bright_images("1.2.20"), caller="CT1", called="OTHERS") == []
+    assert '"association rejected", "caller": "CT2", "address": "127.0.0.1"' in node.audit
+
+
+def test_an_address_that_is_not_on_the_list_is_not_spoken_to(bench: Any) -> None:
+    node = bench(allowed=(Caller.read("CT1@10.1.2.3"),))
+    assert echo(node.port, caller="CT1") == -1
+    with socket.create_connection(("127.0.0.1", node.port), timeout=5) as client:
+        assert client.recv(1) == b""
+
+
+def closed_after(client: socket.socket, seconds: float) -> float:
+    """Return how long the other side takes to close a connection."""
+    client.settimeout(seconds)
+    began = time.monotonic()
+    while client.recv(4096):
+        pass
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("said", [b"", b"\x01", b"\x01\x00\x00\x00\x00\xff" + bytes(7)])
+def test_who_does_not_go_on_is_shut(bench: Any, said: bytes) -> None:
+    node = bench(limits=Limits(association_seconds=0.3, pdu_seconds=0.3))
+    with socket.create_connection(("127.0.0.1", node.port)) as client:
+        client.sendall(said)
+        wait_until(lambda: node.receiver.connections.watch()[1])
+        assert closed_after(client, 5) < 5
+    wait_until(lambda: node.receiver.connections.watch()[0])
+
+
+def test_a_false_length_of_a_pdu_ends_the_connection_at_once(bench: Any) -> None:
+    node = bench()
+    with socket.create_connection(("127.0.0.1", node.port)) as client:
+        client.sendall(b"\x01\x00\xff\xff\xff\xff")
+        assert closed_after(client, 5) < 5
+
+
+def test_an_object_that_is_too_large_ends_the_association_and_leaves_no_file(bench: Any) -> None:
+    node, images = bench(limits=Limits(object_bytes=2**20)), bright_images("1.2.10", images=2)
+    images[0].add_new(0x00091010, "OB", bytes(2 * 2**20))
+    assert send(node.port, images, patience_seconds=2) == [-1, -1]
+    assert list(node.folder.incoming.iterdir()) == []
+    assert send(node.port, images[1:]) == [0]
+
+
+def test_an_idle_association_makes_room(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedded_vit.node import connections
+
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
+    node = bench(limits=Limits(connections=1))
+    from pynetdicom import AE
+
+    entity = AE("SLEEPER")
+    entity.add_requested_context(CTImageStorage)
+    sleeper = entity.associate("127.0.0.1", node.port, ae_title="EMBEDDEDVIT")
+    assert sleeper.is_established
+    time.sleep(0.3)
+    assert send(node.port, bright_images("1.2.10")) == [0] * 3
+    wait_until(lambda: not sleeper.is_established)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and certificates of the node and of a sender that it signed; and a stranger's."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the program openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    for name in ("authority", "stranger"):
+        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("node", "sender"):
+        openssl("req", "-new", *key[:-2], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed = ("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem", "-days", "2")
+    return folder
+
+
+def client_tls(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
+    context = ssl.create_default_context(cafile=str(folder / "authority.pem"))
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    return context, "localhost"
+
+
+def test_tls_takes_only_certificates_of_the_authority(bench: Any, certificates: Path) -> None:
+    names = {"certificate": "node.pem", "key": "node.key", "authority": "authority.pem"}
+    node = bench(tls=TlsFiles(**{what: certificates / name for what, name in names.items()}))
+    with socket.create_connection(("127.0.0.1", node.port)):  # says nothing: nobody waits for its handshake
+        assert send(node.port, bright_images("1.2.10"), tls=client_tls(certificates, "sender")) == [0] * 3
+        assert send(node.port, bright_images("1.2.20"), tls=client_tls(certificates, "stranger")) in ([], [-1] * 3)
+    assert len(read_rows(node.folder.queue_path)) == 1
+
+
+def test_files_that_are_no_certificates_are_refused_in_one_line(tmp_path: Path) -> None:
+    from embedded_vit.errors import ConfigError
+    from embedded_vit.node.tls import server_context
+
+    (tmp_path / "x.pem").write_text("nothing")
+    files = TlsFiles(certificate=tmp_path / "x.pem", key=tmp_path / "x.pem", authority=tmp_path / "x.pem")
+    with pytest.raises(ConfigError, match=f"--tls {tmp_path / 'x.pem'}"):
+        server_context(files)
+    assert server_context(None) is None
+    assert os.listdir(tmp_path) == ["x.pem"]

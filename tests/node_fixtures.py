@@ -1,0 +1,183 @@
+"""A DICOM node in a process of its own, an archive that counts what it stores, and senders; for tests of the node."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from artifact_fixtures import threshold_graph, threshold_manifest
+from dicom_fixtures import make_slice
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStorage, Verification
+
+from embedded_vit.artifact.manifest import sealed
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WAIT_SECONDS = 60
+
+
+def write_model(path: Path, **fields: Any) -> Path:
+    """Write a threshold model, over what is there."""
+    graph = threshold_graph().SerializeToString()
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
+    temporary.replace(path)
+    return path
+
+
+def bright_images(study: str, series: str = "", images: int = 3, **tags: Any) -> list[Dataset]:
+    """Make the images of a study of its own, small, with a bright block in the middle ones."""
+    hounsfield = np.full((images, 32, 40), -1000, np.int16)
+    hounsfield[1:-1, 8:16, 8:16] = 400
+    series = series or f"{study}.1"
+    made = []
+    for index, plane in enumerate(hounsfield):
+        uid = f"{series}.{index + 1}"
+        values = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "FrameOfReferenceUID": f"{study}.9"}
+        image = make_slice(plane, **(values | {"ImagePositionPatient": [-100, -120, 3 * index]} | tags))
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = uid
+        if "SOPClassUID" in tags:
+            image.file_meta.MediaStorageSOPClassUID = tags["SOPClassUID"]
+        made.append(image)
+    return made
+
+
+def send(
+    port: int,
+    images: Sequence[Dataset],
+    *,
+    caller: str = "SCANNER",
+    called: str = "EMBEDDEDVIT",
+    tls: Any = None,
+    patience_seconds: float = 20,
+) -> list[int]:
+    """Send images in one association; return the status of each answer, -1 without one. An empty list: rejected."""
+    entity = AE(caller)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = patience_seconds
+    contexts = {(str(image.SOPClassUID), str(image.file_meta.TransferSyntaxUID)) for image in images}
+    for sop_class, syntax in contexts or {(Verification, "1.2.840.10008.1.2")}:
+        entity.add_requested_context(sop_class, syntax)
+    association = entity.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
+    if not association.is_established:
+        return []
+    statuses = []
+    for image in images:
+        if not association.is_established:
+            statuses.append(-1)
+            continue
+        try:
+            statuses.append(association.send_c_store(image).get("Status", -1))
+        except ValueError:  # no context was accepted
+            statuses.append(-1)
+    association.release()
+    return statuses
+
+
+def echo(port: int, **options: Any) -> int:
+    """Return the status of a C-ECHO, -1 without one."""
+    entity = AE(options.get("caller", "SCANNER"))
+    entity.add_requested_context(Verification)
+    association = entity.associate("127.0.0.1", port, ae_title="EMBEDDEDVIT", tls_args=options.get("tls"))
+    status = association.send_c_echo().get("Status", -1) if association.is_established else -1
+    association.release()
+    return status
+
+
+class Archive:
+    """An archive that keeps every object by its UID, and counts how often each came."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.objects: dict[str, Dataset] = {}
+        self.times: Counter[str] = Counter()
+        entity = AE("ARCHIVE")
+        for sop_class in (SegmentationStorage, SecondaryCaptureImageStorage):
+            entity.add_supported_context(sop_class)
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        self.server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        self.port = self.server.server_address[1]
+
+    def _store(self, event: Any) -> int:
+        stored = event.dataset
+        stored.file_meta = event.file_meta
+        self.times[str(stored.SOPInstanceUID)] += 1
+        self.objects[str(stored.SOPInstanceUID)] = stored
+        return 0
+
+    def of(self, study: str) -> list[Dataset]:
+        """Return the objects of a study."""
+        return [stored for stored in list(self.objects.values()) if stored.StudyInstanceUID == study]
+
+    def stop(self) -> None:
+        """End it."""
+        self.server.shutdown()
+
+
+class RunningNode:
+    """A node, and its process."""
+
+    def __init__(self, model: Path, archive_port: int, store: Path, *options: str) -> None:
+        self.store, self.lines = store, []
+        self._words = [
+            *(sys.executable, "-m", "embedded_vit", "node", str(model), "--port", "0", "--store", str(store)),
+            *("--send-to", f"ARCHIVE@127.0.0.1:{archive_port}", "--threads", "1", *options),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        """Start the process and wait until it listens."""
+        self.process = subprocess.Popen(
+            self._words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+        line = self.process.stdout.readline()
+        assert "listens at" in line, self.process.communicate()[1]
+        self.port = int(line.split(":")[1].split(";")[0])
+        threading.Thread(target=lambda said: self.lines.extend(said), args=(self.process.stderr,), daemon=True).start()
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as systemd does; return its exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout=WAIT_SECONDS)
+
+    def resident_bytes(self, *, with_children: bool = False) -> int:
+        """Return the memory of the process that listens, and of the one that segments."""
+        processes = [self.process.pid]
+        if with_children:
+            tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+            processes += [int(number) for task in tasks for number in task.read_text().split()]
+        pages = 0
+        for number in processes:
+            try:
+                pages += int(Path(f"/proc/{number}/statm").read_text().split()[1])
+            except OSError:  # it has just ended
+                continue
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def status(self) -> str:
+        """Return what `node status` prints."""
+        words = [sys.executable, "-m", "embedded_vit", "node", "status", "--store", str(self.store)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """Wait until something is true, and return it; fail if it never is."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"still not so after {seconds} s")
