@@ -20,6 +20,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStorage, Verification
 
 from embedded_vit.artifact.manifest import sealed
+from embedded_vit.node.sender import hold_reactor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WAIT_SECONDS = 60
@@ -74,6 +75,7 @@ def send(
         if not association.is_established:
             statuses.append(-1)
             continue
+        hold_reactor(association)
         try:
             statuses.append(association.send_c_store(image).get("Status", -1))
         except ValueError:  # no context was accepted
@@ -87,6 +89,8 @@ def echo(port: int, **options: Any) -> int:
     entity = AE(options.get("caller", "SCANNER"))
     entity.add_requested_context(Verification)
     association = entity.associate("127.0.0.1", port, ae_title="EMBEDDEDVIT", tls_args=options.get("tls"))
+    if association.is_established:
+        hold_reactor(association)
     status = association.send_c_echo().get("Status", -1) if association.is_established else -1
     association.release()
     return status

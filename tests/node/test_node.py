@@ -99,7 +99,8 @@ def test_a_series_that_the_model_is_not_made_for_is_refused_and_the_others_are_s
     node: RunningNode, archive: Archive
 ) -> None:
     localizer = bright_images("1.2.110", "1.2.111", images=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    assert send(node.port, localizer + bright_images("1.2.110")) == [0] * 4
+    odd = bright_images("1.2.110", "1.2.112", PatientName=f"{CANARY}\\{CANARY}")  # nothing can be made of it
+    assert send(node.port, localizer + odd + bright_images("1.2.110")) == [0] * 7
     (segmentation,) = [found for found in arrived(archive, "1.2.110", 2) if found.Modality == "SEG"]
     assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.110.1"
     assert send(node.port, bright_images("1.2.120", images=3, Rows=0)) == [0] * 3

@@ -91,13 +91,13 @@ def _segment_study(predictor: Predictor, asked: dict[str, Any], memory_bytes: in
     for series in sorted(images.iterdir()):
         try:
             _segment_series(predictor, series, unfinished, kinds, memory_bytes)
-        except OutputError:
-            raise
         except (ContractError, InputError) as error:
+            if isinstance(error, OutputError) and isinstance(error.__cause__, OSError):
+                raise  # the disk is full, which passes; otherwise no result can be made of this series
             for left in unfinished.glob(f"{series.name}*"):
                 left.unlink()
             refused.append(str(error).replace(f"{series}{os.sep}", "").replace(str(series), "series"))
-    written = len(list(unfinished.glob("*.dcm")))
+    written = len(list(unfinished.iterdir()))
     flush(unfinished)
     if results.exists():  # of a try that the node did not see the end of
         shutil.rmtree(results)
@@ -115,10 +115,10 @@ def _segment_series(predictor: Predictor, series: Path, folder: Path, kinds: Any
             result.check(source)
 
     prediction = predictor.predict(
-        series, memory_bytes=memory_bytes, spool_folder=folder, on_open=check, keep_scan=True
+        series, memory_bytes=memory_bytes, spool_folder=folder.parent, on_open=check, keep_scan=True
     )
     for result in results:
-        result.write(folder / f"{series.name}{result.ending}.dcm", prediction, predictor.contract)
+        result.write(folder / f"{series.name}{result.ending}", prediction, predictor.contract)
 
 
 def _reason(error: Exception) -> str:

@@ -15,16 +15,30 @@ from embedded_vit.io.dicom.header import read_tags
 from embedded_vit.node.settings import NodeSettings
 from embedded_vit.node.tls import client_context
 
-__all__ = ["SendError", "Sender"]
+__all__ = ["SendError", "Sender", "hold_reactor"]
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"  # what results are written in
-CONNECT_SECONDS, ANSWER_SECONDS = 10, 60
+CONNECT_SECONDS = 10
+FIRST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS = 15, 240  # for an answer
+HOLD_SECONDS = 0.02
 MOST_SECONDS = 900  # for one association
 WARNINGS = range(0xB000, 0xC000)  # stored, with remarks (PS3.4 table B.2-1)
 
 
 class SendError(Exception):
     """The archive did not take a result; the message holds no text of it."""
+
+
+def hold_reactor(association: Association) -> None:
+    """Have pynetdicom's own thread of an association rest before something is sent.
+
+    `send_c_store` does that too, but goes on a moment too early: on a busy computer that thread then takes the answer
+    away, and the sender waits in vain.
+    """
+    association._reactor_checkpoint.clear()
+    while association.is_established and not association._is_paused:
+        time.sleep(HOLD_SECONDS)
+    time.sleep(HOLD_SECONDS)
 
 
 class Sender:
@@ -42,8 +56,12 @@ class Sender:
         self._association: Association | None = None
         self._began = 0.0
 
-    def send(self, files: Sequence[Path]) -> list[str]:
+    def send(self, files: Sequence[Path], attempts: int = 0) -> list[str]:
         """Send files in one association; what was stored before is stored over, as it has the same UID.
+
+        Args:
+            files: DICOM files.
+            attempts: How often it was tried before; each time it waits longer for an answer.
 
         Returns:
             The SOP instance UIDs.
@@ -52,8 +70,9 @@ class Sender:
             SendError: One of them was not stored.
         """
         destination, entity = self._settings.send_to, AE(self._settings.ae_title)
-        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, ANSWER_SECONDS
-        entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
+        patience_seconds = min(FIRST_PATIENCE_SECONDS * 2 ** min(attempts, 8), MOST_PATIENCE_SECONDS)
+        entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, patience_seconds
+        entity.dimse_timeout = entity.network_timeout = patience_seconds
         headers = [read_tags(path, ["SOPClassUID", "SOPInstanceUID"]) for path in files]
         for sop_class in dict.fromkeys(str(header.SOPClassUID) for header in headers):
             entity.add_requested_context(sop_class, EXPLICIT_LITTLE_ENDIAN)
@@ -88,6 +107,7 @@ class Sender:
                     socket.socket.shutdown(transport.socket, socket.SHUT_RDWR)
 
     def _send_one(self, association: Association, path: Path) -> None:
+        hold_reactor(association)
         try:
             answer = association.send_c_store(path)
         except (ValueError, AttributeError) as error:  # no context for it was accepted

@@ -224,7 +224,7 @@ class Node:
     def _send(self, row: StudyRow) -> None:
         """Send the results of a study; try again later where the archive does not take them."""
         try:
-            sent = self._sender.send(self._folder.result_files(row.number))
+            sent = self._sender.send(self._folder.result_files(row.number), row.attempts)
         except (SendError, EmbeddedVitError) as error:
             pause, note = self._pause(row.attempts), str(error)[:MOST_CHARACTERS]
             self._queue.change(row.number, attempts=row.attempts + 1, next_try=time.time() + pause, note=note)

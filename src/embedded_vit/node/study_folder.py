@@ -86,7 +86,7 @@ class StudyFolder:
 
     def result_files(self, number: int) -> list[Path]:
         """Return the files that are to be sent on, in an order that stays."""
-        return sorted(self.results(number).glob("*.dcm"))
+        return sorted(self.results(number).iterdir())
 
     def reserve(self, size: int) -> bool:
         """Take room for an object; False where the store would be too full."""
@@ -108,7 +108,7 @@ class StudyFolder:
         new = [place for place in (folder, folder.parent, folder.parent.parent) if not place.exists()]
         folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
         flush(received)
-        received.replace(folder / f"{short_digest(instance)}.dcm")
+        received.replace(folder / short_digest(instance))
         for place in (folder, *(made.parent for made in new)):
             flush(place)
 
@@ -142,6 +142,9 @@ class StudyFolder:
             if folder.name not in names:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
-                for unfinished in folder.glob("results.*"):
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                for left in folder.iterdir():
+                    if left.is_file():
+                        left.unlink()
+                    elif left not in (self.images(int(folder.name)), self.results(int(folder.name))):
+                        shutil.rmtree(left, ignore_errors=True)
         self.measure()
