@@ -78,7 +78,7 @@ def send(
         hold_reactor(association)
         try:
             statuses.append(association.send_c_store(image).get("Status", -1))
-        except ValueError:  # no context was accepted
+        except (ValueError, RuntimeError):  # no context was accepted, or the association has just ended
             statuses.append(-1)
     association.release()
     return statuses
