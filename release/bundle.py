@@ -25,7 +25,7 @@ __all__ = ["MACHINES", "make_bundle"]
 
 MACHINES = ("x86_64", "aarch64")
 LOCKED_PYTHON = "3.11"  # of requirements.lock; other versions take what fits them
-OLDEST_GLIBC, NEWEST_GLIBC = 17, 28  # 2.28: Debian 10, Ubuntu 20.04, RHEL 8 and what came after
+OLDEST_GLIBC, NEWEST_GLIBC = 17, 35  # 2.35: Debian 12, Ubuntu 22.04; only OpenVINO for ARM asks for so much
 INSTALL = """#!/bin/sh
 # Installs Embedded-ViT on a computer without internet: ./install.sh [FOLDER]   (default: ~/embedded-vit)
 # {research}
@@ -99,8 +99,8 @@ def _pip(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", *arguments[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        sys.exit("\n".join(lines[-3:]))
+        lines = [line.strip() for line in done.stderr.splitlines() if not line.startswith(("WARNING", "  "))]
+        sys.exit("\n".join(line for line in lines if line)[-2000:])
 
 
 def main() -> None:

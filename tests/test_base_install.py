@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,16 @@ def test_twine_finds_nothing_wrong_with_the_wheel(wheel: Path) -> None:
         [sys.executable, "-m", "twine", "check", "--strict", wheel], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.slow
+def test_a_second_build_elsewhere_gives_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
+    left_out = shutil.ignore_patterns(".venv", ".git", "runs", "build", "dist", "tests", ".*_cache", "__pycache__")
+    shutil.copytree(REPOSITORY, tmp_path / "elsewhere", ignore=left_out, copy_function=shutil.copyfile)
+    pip(Path(sys.prefix), "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "dist", tmp_path / "elsewhere")
+    (again,) = (tmp_path / "dist").iterdir()
+    assert again.name == wheel.name
+    assert again.read_bytes() == wheel.read_bytes()
 
 
 @pytest.mark.slow
