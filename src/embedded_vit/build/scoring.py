@@ -114,9 +114,8 @@ def compared(before: Evaluation, after: Evaluation) -> Comparison:
 
 def passes(trained: TrainingRecord, coarse: TrainingRecord | None = None) -> str:
     """Say how many passes over the slices a training made, and how many the one at half the image size before it."""
-    number = len(trained.epochs)
-    counted = f"{number} pass{'' if number == 1 else 'es'}"
-    return counted if coarse is None else f"{counted} (after {len(coarse.epochs)} at half the image size)"
+    made = counted(len(trained.epochs), "pass", "passes")
+    return made if coarse is None else f"{made} (after {len(coarse.epochs)} at half the image size)"
 
 
 def cautions(
@@ -203,7 +202,7 @@ def _facts(context: BuildContext, manifest: Manifest, training: str, latency_ms:
         (
             "Network",
             f"{network}, {preprocessing.image_size} x {preprocessing.image_size} pixels, "
-            f"{preprocessing.context_slices} slices at a time, {manifest.precision}",
+            f"{counted(preprocessing.context_slices, 'slice')} at a time, {manifest.precision}",
         ),
         ("Training", f"{training}; {spent:.0f} of {plan.minutes:g} minutes before scoring"),
         ("Model file", f"model.onnx, {context.model.stat().st_size / 1e6:.2f} MB"),
