@@ -3,8 +3,10 @@
     python benchmarks/cases.py [FOLDER]          (FOLDER: ../shared/cases)
 
 Each script of the folder makes inputs out of phantoms; `files/` holds real ones. What should become of an input stands
-here, so the exit status is 1 where something else became of it. Nothing is segmented: an input is accepted, refused, or
-accepted and told of. The folder is not part of the project; where it is missing, this says so and ends.
+here and in `cases_of_data_sets.py`, so the exit status is 1 where something else became of it, or where nobody says
+what should become of a script. No scan is segmented: it is accepted, refused, or accepted and told of. Data sets are
+read, two scripts train for some minutes. The folder is not part of the project; where it is missing, this says so and
+ends.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from cases_of_data_sets import DATA_SETS, PROGRAMS, Row, data_set_rows, program_rows
 
 from embedded_vit.columns import in_columns
 from embedded_vit.datasets.phantom_writer import write_phantoms
@@ -36,7 +39,6 @@ EXPECTED = {
     "mr_intensities": {"": "accepted"},
     "files": {"": "refused"},  # the pixels of gantry_tilt were made noise; its places are tested in tests/io
 }
-Row = tuple[str, str, str, str]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,9 +48,18 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{folder}: not there, so there are no cases to run")
         return 0
     with tempfile.TemporaryDirectory() as place:
-        rows = list(_rows(folder, Path(place)))
+        rows = [*_unknown(folder), *_rows(folder, Path(place)), *data_set_rows(folder, Path(place))]
+        rows += program_rows(folder, Path(place))
     print("\n".join(in_columns([("case", "expected", "found", "because"), *rows])))
     return int(any(expected != found for _, expected, found, _ in rows))
+
+
+def _unknown(folder: Path) -> Iterator[Row]:
+    """Yield a line for every script of the folder of which nobody says what should become of it."""
+    known = EXPECTED.keys() | DATA_SETS.keys() | PROGRAMS.keys()
+    for path in sorted(folder.glob("*.py")):
+        if path.stem not in known:
+            yield path.stem, "listed", "not listed", "say in benchmarks/cases*.py what should become of it"
 
 
 def _rows(folder: Path, place: Path) -> Iterator[Row]:
@@ -57,6 +68,8 @@ def _rows(folder: Path, place: Path) -> Iterator[Row]:
     write_phantoms(phantoms, 2, layout="decathlon")
     scan = next((phantoms / "imagesTr").glob("*.nii.gz"))
     for script, expected in EXPECTED.items():
+        if not (folder / "files" if script == "files" else folder / f"{script}.py").exists():
+            continue
         made = folder / "files"
         if script != "files":
             made = place / script

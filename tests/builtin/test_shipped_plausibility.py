@@ -38,3 +38,25 @@ def test_a_real_short_scan_and_a_real_crop_are_not_implausible(name: str, scan: 
     judgement = embedded_vit.load(name, threads=1).predict(path, force=True).judgement
     assert judgement is not None
     assert judgement.warnings == []
+
+
+@pytest.mark.parametrize("case", ["pt_100", "pt_104"])
+def test_a_real_head_is_refused(case: str, shared_folder: Path) -> None:
+    """Head and neck, OpenKBP; its voxels are larger than the contract's, so the mask alone is looked at."""
+    path = shared_folder / "data" / "openkbp" / "imagesTr" / f"{case}_0000.nii.gz"
+    if not path.exists():
+        pytest.skip("no OpenKBP beside the repository")
+    judgement = embedded_vit.load("abdomen-ct-fast", threads=1).predict(path, force=True).judgement
+    assert judgement is not None
+    assert judgement.nothing_plausible
+
+
+def test_three_slices_through_a_real_liver_are_not_implausible(shared_folder: Path) -> None:
+    """The CT beside dcmqi's segmentation of a liver, which is all that is asked of so short a scan."""
+    pytest.importorskip("pydicom")
+    path = shared_folder / "data" / "readers" / "dcmqi_ct_seg" / "ct-3slice"
+    prediction = embedded_vit.load("abdomen-ct-fast", threads=1).predict(path, force=True)
+    assert prediction.judgement is not None
+    assert prediction.judgement.warnings == []
+    assert prediction.volumes["liver"] > 30
+    assert "liver" in prediction.cut_off

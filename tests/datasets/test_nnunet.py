@@ -153,3 +153,13 @@ def test_a_name_that_says_nothing_is_taken_as_mr_and_said(folder: Path, name: st
     data_set = open_data_set(folder)
     assert data_set.modality == "MR"
     assert f"channel '{name}' says neither CT nor MR: taken as MR" in data_set.remarks[0]
+
+
+def test_the_key_dataset_leaves_the_test_cases_in_their_folders(folder: Path) -> None:
+    stated = {
+        case: {"images": [f"imagesTr/{case}_0000.nii.gz"], "label": f"labelsTr/{case}.nii.gz"} for case in CASES[:3]
+    }
+    describe(folder, dataset=stated)
+    data_set = open_data_set(folder)
+    assert [case.name for case in data_set.cases] == CASES
+    assert [case.reserved_for_test for case in data_set.cases] == [False] * 3 + [True]

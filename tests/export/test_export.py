@@ -18,7 +18,7 @@ from torch import nn
 import embedded_vit.export.exporting as export_module
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import load, open_network
-from embedded_vit.errors import ContractError, NetworkError, OutputError
+from embedded_vit.errors import ContractError, DataSetError, NetworkError, OutputError
 from embedded_vit.export.exporting import ExportReport, export, model_name, onnx_graph
 from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import network_config
@@ -54,6 +54,17 @@ def test_the_artifact_computes_what_pytorch_computes(report_64: ExportReport) ->
     logits = load(report_64.path, threads=1).run(image_bchw)
     assert logits.std() > 0.1
     np.testing.assert_allclose(logits, open_network(network).run(image_bchw), atol=1e-4)
+
+
+def test_test_vectors_are_refused_before_any_work(report_64: ExportReport, tmp_path: Path) -> None:
+    run, model = report_64.path.parent / "run", tmp_path / "model.onnx"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note").write_text("mine")
+    with pytest.raises(OutputError, match="not an empty folder"):
+        export(run, model, test_vectors=tmp_path / "full")
+    with pytest.raises(DataSetError, match="no data set, and test vectors need a case; give --data"):
+        export(run, model, test_vectors=tmp_path / "vectors")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
 def test_the_manifest_says_where_the_network_comes_from_without_case_names(report_64: ExportReport) -> None:

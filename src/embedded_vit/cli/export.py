@@ -33,31 +33,29 @@ def command(
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Replace the file if it exists.
     """
-    if test_vectors is not None:
-        from embedded_vit.predict.vectors import check_vectors_folder
-
-        check_vectors_folder(test_vectors)
     if html is not None:
         from embedded_vit.page import check_page
 
         check_page(html, overwrite=overwrite)
     from embedded_vit.export.exporting import export
 
-    report = export(run, output, data_folder=data, name=name, dynamic_batch=dynamic_batch, overwrite=overwrite)
+    report = export(
+        run,
+        output,
+        data_folder=data,
+        name=name,
+        test_vectors=test_vectors,
+        dynamic_batch=dynamic_batch,
+        overwrite=overwrite,
+    )
     agreement, manifest = report.agreement, report.manifest
     show(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
     show(
         f"checked against PyTorch on {agreement.images} images ({report.checked_on}): logits differ by at most "
         f"{agreement.max_logit_difference:.1e}, the label of {agreement.label_disagreement:.4%} of pixels differs"
     )
-    if test_vectors is not None:
-        from embedded_vit.datasets import open_data_set
-        from embedded_vit.predict.vectors import write_test_vectors
-        from embedded_vit.training.checkpoint import read_record
-
-        data_set = open_data_set(data or read_record(run).data_folder)
-        write_test_vectors(report.path, data_set.read_volume(data_set.cases[0]), test_vectors)
-        show(f"{test_vectors}: test vectors of case {data_set.cases[0].name}; keep them with the scans")
+    if report.vectors_of is not None:
+        show(f"{test_vectors}: test vectors of case {report.vectors_of}; keep them with the scans")
     if html is not None:
         from embedded_vit.cli.page import make_page
 

@@ -49,16 +49,15 @@ def open_nnunet(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     channels = channels_of(description, key, source)
     if [name.upper() for name in channels] == ["RGB"]:
         channels = COLOURS
-    tests: dict[str, CaseFiles] = {}
-    remarks: list[str] = []
-    if "dataset" in description:
-        files = _stated_files(folder, description["dataset"], channels, source)
+    stated = "dataset" in description
+    files = _stated_files(folder, description["dataset"], channels, source) if stated else {}
+    ending, count = _ending(folder, description, source), _files_of_a_case(folder, channels)
+    tests, remarks = _test_files(folder, count, ending)
+    if stated:  # which may name what lies in imagesTs too
+        tests = {name: test for name, test in tests.items() if name not in files}
     else:
-        ending = _ending(folder, description, source)
-        count = _files_of_a_case(folder, channels)
-        files, remarks = _found_files(folder, "Tr", count, ending)
-        tests, more_remarks = _test_files(folder, count, ending)
-        remarks += more_remarks
+        files, left_out = _found_files(folder, "Tr", count, ending)
+        remarks = left_out + remarks
     refuse_shared_cases(files, tests, folder, "imagesTr", "imagesTs")
     if not files and not tests:
         raise DataSetError(f"{folder}: no case in imagesTr and labelsTr; files such as CASE_0000.nii.gz are expected")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from embedded_vit.errors import DataSetError, NetworkError
 from embedded_vit.export.plausible_masks import measured_plausibility
 from embedded_vit.io.atomic import atomic_path, refuse_existing
 from embedded_vit.layers.convolutions import without_batch_norms
+from embedded_vit.predict.vectors import check_vectors_folder, write_test_vectors
 from embedded_vit.preprocessing import Preprocessing, network_inputs
 from embedded_vit.quiet import without_warnings
 from embedded_vit.slicing import Orientation
@@ -62,6 +63,7 @@ class ExportReport:
         manifest: Its manifest.
         agreement: Its agreement with PyTorch.
         checked_on: The inputs of that check: real slices of a data set, or synthetic ones without a data set.
+        vectors_of: The case whose test vectors were written; None where none were asked for.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class ExportReport:
     manifest: Manifest
     agreement: Agreement
     checked_on: str
+    vectors_of: str | None = None
 
 
 def export(
@@ -77,6 +80,7 @@ def export(
     *,
     data_folder: str | Path | None = None,
     name: str | None = None,
+    test_vectors: str | Path | None = None,
     dynamic_batch: bool = False,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -87,18 +91,24 @@ def export(
         output: The `.onnx` file to write.
         data_folder: The data set whose slices the artifact is checked on; by default the one it was trained on.
         name: The model's name; by default that of the data set and that of the run folder.
+        test_vectors: A new or empty folder for the first case at every stage, as `write_test_vectors` writes it.
         dynamic_batch: Let the graph take any number of images at a time instead of one.
         overwrite: Whether `output` may exist.
 
     Raises:
-        OutputError: `output` exists or cannot be written.
+        OutputError: `output` exists or cannot be written, or `test_vectors` is not an empty folder.
+        DataSetError: `test_vectors` are asked for, and the data set of the training is gone.
         CheckpointError: The run folder cannot be loaded.
         ContractError: The artifact does not compute what PyTorch computes.
         NetworkError: The network uses what ONNX cannot express.
     """
+    if test_vectors is not None:
+        check_vectors_folder(Path(test_vectors))
     checkpoint = load_checkpoint(run_folder)
     data_set = _data_set(checkpoint, data_folder)
-    return export_checkpoint(
+    if test_vectors is not None and data_set is None:
+        raise DataSetError(f"{checkpoint.record.data_folder}: no data set, and test vectors need a case; give --data")
+    report = export_checkpoint(
         checkpoint,
         Path(output),
         data_set,
@@ -106,6 +116,11 @@ def export(
         dynamic_batch=dynamic_batch,
         overwrite=overwrite,
     )
+    if test_vectors is None or data_set is None:
+        return report
+    case = data_set.cases[0]
+    write_test_vectors(report.path, data_set.read_volume(case), test_vectors)
+    return replace(report, vectors_of=case.name)
 
 
 def model_name(record: TrainingRecord, data_set: DataSet | None, run: Path) -> str:

@@ -27,7 +27,13 @@ MOST_SLICES = 24  # of the scan's middle; context, quantiles and components are 
 
 
 def check_vectors_folder(folder: Path) -> None:
-    """Refuse a folder that test vectors cannot be written to, before any work is done; errors as `check_folder`."""
+    """Refuse a folder that test vectors cannot be written to, before any work is done.
+
+    Raises:
+        OutputError: It holds files, is a file, or cannot be made or written.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: is not an empty folder; choose another for the test vectors")
     check_folder(folder)
 
 
@@ -46,8 +52,7 @@ def write_test_vectors(model: str | Path, volume: Volume, folder: str | Path) ->
         OutputError: The folder holds files, or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: is not an empty folder; choose another for the test vectors")
+    check_vectors_folder(folder)
     engine = load(model)
     contract = engine.manifest.contract
     contract.check_channels(volume)
