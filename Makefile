@@ -8,6 +8,7 @@
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
 # make any-network   networks that others wrote, pruned to half of their latency, in every engine (OPTIONS='--networks unext')
+# make faults   a tenth of the faults of docs/reliability.md and 5 minutes of soak; FULL=1 all, resumable; OPTIONS='--rows NaN'
 # make scale   how far prediction in bulk goes: measured here, simulated on 100 machines
 # make node-test   200 studies through a DICOM node that is killed 30 times
 # make cases   what becomes of the awkward inputs beside the repository, where they are there
@@ -18,13 +19,14 @@ PIP_FLAGS ?= --quiet --disable-pip-version-check
 DATA ?=
 MINUTES ?= 4
 OPTIONS ?=
+FULL ?=
 MACHINE ?= $(shell uname -m)
 PYTHON_VERSION ?= 3.11
 EXTRAS ?= dicom,pictures
 MODELS ?= runs/demo/model.onnx
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs wheel bench scale any-network cases node-test arm64 peers paper-table bundle sbom audit
+.PHONY: setup demo test lint docs wheel bench scale faults any-network cases node-test arm64 peers paper-table bundle sbom audit
 
 setup: .venv/ready build/web/ready
 
@@ -89,6 +91,9 @@ bench: setup
 
 scale: setup
 	$(BIN)/python benchmarks/scale.py $(OPTIONS)
+
+faults: setup
+	$(BIN)/python tests/hostile/faults/run.py $(if $(FULL),--full) $(OPTIONS)
 
 any-network: setup
 	$(BIN)/python benchmarks/any_network.py $(OPTIONS)

@@ -1,6 +1,6 @@
 """Damaged files by the thousand, read in a process of its own: a crash there ends no test run and names its file.
 
-    python tests/hostile/mutate.py KIND SEED COUNT FOLDER
+    python tests/hostile/mutate.py KIND SEED COUNT FOLDER [FIRST]
 
 writes what went wrong, a line each, and the number of the file at work into FOLDER/at-work, for whoever finds the
 process dead.
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -28,7 +30,10 @@ from embedded_vit.artifact.manifest import sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.engines import load
 from embedded_vit.errors import EmbeddedVitError
+from embedded_vit.io.channels import FoundScan
 from embedded_vit.io.scan_source import open_scan
+from embedded_vit.predict.bulk.case import Case
+from embedded_vit.predict.bulk.case_queue import MANIFEST, CaseQueue
 
 SECONDS_LIMIT = 2.0  # of this process, so that a busy machine fails nothing
 LARGE_NETWORK_SECONDS = 10.0  # a configuration may ask for one that is built
@@ -154,12 +159,47 @@ def dicom_file(syntax: str) -> bytes:
     return content.getvalue()
 
 
+def damaged_predictions(random: np.random.Generator) -> tuple[str, bytes]:
+    """Damage the list of a prediction in bulk."""
+    return MANIFEST, mutated(predictions_file(), random)
+
+
+@lru_cache
+def predictions_file() -> bytes:
+    """Make an undamaged list of three cases, one of them done."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        queue = CaseQueue(folder, folder / MANIFEST, "0" * 64)
+        queue.add(predictions_cases(folder), lambda _: True)
+        queue.finish(queue.take(), was_there=False, seconds=1.5)
+        queue.close()
+        return (folder / MANIFEST).read_bytes()
+
+
+def predictions_cases(folder: Path) -> list[Case]:
+    """Make three cases."""
+    scans = [folder / "scans" / f"{number}.nii.gz" for number in range(3)]
+    return [
+        Case(number, FoundScan(scan, (scan,), str(number)), folder / scan.name) for number, scan in enumerate(scans)
+    ]
+
+
+def read_predictions(path: Path) -> None:
+    queue = CaseQueue(path.parent, path, "0" * 64)
+    with closing(queue):
+        cases = predictions_cases(path.parent)
+        queue.add(cases, lambda _: True)
+        while queue.waiting:
+            queue.finish(queue.take(), was_there=False, seconds=1.0)
+        assert queue.there | queue.done | queue.failed == {0, 1, 2}
+
+
 def read_dicom(path: Path) -> None:
     open_scan(path.parent, modality="CT").read()
 
 
 def main() -> None:
-    [kind, seed, count, folder] = sys.argv[1:]
+    kind, seed, count, folder, *first = sys.argv[1:]
     if kind == "ours":
         from our_files import OurFiles
 
@@ -168,7 +208,7 @@ def main() -> None:
     else:
         make = partial(one_file, Path(folder), kind)
     accepted = 0
-    for number in range(int(count)):
+    for number in range(int(first[0]) if first else 0, int(count)):
         name, read = make(number, np.random.default_rng((int(seed), number)))
         Path(folder, "at-work").write_text(str(number))
         begin = time.process_time()
@@ -182,7 +222,8 @@ def main() -> None:
             print(f"{number}, {name}: {type(error).__name__}: {error!r:.300}")
         if (seconds := time.process_time() - begin) > (LARGE_NETWORK_SECONDS if kind == "ours" else SECONDS_LIMIT):
             print(f"{number}, {name}: {seconds:.1f} seconds")
-    print(f"accepted: {accepted}", file=sys.stderr)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak MiB: {peak_kib // 1024}\naccepted: {accepted}", file=sys.stderr)
 
 
 def one_file(folder: Path, kind: str, number: int, random: np.random.Generator) -> tuple[str, Callable[[], object]]:
@@ -193,6 +234,7 @@ def one_file(folder: Path, kind: str, number: int, random: np.random.Generator) 
         "dicom": (damaged_dicom, read_dicom),
         "picture": (damaged_picture, lambda path: open_scan(path).read()),
         "itk": (damaged_itk, lambda path: open_scan(path).read()),
+        "predictions": (damaged_predictions, read_predictions),
     }[kind]
     name, content = damage(random)
     path = folder / name

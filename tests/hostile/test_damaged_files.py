@@ -13,7 +13,7 @@ WHOLE_CAMPAIGN = 20_000  # of each kind; DAMAGED_FILES=20000 runs it, in about a
 COUNT = int(os.environ.get("DAMAGED_FILES", WHOLE_CAMPAIGN // 100))
 
 
-@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom", "picture", "itk", "ours"])
+@pytest.mark.parametrize("kind", ["artifact", "scan", "dicom", "picture", "itk", "ours", "predictions"])
 def test_damaged_files_get_one_line_at_once(kind: str, tmp_path: Path) -> None:
     if kind == "itk":
         pytest.importorskip("SimpleITK")

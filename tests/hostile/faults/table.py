@@ -1,0 +1,71 @@
+"""All rows of the table, in the order in which they run; the soak is last."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from importlib.util import find_spec
+
+from faults.at_once import processes_at_once, soaked, threads_at_once
+from faults.body_parts import other_bodies
+from faults.canaries import canaries
+from faults.claims import claimed
+from faults.failing_disk import failing
+from faults.kills import killed
+from faults.mutations import KINDS, mutated
+from faults.network import network
+from faults.not_numbers import spoilt
+from faults.orders import ordered
+from faults.row import Row
+from faults.truncations import truncated
+
+MUTATIONS = {
+    "scan": "NIfTI",
+    "dicom": "DICOM, plain and compressed",
+    "picture": "PNG, JPEG, TIFF, BMP",
+    "itk": "NRRD, MetaImage",
+    "artifact": "model files, sealed again",
+    "ours": "h5, dataset.json, plans, run folders and other files of ours",
+    "predictions": "lists of predictions",
+}
+ONE_LINE = "no crash, one line within 2 s, 512 MiB"
+
+
+def rows() -> list[Row]:
+    """Return all rows."""
+    itk = "" if find_spec("SimpleITK") else "SimpleITK is not installed"
+    return [
+        *(
+            Row(f"mutated: {MUTATIONS[kind]}", ONE_LINE, 20_000, partial(mutated, kind), itk if kind == "itk" else "")
+            for kind in KINDS
+        ),
+        Row("truncated files", "refused, or the same result", 4000, truncated),
+        Row("bombs, claims, nesting, paths elsewhere", "refused within 2 s and 128 MiB", 31, claimed, itk),
+        Row("SIGKILL of a prediction in bulk", "exactly once, nothing left", 200, partial(killed, "bulk")),
+        Row("SIGKILL of a training", "the same weights, nothing left", 200, partial(killed, "training")),
+        Row("SIGKILL of compress, build, search", "the same result, nothing left", 200, None, "no campaign yet"),
+        Row(
+            "full, broken, read-only disk at each write",
+            "one line, the file before whole, nothing left",
+            2000,
+            failing,
+            "" if shutil.which("cc") else "no C compiler",
+        ),
+        Row("NaN or infinity in voxels, spacings, weights", "an error, no mask", 2000, spoilt),
+        Row("axis orders, oblique and sheared", "the same mask in the world", 1000, ordered, itk),
+        Row("another body part or modality", "95 % told, 2 % of right ones refused", 200, other_bodies),
+        Row("64 threads on one predictor", "no mask of another, memory flat", 10_000, threads_at_once),
+        Row("8 processes on one model", "no mask of another", 800, processes_at_once),
+        Row("canaries in text fields", "in no output", 100, canaries),
+        Row(
+            "network: verbs under strace",
+            "no connection",
+            11,
+            network,
+            "" if shutil.which("strace") else "no strace",
+        ),
+        Row("node: SIGKILL, canaries, concurrent use", "as above", 100, None, "no campaign yet"),
+        Row("page: mutated input, concurrent use", "as above", 100, None, "no campaign yet"),
+        Row("soak of node and page", "memory flat", 7200, None, "no campaign yet"),
+        Row("soak: predictions in a loop, seconds", "memory flat, no wrong mask", 7200, soaked),
+    ]

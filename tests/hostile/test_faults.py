@@ -1,0 +1,58 @@
+"""A hundredth of the campaigns of `make faults`, and the files that once failed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faults.mutations import mutated
+from faults.row import Outcome, Row
+from faults.run import BEGIN, END, line_of, write_table
+from faults.run import tried as tried_row
+from faults.table import rows
+
+SEEDS = Path(__file__).parent / "seeds" / "failed.txt"  # KIND SEED NUMBER, a line each
+ELSEWHERE = ("mutated", "SIGKILL", "another body", "canaries", "network", "8 processes")  # in other tests, or slow
+ROWS = [row for row in rows() if not row.name.startswith(ELSEWHERE)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_hundredth_of_each_campaign(row: Row, tmp_path: Path) -> None:
+    if row.run is None or row.lacks:
+        pytest.skip(f"{row.name}: {row.lacks}")
+    outcome = row.run(1 if row.name.startswith("soak") else max(1, row.full // 100), tmp_path)
+    assert outcome.tried > 0
+    assert (outcome.failed, outcome.messages) == (0, [])
+
+
+def seeds() -> list[tuple[str, int, int]]:
+    lines = [line.split() for line in SEEDS.read_text().splitlines() if line and not line.startswith("#")]
+    return [(kind, int(seed), int(number)) for kind, seed, number in lines]
+
+
+@pytest.mark.parametrize(("kind", "seed", "number"), seeds())
+def test_a_file_that_once_failed_fails_no_more(kind: str, seed: int, number: int, tmp_path: Path) -> None:
+    outcome = mutated(kind, 1, tmp_path, seed=seed, first=number)
+    assert (outcome.failed, outcome.messages) == (0, [])
+
+
+def test_a_campaign_that_breaks_or_misses_is_a_failure_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    def breaks(count: int, folder: Path) -> Outcome:
+        raise ValueError(f"{count} in {folder.name and 'a folder'}")
+
+    found = tried_row(Row("a", "b", 1, breaks), 3)
+    assert found["failed"] == 1
+    assert found["messages"] == ["the campaign broke: ValueError: 3 in a folder"]
+    missing = Row("node", "flat", 1, None, "no campaign yet")
+    assert line_of(missing, tried_row(missing, 1)) == "| node | flat | | | | no campaign yet |"
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_table(page, "new", "machine")
+    assert page.read_text() == f"before\n{BEGIN}\nnew\n\nmachine\n{END}\nafter\n"
+    outcome = Outcome()
+    outcome.count(good=False, message="no")
+    assert (outcome.tried, outcome.failed, outcome.messages) == (1, 1, ["no"])
