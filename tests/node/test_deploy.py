@@ -17,6 +17,7 @@ from embedded_vit.builtin.index import builtin_names
 from embedded_vit.cli.application import application
 from embedded_vit.node.settings import Caller, Destination
 
+MOST_MB = 450
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 UNIT = (DEPLOY / "embedded-vit-node.service").read_text(encoding="utf-8")
@@ -70,3 +71,7 @@ def test_the_image_runs_as_nobody_in_particular_and_opens_one_port() -> None:
     assert re.findall(r"(?m)^USER (.*)$", last) == ["embedded-vit"]
     assert re.findall(r"(?m)^EXPOSE (.*)$", text) == ["11112"]
     assert "not built here" in text
+    told = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    assert "no image was built" in told
+    (size,) = re.findall(r"a root of (\d+) MB", told)
+    assert int(size) <= MOST_MB

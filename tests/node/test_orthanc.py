@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
-import socket
 import subprocess
-import urllib.request
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from dicom_fixtures import write_series
-from node_fixtures import RunningNode, wait_until, write_model
+from node_fixtures import REPOSITORY, RunningNode, wait_until, write_model
 from pydicom.uid import JPEG2000Lossless, generate_uid
 
 from embedded_vit.builtin.index import artifact_path
@@ -24,58 +20,13 @@ from embedded_vit.clinic import results_for
 from embedded_vit.predict.folder import predict_path
 from embedded_vit.predict.predictor import Predictor
 
+sys.path.append(str(REPOSITORY / "benchmarks"))  # at the end: its modules have everyday names
+from orthanc import Orthanc
+
 pytestmark = [
     pytest.mark.skipif(shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"),
     pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Debian's orthanc is not installed"),
 ]
-
-
-class Orthanc:
-    """Orthanc in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.dicom_port, self.http_port = free_port(), free_port()
-        settings = {
-            "StorageDirectory": str(folder / "db"),
-            "IndexDirectory": str(folder / "db"),
-            "HttpPort": self.http_port,
-            "DicomPort": self.dicom_port,
-            "DicomAet": "ARCHIVE",
-            "Plugins": [],
-        }
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        words = ["Orthanc", str(folder / "orthanc.json")]
-        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: self.answers())
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.get("/system"))
-        except OSError:
-            return False
-
-    def get(self, path: str) -> Any:
-        """Return what the REST API says."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
-            return json.load(answer)
-
-    def segmentations(self, study: str) -> list[pydicom.Dataset]:
-        """Return the segmentations of a study, found and fetched by the REST API."""
-        query = json.dumps({"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SEG"}}).encode()
-        address = f"http://127.0.0.1:{self.http_port}"
-        with urllib.request.urlopen(f"{address}/tools/find", data=query, timeout=10) as answer:
-            found = json.load(answer)
-        files = []
-        for instance in found:
-            with urllib.request.urlopen(f"{address}/instances/{instance}/file", timeout=10) as answer:
-                files.append(pydicom.dcmread(io.BytesIO(answer.read())))
-        return files
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +34,7 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """Orthanc, empty."""
     running = Orthanc(tmp_path_factory.mktemp("orthanc"))
     yield running
-    running.process.terminate()
-    running.process.wait(timeout=30)
+    running.stop()
 
 
 def send_through(orthanc: Orthanc, model: Path, series: Path, folder: Path, *options: str) -> pydicom.Dataset:
