@@ -16,6 +16,8 @@ class PageHook(BuildHookInterface):  # type: ignore[misc,type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the page before the files of the package are gathered."""
+        if not (Path(self.root) / "web").is_dir():  # of sources without it
+            return
         sys.path.insert(0, str(Path(self.root) / "web"))
         from build_page import build_page
 

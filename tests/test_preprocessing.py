@@ -47,6 +47,18 @@ def test_mr_ranges_are_each_volumes_and_channels_own():
     assert images.max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint8, np.float32])
+def test_percentiles_between_far_numbers_do_not_overflow(dtype):
+    """NumPy takes the difference of two neighbours in the stored type: 100 - -100 was -56 in int8."""
+    far = 32_000 if dtype == np.int16 else 100
+    low = 10 if dtype == np.uint8 else -far
+    array = np.array([low, far], dtype).repeat(128).reshape(1, 1, 16, 16)
+    preprocessing = Preprocessing(modality="MR", percentiles=(50, 50.1), image_size=16)
+    found = Intensities.of(volume(array), preprocessing)
+    place = 0.5 * 255 - 127
+    assert found.low.item() == pytest.approx(low + (far - low) * place, rel=1e-6)
+
+
 def test_a_constant_mr_volume_gives_finite_numbers():
     (image,) = network_inputs(
         volume(np.zeros((1, 1, 16, 16), np.int16)), Preprocessing.for_modality("MR", image_size=16)

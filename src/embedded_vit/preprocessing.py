@@ -172,7 +172,8 @@ def _percentiles(volume: Scan, percentiles: tuple[float, float]) -> list[tuple[f
     """Return two percentiles of each channel, as real intensities."""
     # Of stored numbers; where the slope is negative the brightest is the lowest of them.
     wanted = percentiles if volume.slope > 0 else [100 - percentile for percentile in percentiles]
-    ranges = [np.percentile(values, wanted) * volume.slope + volume.intercept for values in _sampled(volume)]
+    sampled = (values.astype(np.float64) for values in _sampled(volume))  # int8 overflows in NumPy
+    ranges = [np.percentile(values, wanted) * volume.slope + volume.intercept for values in sampled]
     return [(float(low), float(high)) for low, high in ranges]
 
 

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def test_a_model_goes_into_the_wheel(add_builtin: Callable[..., Path], tmp_path: Path) -> None:
     sources = tmp_path / "sources"
     shutil.copytree(REPOSITORY / "src", sources / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "hatch_build.py"):
         shutil.copy(REPOSITORY / name, sources / name)
     artifact, folder = add_builtin("bright-ct"), sources / "src" / "embedded_vit" / "builtin"
     for path in (artifact, artifact.with_suffix(".json")):

@@ -19,8 +19,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from embedded_vit.datasets.data_set import Case, DataSet, refuse_shared_cases
 from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
 from embedded_vit.datasets.label_scheme import LabelScheme, scheme_of, unlabelled_of
@@ -59,7 +57,7 @@ class SynapseDataSet(DataSet):
         """Read a case, a training case by stacking its slices; see `DataSet.read_volume`."""
         volume = self._read_alone(case)
         first, slope, intercept = self._stored
-        if volume.slope != slope and np.ptp(volume.array) > 0:  # numbers that are all the same say nothing
+        if volume.slope != slope and _varies(volume):  # numbers that are all the same say nothing
             raise FileFormatError(
                 f"{volume.source}: its numbers are {_words(volume.slope)}, those of case {first} are {_words(slope)}; "
                 "store all cases alike"
@@ -74,7 +72,7 @@ class SynapseDataSet(DataSet):
             with suppress(FileFormatError):  # raised where that case itself is read
                 volume = self._read_alone(case)
                 first, slope, intercept = case.name, volume.slope, volume.intercept
-                if np.ptp(volume.array) > 0:
+                if _varies(volume):
                     break
         return first, slope, intercept
 
@@ -175,6 +173,10 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def _without(suffixes: tuple[str, ...], name: str) -> str:
     ending = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(ending)]
+
+
+def _varies(volume: Volume) -> bool:
+    return bool(volume.array.min() < volume.array.max())  # not by their difference, which small integers cannot hold
 
 
 def _words(slope: float) -> str:
