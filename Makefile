@@ -95,8 +95,12 @@ scale: setup
 faults: setup
 	$(BIN)/python tests/hostile/faults/run.py $(if $(FULL),--full) $(OPTIONS)
 
-any-network: setup
+any-network: .venv/peers-ready
 	$(BIN)/python benchmarks/any_network.py $(OPTIONS)
+
+.venv/peers-ready: .venv/ready
+	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[peers]'
+	touch $@
 
 cases: setup
 	$(BIN)/python benchmarks/cases.py

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from embedded_vit.errors import NetworkError, missing_extra
 
 try:
-    from monai.networks.nets import BasicUNet
+    from monai.networks.nets import UNETR, BasicUNet
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 except ModuleNotFoundError as error:
     raise ImportError(missing_extra(str(error.name), "peers")) from error
 
-__all__ = ["SegFormerB0", "UNet"]
+__all__ = ["UNETR2D", "SegFormerB0", "UNet"]
 
 
 class UNet(BasicUNet):
@@ -46,6 +46,26 @@ class SegFormerB0(nn.Module):
         """Segment images: (B, C, S, S) -> logits (B, K, S, S)."""
         logits = self.network(image).logits  # (B, K, S / 4, S / 4)
         return nn.functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class UNETR2D(UNETR):  # type: ignore[misc]
+    """MONAI's UNETR in two dimensions, small: twelve blocks of a plain transformer, a decoder of convolutions.
+
+    Source: Hatamizadeh et al., "UNETR: transformers for 3D medical image segmentation", 2103.10504.
+    """
+
+    def __init__(self, *, in_channels: int, classes: int, image_size: int, width: int = 96) -> None:
+        _check_image_size("unetr", image_size, multiple=16, least=32)
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=classes,
+            img_size=image_size,
+            feature_size=width // 12,
+            hidden_size=width,
+            mlp_dim=4 * width,
+            num_heads=width // 24,
+            spatial_dims=2,
+        )
 
 
 def _check_image_size(name: str, image_size: int, *, multiple: int, least: int) -> None:

@@ -63,7 +63,7 @@ def test_candidates_stay_within_what_was_asked_and_fit_the_network() -> None:
 
 def test_hybrid_candidates_are_networks_in_whole_blocks() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    asked = settings(image_sizes=(64, 96, 200, 224))
+    asked = settings(image_sizes=(64, 96, 200, 224), family="hybrid")
     found = [suggest(study.ask(), asked) for _ in range(200)]
     for candidate in found:
         network_config(classes=3, **candidate.architecture())  # refuses what the image cannot be halved for
@@ -88,7 +88,8 @@ def test_the_first_hybrid_candidates_are_a_preset_and_its_ablation() -> None:
     study = optuna.create_study()
     for known in first_candidates("hybrid"):
         study.enqueue_trial(known)
-    preset, without = [suggest(study.ask(), settings(image_sizes=(128,))) for _ in range(2)]
+    asked = settings(image_sizes=(128,), family="hybrid")
+    preset, without = [suggest(study.ask(), asked) for _ in range(2)]
     architecture = preset.architecture()
     assert {key: architecture[key] for key in PRESETS["hybrid-s"]} == PRESETS["hybrid-s"]
     assert without == preset.model_copy(update={"depth": 0})
@@ -105,6 +106,21 @@ def test_unets_are_those_of_the_presets_and_fit_the_image() -> None:
         assert network_config(classes=3, **candidate.architecture()).widths == candidate.widths
     assert {len(candidate.widths) for candidate in found} == {3, 4, 5}
     assert str(first) == "64 pixels, 1 slice, U-Net, widths 16, 32, 64, 128, 128"
+
+
+def test_a_fast_search_draws_from_both_families_with_equal_parameters() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for known in first_candidates("fast"):
+        study.enqueue_trial(known)
+    trials = [study.ask() for _ in range(40)]
+    found = [suggest(trial, settings(image_sizes=(64, 128))) for trial in trials]
+    assert [candidate.family for candidate in found[:3]] == ["hybrid", "hybrid", "unet"]
+    assert (found[0].depth, found[1].depth) == (2, 0)
+    assert found[2].widths == PRESETS["unet-16"]["widths"]
+    for candidate in found:
+        assert network_config(classes=3, **candidate.architecture()).family == candidate.family
+    assert 5 < sum(candidate.family == "unet" for candidate in found) < 35
+    assert len({frozenset(trial.params) for trial in trials}) == 1
 
 
 def test_the_first_candidates_are_the_smallest_networks_with_a_name() -> None:

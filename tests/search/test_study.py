@@ -38,7 +38,7 @@ def test_a_second_process_finds_the_trials_of_the_first(tmp_path: Path) -> None:
     [
         ({"epochs": 3}, "--epochs 20, now 3"),
         ({"threads": 2}, "--threads 1, now 2"),
-        ({"family": "dual"}, "--family hybrid, now dual"),
+        ({"family": "dual"}, "--family fast, now dual"),
         ({"budget": Budget.read("macs=1e8")}, "--budget latency_ms=5, now macs=1e\\+08"),
         ({"image_sizes": (64, 96)}, "--image-sizes 64 96 128 160 192 224, now 64 96;"),
     ],
@@ -54,7 +54,7 @@ def test_a_search_of_a_version_with_one_family_goes_on_and_only_with_that_one(tm
     study = open_study(tmp_path, dual, "data")
     study.set_user_attr("asked", {key: value for key, value in study.user_attrs["asked"].items() if key != "family"})
     open_study(tmp_path, dual, "data")
-    with pytest.raises(ConfigError, match="--family dual, now hybrid"):
+    with pytest.raises(ConfigError, match="--family dual, now fast"):
         open_study(tmp_path, SETTINGS, "data")
 
 
@@ -115,5 +115,5 @@ def test_a_trial_at_work_is_left_alone_and_a_dead_one_is_tried_again(tmp_path: P
     assert study.trials[trial.number].state == TrialState.FAIL
     assert taken_trials(study) == 0
     assert [suggest(study.ask(), SETTINGS) for _ in first_candidates()][-1] == candidate
-    assert study.trials[-1].params == first_candidates()[0]
+    assert first_candidates()[0].items() <= study.trials[-1].params.items()  # those of the other family are drawn too
     assert try_again_what_died(study, tmp_path) == []

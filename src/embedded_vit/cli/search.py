@@ -19,7 +19,7 @@ def command(
     output: Annotated[Path, OutputAlias],
     trials: int = 30,
     epochs: int = 20,
-    family: Literal["hybrid", "dual", "unet"] = "hybrid",
+    family: Literal["fast", "hybrid", "dual", "unet"] = "fast",
     space: str | None = None,
     image_sizes: Integers | None = None,
     context_slices: Literal[1, 3] | None = None,
@@ -41,7 +41,8 @@ def command(
         output: Folder of the search. Several processes may work on one search.
         trials: Number of candidates, including those over the budget, which are not trained.
         epochs: Epochs of each short training.
-        family: Family of networks to search in: hybrid, made for low latency; unet; or dual, the paper's.
+        family: Family of networks to search in: fast, both of the next two; hybrid, made for low latency; unet, plain
+            U-Nets; or dual, the paper's.
         space: Your own search space as package.module:function, in place of --family. The function takes an Optuna
             trial and returns an architecture, for example {"model": "mine:Class", "options": {"width": 32}}.
         image_sizes: Sides of the input to choose from, in pixels; 64 96 128 160 192 224 by default.

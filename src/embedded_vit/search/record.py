@@ -194,12 +194,17 @@ def _columns(settings: SearchSettings, candidate: Candidate | None = None) -> tu
     """Return the columns of a candidate that its space has; their headers where none is given."""
     if settings.space is not None:
         return ("network",) if candidate is None else (" ".join([str(candidate.model), *option_words(candidate)]),)
-    last = "stem" if settings.family == "hybrid" else "convolutions"
+    last = "convolutions" if settings.family in ("dual", "unet") else "stem"
+    family = ("family",) if settings.family == "fast" else ()
     if candidate is None:
-        return ("widths", "depth", "ratio", last)
+        return (*family, "widths", "depth", "ratio", last)
     around = " ".join(map(str, candidate.convolution_widths)) or "none"
-    last = str(candidate.stem_stride) if candidate.family == "hybrid" else around
-    return (" ".join(map(str, candidate.widths)), str(candidate.depth), str(candidate.hidden_ratio), last)
+    own: tuple[str, ...] = (str(candidate.depth), str(candidate.hidden_ratio), around)
+    if candidate.family == "hybrid":
+        own = (*own[:2], str(candidate.stem_stride))
+    elif family:
+        own = ("-", "-", "-")  # a U-Net has none
+    return (*(candidate.family for _ in family), " ".join(map(str, candidate.widths)), *own)
 
 
 def write_record(folder: Path, record: SearchRecord) -> None:

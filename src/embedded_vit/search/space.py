@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import optuna
 from pydantic import Field, field_validator
@@ -18,10 +18,11 @@ from embedded_vit.models.own_class import imported
 from embedded_vit.models.registry import Family
 from embedded_vit.training.settings import Precision, TrainingConfig
 
-__all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchSettings", "first_candidates", "suggest"]
+__all__ = ["IMAGE_SIZES", "Budget", "Candidate", "SearchFamily", "SearchSettings", "first_candidates", "suggest"]
 
 Choice = TypeVar("Choice")
 BudgetName = Literal["latency_ms", "macs", "parameters"]
+SearchFamily = Literal["fast", "dual", "hybrid", "unet"]
 
 IMAGE_SIZES = (64, 96, 128, 160, 192, 224)
 FINE_WIDTHS = (16, 24, 32, 40, 48, 64, 80, 96, 128)  # up to those of the paper's largest network
@@ -36,6 +37,8 @@ GROWTHS = (2, 3, 4)  # of the width from one level to the next, in halves
 MOST_WIDTH, CHANNEL_BLOCK = 256, 16
 LEVELS, STEM_STRIDES, TOKEN_DEPTHS, TOKEN_RATIOS = (3, 4, 5), (1, 2, 4), (0, 1, 2, 3), (1, 2, 3)
 LEAST_TOKENS = 4  # a side; with fewer there is little to attend to
+
+FAST_FAMILIES: tuple[Family, ...] = ("hybrid", "unet")
 
 # Plain U-Nets, with these multiples of the finest width.
 UNET_WIDTHS, UNET_FACTORS, UNET_LEVELS = (8, 16, 24, 32, 48), (1, 2, 4, 8, 8), (3, 4, 5)
@@ -71,7 +74,9 @@ class SearchSettings(Config):
     """The settings of a search; they must stay the same on every machine and whenever it is resumed."""
 
     budget: Budget
-    family: Family = Field(default="hybrid", description="family of networks to search in")
+    family: SearchFamily = Field(
+        default="fast", description="family of networks to search in; fast: the hybrid family and plain U-Nets"
+    )
     space: str | None = Field(
         default=None, description="package.module:function of a user's own search space, in place of the family"
     )
@@ -153,25 +158,47 @@ def suggest(trial: optuna.Trial, settings: SearchSettings) -> Candidate:
     image_size = one_of("image_size", settings.image_sizes)
     context_slices = one_of("context_slices", settings.context_slices)
     if settings.family == "dual":
-        return Candidate(
-            image_size=image_size,
-            widths=(one_of("fine_width", FINE_WIDTHS), one_of("coarse_width", COARSE_WIDTHS)),
-            depth=one_of("depth", DEPTHS),
-            hidden_ratio=one_of("hidden_ratio", HIDDEN_RATIOS),
-            context_slices=context_slices,
-            convolution_widths=one_of("convolution_widths", CONVOLUTION_WIDTHS),
-        )
-    if settings.family == "unet":
-        finest, levels = one_of("unet_width", UNET_WIDTHS), one_of("unet_levels", UNET_LEVELS)
-        unet = tuple(finest * factor for factor in UNET_FACTORS[: _levels_that_fit(image_size, 1, levels)])
-        return Candidate(
-            image_size=image_size,
-            family="unet",
-            widths=unet,
-            depth=1,
-            hidden_ratio=4,
-            context_slices=context_slices,
-        )
+        return _dual(one_of, image_size, context_slices)
+    # All trials of a search have equal parameters, so those of both families are drawn.
+    family = one_of("family", FAST_FAMILIES) if settings.family == "fast" else settings.family
+    drawn = {
+        each: draw(one_of, image_size, context_slices)
+        for each, draw in (("hybrid", _hybrid), ("unet", _unet))
+        if settings.family in ("fast", each)
+    }
+    return drawn[family]
+
+
+class _OneOf(Protocol):
+    """Draws one of some choices under a name."""
+
+    def __call__(self, name: str, choices: Sequence[Choice]) -> Choice: ...
+
+
+def _dual(one_of: _OneOf, image_size: int, context_slices: int) -> Candidate:
+    return Candidate(
+        image_size=image_size,
+        widths=(one_of("fine_width", FINE_WIDTHS), one_of("coarse_width", COARSE_WIDTHS)),
+        depth=one_of("depth", DEPTHS),
+        hidden_ratio=one_of("hidden_ratio", HIDDEN_RATIOS),
+        context_slices=context_slices,
+        convolution_widths=one_of("convolution_widths", CONVOLUTION_WIDTHS),
+    )
+
+
+def _unet(one_of: _OneOf, image_size: int, context_slices: int) -> Candidate:
+    finest, levels = one_of("unet_width", UNET_WIDTHS), one_of("unet_levels", UNET_LEVELS)
+    return Candidate(
+        image_size=image_size,
+        family="unet",
+        widths=tuple(finest * factor for factor in UNET_FACTORS[: _levels_that_fit(image_size, 1, levels)]),
+        depth=1,
+        hidden_ratio=4,
+        context_slices=context_slices,
+    )
+
+
+def _hybrid(one_of: _OneOf, image_size: int, context_slices: int) -> Candidate:
     stem_stride, levels = one_of("stem_stride", STEM_STRIDES), one_of("levels", LEVELS)
     widths = [one_of("finest_width", FINEST_WIDTHS)]
     for level in range(1, max(LEVELS)):  # of levels that this candidate lacks as well: all trials have equal parameters
@@ -213,12 +240,18 @@ def _levels_that_fit(image_size: int, stem_stride: int, levels: int) -> int:
     return levels
 
 
-def first_candidates(family: Family = "hybrid") -> list[dict[str, int]]:
+def first_candidates(family: SearchFamily = "fast") -> list[dict[str, int]]:
     """Return the candidates of the first trials, at the smallest size.
 
     Those of the dual family are the paper's 64-pixel network and our own; those of the hybrid family the preset
-    `hybrid-s` and the same network without attention; of the U-Nets `unet-16`.
+    `hybrid-s` and the same network without attention; of the U-Nets `unet-16`. A fast search has the latter three.
     """
+    if family == "fast":
+        return [
+            {"family_place": place, **known}
+            for place, each in enumerate(FAST_FAMILIES)
+            for known in first_candidates(each)
+        ]
     if family == "unet":
         places = {"unet_width_place": UNET_WIDTHS.index(16), "unet_levels_place": UNET_LEVELS.index(5)}
         return [{"image_size_place": 0, "context_slices_place": 0, **places}]

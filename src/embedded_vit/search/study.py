@@ -134,7 +134,7 @@ def trial_lock(folder: Path, number: int) -> Iterator[bool]:
 
 
 def try_again_what_died(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
-    """Close the trials whose process has died, and put their candidates first in the queue.
+    """Close the trials whose process has died, and queue their candidates, before anything new is drawn.
 
     Returns:
         The closed trials.

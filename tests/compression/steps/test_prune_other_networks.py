@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_its_artifact_computes_what_it_computes(result, pruned_folder, tmp_path)
     with torch.inference_mode():
         expected = result.checkpoint.network(torch.from_numpy(image)).numpy()
     assert abs(load(tmp_path / "model.onnx").run(image) - expected).max() < 1e-4
+
+
+def test_the_engine_of_a_browser_gives_its_logits(result, pruned_folder, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "benchmarks")
+    module = importlib.import_module("browser_engine")
+    engine = module.browser_engine()
+    if engine is None:
+        pytest.skip("needs Node and onnxruntime-web, see benchmarks/browser_engine.py")
+    export(pruned_folder / "round-1", tmp_path / "model.onnx")
+    found = module.run_in_browser(tmp_path / "model.onnx", engine)
+    assert found.largest_difference < 1e-4
+    assert found.equal_labels
 
 
 def test_it_is_pruned_a_second_time(result, context, tmp_path):

@@ -168,6 +168,23 @@ def test_a_latency_that_no_width_has_is_refused(machine, whole, context, tmp_pat
         pruned(whole, context, tmp_path, target_latency=0.7)
 
 
+def test_the_nearest_is_taken_where_no_width_is_as_fast(machine, whole, context, tmp_path) -> None:
+    machine.slower = 1.2
+    result = applied(whole, context, tmp_path, target_latency=0.05, nearest=True)
+    assert result.checkpoint.config.network.kept_channels
+    assert "0.05 of before cannot be reached" in result.facts["note"]
+    assert result.facts["note"].endswith("% is taken")
+    left = 1.2 * milliseconds(machine, result.checkpoint) / milliseconds(machine, whole)
+    assert f"; {left:.0%} is taken" in result.facts["note"]
+
+
+def test_the_nearest_is_the_network_itself_where_none_is_faster(machine, whole, context, tmp_path) -> None:
+    machine.slower = 100.0
+    result = applied(whole, context, tmp_path, target_latency=0.7, nearest=True)
+    assert result.checkpoint is whole
+    assert result.facts["note"].endswith("no smaller network is faster")
+
+
 def test_milliseconds_are_a_target_of_their_own(machine, whole, context, tmp_path) -> None:
     limit_ms = 0.6 * milliseconds(machine, whole)
     result = pruned(whole, context, tmp_path, target_latency_ms=limit_ms)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from embedded_vit.compression.step import CutMix, Step, StepContext, StepResult
-from embedded_vit.compression.steps.channel_choice import choose_channels, next_width, shrinkable
+from embedded_vit.compression.steps.channel_choice import Prunable, choose_channels, next_width, shrinkable
 from embedded_vit.compression.steps.channel_importance import channel_importance
 from embedded_vit.compression.steps.pruning_target import (
     MACS_MULTIPLE,
@@ -41,7 +41,7 @@ MEASUREMENTS = 4  # of the importance in a round: once some channels are gone, o
 TARGETS = ("target_macs", "target_latency", "target_latency_ms", "widths_of")
 
 Importance = Mapping[str, NDArray[np.float64]]
-_known_importance: WeakKeyDictionary[nn.Module, Importance] = WeakKeyDictionary()
+_known_importance: WeakKeyDictionary[nn.Module, dict[int, Importance]] = WeakKeyDictionary()  # by number of slices
 
 
 class PruneChannels(Step):
@@ -59,6 +59,10 @@ class PruneChannels(Step):
     )
     target_latency_ms: float | None = Field(
         default=None, gt=0, description="the latency that is left, in ms, on this machine in the same engine"
+    )
+    nearest: bool = Field(
+        default=False,
+        description="where no network is as fast as asked for, take the fastest that was found and say so",
     )
     widths_of: Path | None = Field(
         default=None,
@@ -161,9 +165,7 @@ class PruneChannels(Step):
     def damaged(self, before: Checkpoint, unit: str, context: StepContext) -> Engine:
         """Return the network with half of one group's channels; see `Step.damaged`."""
         network = prunable(before)
-        if network not in _known_importance:  # one measurement serves all units
-            _known_importance[network] = channel_importance(network, self._batches(context), _possible(context))
-        strongest_first = np.argsort(_known_importance[network][unit], kind="stable")[::-1]
+        strongest_first = np.argsort(self._importance(network, context)[unit], kind="stable")[::-1]
         width = self._half(channel_groups(network)[unit])
         smaller = copy.deepcopy(network)
         keep_channels(smaller, {unit: sorted(strongest_first[:width].tolist())})
@@ -199,7 +201,7 @@ class PruneChannels(Step):
             network = prunable(current)
             kept = choose_channels(
                 shrinkable(network, current.config.network, target.cost),
-                channel_importance(network, self._batches(context), _possible(context)),
+                self._importance(network, context),
                 cost * (target.amount / cost) ** (measurement / MEASUREMENTS),
                 target.cost,
                 protected=protected,
@@ -223,8 +225,16 @@ class PruneChannels(Step):
             limit_ms=self.target_latency_ms,
             multiple=self.multiple,
             protected=protected,
+            nearest=self.nearest,
             pruned=lambda target: self._pruned(before, target, context, protected),
         ).target()
+
+    def _importance(self, network: Prunable, context: StepContext) -> Importance:
+        """Return the importance of a network's channels; measured once for all units and tries."""
+        known = _known_importance.setdefault(network, {})
+        if self.importance_slices not in known:
+            known[self.importance_slices] = channel_importance(network, self._batches(context), _possible(context))
+        return known[self.importance_slices]
 
     def _batches(self, context: StepContext) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield training slices with structures, evenly spread, in small batches."""

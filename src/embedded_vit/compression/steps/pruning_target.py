@@ -36,6 +36,7 @@ __all__ = ["LatencySearch", "Target", "cost_in_macs", "prunable"]
 BISECTIONS = 6  # of the cost: exact to 1.6 % of the whole network's
 TARGET = "target.json"
 MACS_MULTIPLE = 8
+NOISE = 0.02  # of the whole latency: networks that differ by less are equally fast
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class LatencySearch:
         multiple: Of the widths that are left; None for the engine's block of channels.
         protected: Groups that lose no channels.
         pruned: Prunes the network to a target, without training.
+        nearest: Whether the fastest network that was found is taken where none is fast enough.
     """
 
     before: Checkpoint
@@ -107,6 +109,7 @@ class LatencySearch:
     multiple: int | None
     protected: frozenset[str]
     pruned: Callable[[Target], Checkpoint]
+    nearest: bool = False
 
     def target(self) -> Target:
         """Return the target: from the folder where a killed step left it, or else found and written there.
@@ -192,7 +195,8 @@ class LatencySearch:
         else:
             wanted = self.fraction
         by_table = cost.whole_blocks
-        fast_enough, too_slow, found, ratio = 0.0, 1.0, 0.0, 1.0
+        fast_enough, too_slow, found = 0.0, 1.0, 0.0
+        slower = {1.0: 1.0}  # share -> ratio of networks that are not fast enough
         for attempt in range(BISECTIONS):
             share = wanted if by_table and attempt == 0 else (fast_enough + too_slow) / 2
             try:
@@ -208,13 +212,23 @@ class LatencySearch:
                 if by_table and attempt == 0:
                     break
             else:
-                too_slow = share
+                too_slow, slower[share] = share, ratio
         if not found:
-            raise ConfigError(
-                f"prune_channels: a latency of {wanted:.2f} of before cannot be reached: with {too_slow:.1%} of the "
-                f"{cost.unit} {ratio:.0%} of it is left; raise the target"
-            )
+            left = f"a latency of {wanted:.2f} of before cannot be reached: with {too_slow:.1%} of the {cost.unit} "
+            left += f"{slower[too_slow]:.0%} of it is left"
+            if not self.nearest:
+                raise ConfigError(f"prune_channels: {left}; raise the target, or set nearest: true")
+            return self._nearest(slower, whole, cost, left)
         return Target(found * whole, cost, note=note)
+
+    @staticmethod
+    def _nearest(slower: Mapping[float, float], whole: float, cost: Cost, left: str) -> Target:
+        """Return the target of the largest network that is about as fast as the fastest one that was found."""
+        fastest = min(slower.values())
+        share = max(share for share, ratio in slower.items() if ratio <= fastest + NOISE)
+        if share == 1:
+            return Target(whole, cost, note=f"not taken: {left}, and no smaller network is faster", pointless=True)
+        return Target(share * whole, cost, note=f"{left}; {slower[share]:.0%} is taken")
 
     def _ratio(self, path: Path, whole: Path) -> tuple[float, float]:
         return steady_ratio(path, whole, engine=self.context.engine, threads=self.context.threads)
