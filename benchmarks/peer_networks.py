@@ -48,7 +48,7 @@ class SegFormerB0(nn.Module):
         return nn.functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class UNETR2D(UNETR):  # type: ignore[misc]
+class UNETR2D(UNETR):
     """MONAI's UNETR in two dimensions, small: twelve blocks of a plain transformer, a decoder of convolutions.
 
     Source: Hatamizadeh et al., "UNETR: transformers for 3D medical image segmentation", 2103.10504.

@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +60,7 @@ THEIRS = {
     "dae-former-224": TrainingConfig.for_recipe("paper"),
 }
 SCHEDULE = "schedule.json"
+LATENCY_LEFT = "latency"  # what is said after a comma, beside what overrides the architecture
 TIMED_STEPS, TIMED_SECONDS = 3, 15.0  # the least that measures how fast a network trains
 MANY_STEPS = 10_000
 
@@ -72,7 +73,8 @@ class PeerTraining:
 
     Attributes:
         network: A preset, a key of `CLASSES`, widths joined by hyphens, or package.module:Class; then, after commas,
-            what overrides its architecture, as in hybrid-s,depth=0.
+            what overrides its architecture, as in hybrid-s,depth=0, and the fraction of its latency that it is pruned
+            to, as in unet-32,latency=0.4.
         image_size: Pixels on a side.
         recipe: Our recipe, or that of the network's authors.
     """
@@ -107,9 +109,23 @@ class PeerTraining:
             architecture["widths"] = _numbers(name)
         for override in overrides:
             key, _, value = override.partition("=")
+            if key == LATENCY_LEFT:
+                continue
             several = key.endswith("widths")
             architecture[key] = _numbers(value) if several else int(value) if value.isdecimal() else value
         return architecture
+
+    @property
+    def latency_left(self) -> float | None:
+        """The fraction of its latency that the network is pruned to after its training; None if it is not pruned."""
+        given = [override for override in self.network.split(",") if override.startswith(f"{LATENCY_LEFT}=")]
+        return float(given[-1].partition("=")[2]) if given else None
+
+    @property
+    def whole(self) -> PeerTraining:
+        """The network before it is pruned."""
+        words = [word for word in self.network.split(",") if not word.startswith(f"{LATENCY_LEFT}=")]
+        return replace(self, network=",".join(words))
 
     @property
     def preset(self) -> str | None:
@@ -173,8 +189,12 @@ def trainings_of(text: str, recipes: Sequence[RecipeOfPeer]) -> list[PeerTrainin
     described = re.fullmatch(r"\d+(-\d+)+", name) or re.fullmatch(r"[\w.]+:\w+", name)
     if name not in PRESETS and name not in CLASSES and not described:
         raise ConfigError(f"unknown network '{name}'{nearest_name(name, [*PRESETS, *CLASSES, '32-80'])}")
-    if not all(re.fullmatch(r"[a-z_]+=[\w-]+", override) for override in overrides):
-        raise ConfigError(f"'{text}': expected overrides as in hybrid-s,depth=0,widths=16-32-64@128")
+    fraction = re.compile(rf"{LATENCY_LEFT}=0?\.\d*[1-9]\d*")
+    if not all(re.fullmatch(r"(?!latency)[a-z_]+=[\w-]+", word) or fraction.fullmatch(word) for word in overrides):
+        raise ConfigError(
+            f"'{text}': expected overrides as in hybrid-s,depth=0,widths=16-32-64@128, or a fraction of the latency as "
+            "in unet-32,latency=0.4@64"
+        )
     image_size = size or str(PRESETS.get(name, {}).get("image_size", ""))
     if not image_size.isdecimal():
         raise ConfigError(f"'{text}': expected an image size, for example {network}@64")

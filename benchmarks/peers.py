@@ -6,7 +6,9 @@
 
 NAME is a preset (embedded-vit-64, dae-former-224, ...), widths such as 32-80, package.module:Class, or a peer: unet-8,
 -12, -16, -24, -32, unext, unext-s, cmunext, cmunext-s, emcad-b0, and with the extra `peers` unet and segformer-b0. S is
-the image size; presets have their own. docs/peers.md explains recipes, and how minutes are counted. A complete
+the image size; presets have their own. What differs stands behind commas: hybrid-s,depth=0@128 has no token blocks,
+hybrid-s,coarsest=convolutions@128 convolutions in their place, unet-32,latency=0.4@64 is pruned to 0.4 of its latency
+after its training (cells only). docs/peers.md explains recipes, and how minutes are counted. A complete
 training is not repeated, and one that was killed is resumed; latency is measured each time, all files in turns.
 
 The first form trains on one split, by our recipe, `modern`, and by `theirs`. FOLDER gets a run folder for every
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import torch
 from peer_cells import finish_cell, named_splits, read_cells, with_patients
+from peer_compressed import finish_pruned_cell
 from peer_latency import COSTS, YARDSTICK, MeasuredGraph, measure_costs, trained_graphs, untrained_graph
 from peer_results import Result, measure_latency, measure_once, write_results
 from peer_table import cost_table, read_study, write_tables
@@ -53,6 +56,8 @@ def main(words: Sequence[str] | None = None) -> None:
         torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     peers = [one for text in arguments.networks for one in trainings_of(text, arguments.recipes)]
+    if not arguments.cells and any(peer.latency_left is not None for peer in peers):
+        raise ConfigError("networks that are pruned are cells: give --folds, --test-last or --seeds too")
     if arguments.latency_only:
         print_costs(peers, arguments)
     elif arguments.cells:
@@ -173,7 +178,8 @@ def train_cells(peers: Sequence[PeerTraining], arguments: argparse.Namespace) ->
         try:
             build_network(planned(peer, comparison).network)
             threads = arguments.threads or torch.get_num_threads()
-            finish_cell(peer, comparison, split_name=split, length=length, threads=threads)
+            finish = finish_cell if peer.latency_left is None else finish_pruned_cell
+            finish(peer, comparison, split_name=split, length=length, threads=threads)
         except EmbeddedVitError as error:  # the others go on
             failures.append(f"{peer.name}{label} failed: {error}")
             print(failures[-1], file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import pytest
@@ -78,6 +79,26 @@ def test_info_shows_what_folding_and_dropping_save():
 def test_an_architecture_describes_a_network_as_well_as_a_name():
     result = embedded_vit("info", "--image-size", 224, "--widths", 32, 80, "--depth", 1)
     assert "custom: 1 x 224 x 224" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "network"),
+    [
+        ([], "hybrid-s"),
+        (["--image-size", "96"], "hybrid-s"),
+        (["--network", "unet-16"], "unet-16"),
+        (["--widths", "32", "80", "--image-size", "64"], None),
+        (["--model", "mine:Net", "--image-size", "64"], None),
+        (["--init", "run"], None),
+    ],
+)
+def test_train_takes_the_fast_family_where_no_network_is_named(options, network, monkeypatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("embedded_vit.training.training.train", lambda *_, **given: asked.append(given))
+    with pytest.raises(SystemExit) as ended:
+        application()(["train", "--data", "data", "--output", "run", *options])
+    assert ended.value.code in (0, None)
+    assert [given["network"] for given in asked] == [network]
 
 
 def test_help_names_every_verb_and_the_limits_of_use():

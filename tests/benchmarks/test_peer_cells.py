@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,7 +176,7 @@ def test_latency_alone_needs_no_data_and_goes_on_after_a_failure(
 
 @pytest.mark.slow
 def test_a_compressed_network_is_a_cell_of_its_own(
-    modules: SimpleNamespace, synapse_folder: Path, tmp_path: Path
+    modules: SimpleNamespace, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["--data", str(synapse_folder), "--output", str(tmp_path), "--networks", "unet-8@32", "--threads", "1"]
     modules.peers.main([*words, "--folds", "3", "--fold", "0", "1", "--epochs", "1", "--cells-only"])
@@ -194,6 +195,22 @@ def test_a_compressed_network_is_a_cell_of_its_own(
     for name in ("small", "unet-8@32"):
         with pytest.raises(ConfigError, match="for example unet-8-pruned@32"):
             compressed.add_compressed(first, first / "model.onnx", name, synapse_folder)
+
+    plans: list[Any] = []
+
+    def compress(run: Path, plan: Any, output: Path, **_: Any) -> None:
+        plans.append(plan.plain()["steps"][0]["prune_channels"])
+        shutil.copytree(run, output)
+
+    monkeypatch.setattr(compressed, "compress", compress)
+    words[words.index("unet-8@32")] = "unet-8,latency=0.5@32"
+    for _ in range(2):  # the second time it is finished
+        modules.peers.main([*words, "--folds", "3", "--fold", "0", "--epochs", "1", "--cells-only"])
+    [plan] = plans
+    assert (plan["target_latency"], plan["epochs"], plan["nearest"]) == (0.5, 3, True)
+    pruned = modules.peer_cells.read_cell(tmp_path / "unet-8,latency=0.5@32-modern-1pass-fold0of3-seed0")
+    update = {"network": "unet-8,latency=0.5@32", "passes": 4.0}
+    assert pruned == cells[first].model_copy(update=update)
 
 
 def test_lengths_stand_in_the_order_of_their_numbers(modules: SimpleNamespace) -> None:

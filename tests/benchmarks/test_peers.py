@@ -40,7 +40,19 @@ def test_every_network_trains_by_our_recipe_and_those_of_others_by_theirs(traini
     assert [one.name for one in training.trainings_of("dae-former-224@64", ["theirs"])] == ["dae-former-224@64-theirs"]
 
 
-@pytest.mark.parametrize("text", ["unett@64", "unet", "unet@big", "32@64", "32-80"])
+def test_ablations_and_pruned_networks_have_names(training: ModuleType) -> None:
+    [without] = training.trainings_of("hybrid-s,depth=0", ["modern"])
+    assert without.architecture == {"image_size": 128, "depth": 0}
+    [other] = training.trainings_of("hybrid-s,coarsest=convolutions@64", ["modern"])
+    assert other.architecture == {"image_size": 64, "coarsest": "convolutions"}
+    [pruned] = training.trainings_of("unet-32,latency=0.4@64", ["modern"])
+    assert (pruned.latency_left, pruned.whole.network, pruned.is_ours) == (0.4, "unet-32", False)
+    assert pruned.architecture == pruned.whole.architecture == {"image_size": 64}
+
+
+@pytest.mark.parametrize(
+    "text", ["unett@64", "unet", "unet@big", "32@64", "32-80", "unet-32,latency=2@64", "unet-32,latency=0@64"]
+)
 def test_a_name_that_says_too_little_is_refused(training: ModuleType, text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition("@")[0]):
         training.trainings_of(text, ["modern"])

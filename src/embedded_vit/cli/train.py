@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from embedded_vit.cli.options import Flag, Names, NetworkOptions, OutputAlias
 from embedded_vit.cli.showing import show
 
+DEFAULT_NETWORK = "hybrid-s"  # docs/planning.md says why
+
 
 @Parameter(name="*")
 @dataclass
@@ -58,7 +60,7 @@ def command(
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
-    """Train a network on a labelled data set.
+    """Train a network on a labelled data set; hybrid-s unless another one is described.
 
     Args:
         data: Labelled data set in any layout of docs/data.md, for example of nnU-Net, or images/ and masks/.
@@ -86,7 +88,7 @@ def command(
     record = train(
         data,
         output,
-        network=options.network,
+        network=_name(options, described=model is not None or training.init is not None),
         architecture={**options.architecture(), "model": model, "options": read_options(model_options or ()) or None},
         training=TrainingConfig.for_recipe(**settings),
         context_slices=context_slices,
@@ -102,3 +104,9 @@ def command(
     last = record.epochs[-1]
     dice = "" if last.validation_dice is None else f", validation Dice {last.validation_dice:.3f}"
     show(f"{output}: epoch {last.epoch}, loss {last.loss:.4f}{dice}; kept the weights of epoch {record.selected_epoch}")
+
+
+def _name(options: NetworkOptions, *, described: bool) -> str | None:
+    """Return the name of the network: the default one where nothing says which, or only how large its image is."""
+    given = (options.network, options.family, options.widths)
+    return DEFAULT_NETWORK if given == (None, None, None) and not described else options.network
