@@ -43,7 +43,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "unext": (CLASSES["unext"], {}),
     "mixed": ("tests.other_networks:Mixed", {"width": 64}),
 }
-OTHERS = {name: (path, {}) for name, path in CLASSES.items() if name not in NETWORKS}
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (path, {}) for name, path in CLASSES.items() if name not in NETWORKS
+}
 HEADER = "| network | MACs, M | latency, ms | Dice | engines, largest difference of a logit |\n|---|---|---|---|---|"
 TABLE = "any-network.md"
 BATCH = 12  # a phantom has few slices, and a step more is worth more than a slice more

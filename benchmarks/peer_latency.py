@@ -1,5 +1,8 @@
 """The costs of networks: milliseconds of one image in turns, MACs by one counter, bytes of the file.
 
+On one thread the time that the process computes is the time of an image, whatever else the machine does. Its 10th
+percentile leaves out the moments in which another program took the processor's caches.
+
 Every run of it measures the plain U-Net of width 16 at 64 pixels too: latency is given in units of that network's.
 """
 
@@ -22,6 +25,7 @@ from peer_training import PeerTraining
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.config import Config
 from embedded_vit.costs.graph_macs import count_macs
+from embedded_vit.costs.latency import UNINTERRUPTED_PERCENTILE
 from embedded_vit.costs.machine_state import CoreTimes, load_average
 from embedded_vit.costs.noise import MAXIMUM_SPREAD, busy_reasons
 from embedded_vit.engines import EngineName, engine_entry, example_image, installed_engines, open_graph
@@ -61,8 +65,8 @@ class NetworkCosts(Config):
     Attributes:
         macs: Of one image, counted in the exported graph.
         file_bytes: Of that graph.
-        latency_ms: Engine's title -> median of one image.
-        units: Engine's title -> median over the rounds of the latency divided by that of the yardstick.
+        latency_ms: Engine's title -> processor time of one image, 10th percentile of the rounds.
+        units: Engine's title -> that over the yardstick's.
     """
 
     macs: int
@@ -151,9 +155,9 @@ def measure_costs(graphs: Mapping[str, MeasuredGraph], *, rounds: int) -> Costs:
             in_turns, reasons = _in_turns(graphs, engine, rounds)
             doubts += [f"Latency in {title} is not reliable: {reason}" for reason in reasons]
             for name, samples_ms in in_turns.items():
-                latency_ms[name][title] = float(np.median(samples_ms))
+                latency_ms[name][title] = steady_ms(samples_ms)
                 if YARDSTICK in in_turns:
-                    units[name][title] = float(np.median(samples_ms / in_turns[YARDSTICK]))
+                    units[name][title] = latency_ms[name][title] / steady_ms(in_turns[YARDSTICK])
     return Costs(
         machine=footnote(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -185,7 +189,10 @@ def _in_turns(
             continue
         queries[name] = lambda opened=opened, image=graph.image: opened.run(image)  # type: ignore[misc]
     stream, reasons = watched(
-        THREADS, lambda: single_stream(list(queries.values()), rounds=rounds, seconds_limit=SECONDS_LIMIT)
+        THREADS,
+        lambda: single_stream(
+            list(queries.values()), rounds=rounds, seconds_limit=SECONDS_LIMIT, processor_time=THREADS == 1
+        ),
     )
     samples_ms = dict(zip(queries, stream.latencies_ms.T, strict=True))
     spread = {name: float(np.percentile(samples, 90) / np.median(samples)) for name, samples in samples_ms.items()}
@@ -193,6 +200,11 @@ def _in_turns(
     if unsteady:
         reasons.append(f"p90 is over {MAXIMUM_SPREAD} times p50 of {', '.join(unsteady)}")
     return samples_ms, failures + reasons
+
+
+def steady_ms(samples_ms: NDArray[np.float64]) -> float:
+    """Return the latency without the moments in which the machine was disturbed."""
+    return float(np.percentile(samples_ms, UNINTERRUPTED_PERCENTILE))
 
 
 def watched(threads: int, measure: Callable[[], Result]) -> tuple[Result, list[str]]:

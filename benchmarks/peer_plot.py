@@ -19,7 +19,7 @@ OURS, PEERS = "#d1495b", "#1b6ca8"
 PANEL_WIDTH, PANEL_HEIGHT = 5.6, 4.2  # inches
 PANELS_A_ROW = 3
 DOTS_PER_INCH = 150
-TICKS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+TICKS_MS = (0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200)
 LABEL_SIZE = 7  # points
 
 
