@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 import torch
 
 from embedded_vit.compression.step import StepContext, StepResult
-from embedded_vit.compression.steps import pruning_target
+from embedded_vit.compression.steps import prune_channels, pruning_target
 from embedded_vit.compression.steps.channel_choice import next_width
 from embedded_vit.compression.steps.prune_channels import PruneChannels
 from embedded_vit.costs import latency_table as table_module
@@ -149,6 +150,7 @@ def test_what_costs_more_time_goes_first_at_equal_importance(machine, whole, con
         "embedded_vit.compression.steps.prune_channels.channel_importance",
         lambda network, *_: {name: np.full(g.width, float(g.unit)) for name, g in channel_groups(network).items()},
     )
+    monkeypatch.setattr(prune_channels, "_known_importance", WeakKeyDictionary())
     machine.cost = lambda block: {"pair": 10.0, "frame": 1.0}.get(block.kind, 1.0) * block.widths[-1]
     kept = pruned(whole, context, tmp_path, target_latency=0.95).config.network.kept_channels
     assert kept
