@@ -76,7 +76,7 @@ sbom: setup
 	$(BIN)/python release/sbom.py
 
 audit: build/audit-tools/ready
-	build/audit-tools/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
+	build/audit-tools/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off
 
 build/audit-tools/ready:
 	$(PYTHON) -m venv build/audit-tools

@@ -8,9 +8,18 @@ from torch import nn
 
 from embedded_vit.errors import ConfigError, NetworkError
 from embedded_vit.layers.convolutions import without_batch_norms
+from embedded_vit.models import registry
 from embedded_vit.models.embedded_vit import EmbeddedViT
 from embedded_vit.models.own_class import read_options
-from embedded_vit.models.registry import FAMILY, build_network, network_config, source_changed
+from embedded_vit.models.registry import (
+    FAMILY,
+    MOST_PARAMETERS,
+    PRESETS,
+    build_network,
+    most_parameters,
+    network_config,
+    source_changed,
+)
 
 SMALL = {"widths": (16, 24), "depth": 1}
 CONVOLUTIONS = {**SMALL, "convolution_widths": (6, 10)}
@@ -192,3 +201,32 @@ def test_what_is_no_network_class_is_refused_in_one_line(path):
     config = network_config(model=path, image_size=40, classes=4)
     with pytest.raises(NetworkError, match="--model"):
         build_network(config)
+
+
+ODD = {
+    "deep": {"image_size": 64, "widths": (8, 16), "depth": 9, "hidden_ratio": 1},
+    "dense": {"image_size": 64, "widths": (16, 24, 32), "depth": 2, "mixing": "dense", "hidden_ratio": 8},
+    "shallow hybrid": {"image_size": 64, "family": "hybrid", "widths": (8, 8), "depth": 0, "hidden_ratio": 1},
+    "many classes": {"image_size": 64, "family": "unet", "widths": (4, 4, 8)},
+}
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *ODD])
+def test_a_network_has_fewer_parameters_than_are_foretold(name):
+    architecture = {"name": name} if name in PRESETS else ODD[name]
+    config = network_config(**architecture, classes=200 if name == "many classes" else 9)
+    with torch.device("meta"):
+        parameters = sum(each.numel() for each in registry._fresh(config).parameters())
+    assert 0 < parameters < most_parameters(config)
+
+
+def test_only_a_large_network_is_made_twice(monkeypatch):
+    made, fresh = [], registry._fresh
+    monkeypatch.setattr(registry, "_fresh", lambda config: made.append(config) or fresh(config))
+    build_network(network_config("hybrid-s", classes=9))
+    assert len(made) == 1
+    large = network_config(image_size=64, widths=(8192, 8192), depth=2, classes=9)
+    assert most_parameters(large) > MOST_PARAMETERS
+    with pytest.raises(NetworkError, match="parameters; at most 1,073,741,824 are expected"):
+        build_network(large)
+    assert len(made) == 2

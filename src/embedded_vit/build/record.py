@@ -8,9 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from embedded_vit.config import Config
-from embedded_vit.errors import CheckpointError
-from embedded_vit.io.atomic import write_text
-from embedded_vit.io.json_file import read_json_object
+from embedded_vit.io.json_file import read_record_file, write_record_file
 
 __all__ = ["RECORD_FILE", "STAGES", "BuildRecord", "StageName", "read_build_record", "write_build_record"]
 
@@ -57,8 +55,7 @@ def read_build_record(folder: Path) -> BuildRecord | None:
     path = folder / RECORD_FILE
     if not path.exists():
         return None
-    values = read_json_object(path, CheckpointError, hint="remove the folder to build anew")
-    return BuildRecord.parse(values, source=str(path))
+    return read_record_file(path, BuildRecord, hint="remove the folder to build anew")
 
 
 def write_build_record(folder: Path, record: BuildRecord) -> None:
@@ -67,4 +64,4 @@ def write_build_record(folder: Path, record: BuildRecord) -> None:
     Raises:
         OutputError: The folder cannot be written or the disk is full.
     """
-    write_text(folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n", overwrite=True)
+    write_record_file(folder / RECORD_FILE, record)

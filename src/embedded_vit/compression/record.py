@@ -9,10 +9,8 @@ from pydantic import Field
 
 from embedded_vit.config import Config
 from embedded_vit.engines import EngineChoice
-from embedded_vit.errors import CheckpointError
 from embedded_vit.evaluation.scores import Scores
-from embedded_vit.io.atomic import write_text
-from embedded_vit.io.json_file import read_json_object
+from embedded_vit.io.json_file import read_record_file, write_record_file
 
 __all__ = [
     "COMPRESSION_FILE",
@@ -113,9 +111,7 @@ def read_compression_record(run_folder: Path) -> CompressionRecord:
         CheckpointError: The file is missing, or is not a JSON object.
         ConfigError: A key is unknown, or a value is not valid.
     """
-    path = run_folder / COMPRESSION_FILE
-    values = read_json_object(path, CheckpointError, hint="run `embedded-vit compress`")
-    return CompressionRecord.parse(values, source=str(path))
+    return read_record_file(run_folder / COMPRESSION_FILE, CompressionRecord, hint="run `embedded-vit compress`")
 
 
 def write_compression_record(run_folder: Path, record: CompressionRecord) -> None:
@@ -124,4 +120,4 @@ def write_compression_record(run_folder: Path, record: CompressionRecord) -> Non
     Raises:
         OutputError: The folder cannot be written or the disk is full.
     """
-    write_text(run_folder / COMPRESSION_FILE, record.model_dump_json(indent=1) + "\n", overwrite=True)
+    write_record_file(run_folder / COMPRESSION_FILE, record)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from embedded_vit.errors import InputError
+from embedded_vit.config import Config
+from embedded_vit.errors import CheckpointError, InputError
+from embedded_vit.io.atomic import write_text
 
-__all__ = ["read_json_object"]
+__all__ = ["read_json_object", "read_record_file", "write_record_file"]
+
+Record = TypeVar("Record", bound=Config)
 
 MOST_BYTES = 1 << 24  # ours have some kilobytes; a larger file is another one
 
@@ -40,3 +44,27 @@ def read_json_object(path: Path, error: type[InputError], *, hint: str = "") -> 
     if not isinstance(content, dict):
         raise error(f"{path}: expected a JSON object, got {type(content).__name__}{advice}")
     return content
+
+
+def read_record_file(path: Path, kind: type[Record], *, hint: str) -> Record:
+    """Read a record of this package.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        hint: The end of a message: what to do.
+
+    Raises:
+        CheckpointError: The file is missing, or is not a JSON object.
+        ConfigError: A key is unknown, or a value is not valid.
+    """
+    return kind.parse(read_json_object(path, CheckpointError, hint=hint), source=str(path))
+
+
+def write_record_file(path: Path, record: Config) -> None:
+    """Write a record atomically, in place of an older one.
+
+    Raises:
+        OutputError: The folder cannot be written or the disk is full.
+    """
+    write_text(path, record.model_dump_json(indent=1) + "\n", overwrite=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -57,6 +58,12 @@ UNETS: dict[str, dict[str, Any]] = {
 PRESETS = NETWORKS | FAMILY | HYBRIDS | UNETS
 
 Family = Literal["dual", "hybrid", "unet"]
+# The class of each family, and what it takes besides widths and numbers of channels.
+CLASSES: dict[Family, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
+    "dual": (EmbeddedViT, ("depth", "hidden_ratio", "mixing", "convolution_widths")),
+    "hybrid": (HybridViT, ("depth", "coarsest", "hidden_ratio", "stem_stride")),
+    "unet": (SlimUNet, ()),
+}
 
 
 # Far above any network of use; what is larger overflows or fills the memory before it is noticed.
@@ -176,10 +183,8 @@ def build_network(config: NetworkConfig) -> nn.Module:
         sizes = {"in_channels": config.in_channels, "classes": config.classes, "image_size": config.image_size}
         network: nn.Module = made(config.model, config.options, **sizes)
     else:
-        with torch.random.fork_rng(devices=()), torch.device("meta"):  # which has shapes and no memory
-            parameters = sum(parameter.numel() for parameter in _fresh(config).parameters())
-        if parameters > MOST_PARAMETERS:
-            raise NetworkError(f"a network of {parameters:.3g} parameters; at most {MOST_PARAMETERS:,} are expected")
+        if most_parameters(config) > MOST_PARAMETERS:
+            _check_parameters(config)
         network = _fresh(config)
     if config.model is not None and config.kept_channels:
         network = TracedNetwork.of(network, (config.in_channels, config.image_size, config.image_size))
@@ -188,29 +193,31 @@ def build_network(config: NetworkConfig) -> nn.Module:
     return network
 
 
+def _check_parameters(config: NetworkConfig) -> None:
+    """Count the parameters of a large network, and refuse what does not fit into memory."""
+    with torch.random.fork_rng(devices=()), torch.device("meta"):  # which has shapes and no memory
+        parameters = sum(parameter.numel() for parameter in _fresh(config).parameters())
+    if parameters > MOST_PARAMETERS:
+        raise NetworkError(f"a network of {parameters:.3g} parameters; at most {MOST_PARAMETERS:,} are expected")
+
+
 def _fresh(config: NetworkConfig) -> nn.Module:
     """Make a network of this package as its widths say, before anything is pruned."""
-    if config.family == "unet":
-        return SlimUNet(config.widths, in_channels=config.in_channels, classes=config.classes)
-    if config.family == "hybrid":
-        return HybridViT(
-            config.widths,
-            depth=config.depth,
-            coarsest=config.coarsest,
-            hidden_ratio=config.hidden_ratio,
-            stem_stride=config.stem_stride,
-            in_channels=config.in_channels,
-            classes=config.classes,
-        )
-    return EmbeddedViT(
-        config.widths,
-        depth=config.depth,
-        hidden_ratio=config.hidden_ratio,
-        mixing=config.mixing,
-        convolution_widths=config.convolution_widths,
-        in_channels=config.in_channels,
-        classes=config.classes,
-    )
+    made_by, hyperparameters = CLASSES[config.family]
+    options = {name: getattr(config, name) for name in hyperparameters}
+    return made_by(config.widths, in_channels=config.in_channels, classes=config.classes, **options)
+
+
+def most_parameters(config: NetworkConfig) -> int:
+    """Return a number that the parameters of a network of this package stay below, without making it.
+
+    As if every layer of every block were a convolution of 3 x 3 between its largest numbers of channels, beside a stem
+    of 7 x 7.
+    """
+    widest = max((*config.widths, *config.convolution_widths, config.classes))
+    inside = widest * max(config.hidden_ratio, 4)  # what patches are expanded to, and what skips are joined to
+    blocks = (config.depth + 3) * (len(config.widths) + len(config.convolution_widths) + 1)
+    return 8 * blocks * (9 * inside * inside + 4 * inside) + 49 * config.in_channels * widest
 
 
 def source_changed(config: NetworkConfig) -> bool:

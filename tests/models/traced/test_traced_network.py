@@ -171,3 +171,38 @@ def halved(group: ChannelGroup) -> range:
 
 def groups(traced: dict[str, TracedNetwork], kind: str):
     return channel_groups(traced[kind]).items()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_arguments_may_be_given_by_their_names(traced, kind):
+    network = copy.deepcopy(traced[kind])
+    named = 0
+    for node in network.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if node.op == "call_function" and schema is not None and not any(each.kwarg_only for each in schema.arguments):
+            names = [each.name for each in schema.arguments]
+            node.kwargs = dict(zip(names[1:], node.args[1:], strict=False))
+            node.args, named = node.args[:1], named + len(node.kwargs)
+    assert named
+    again = TracedNetwork(network, network.graph, network.image_shape)
+    torch.testing.assert_close(again(image()), traced[kind](image()))
+    assert again.train(True).training
+    groups = channel_groups(again.train(False)).items()
+    assert groups == channel_groups(traced[kind]).items()
+    widths = {name: range(max(group.least, group.width // 2)) for name, group in groups}
+    pruned = copy.deepcopy(traced[kind])
+    keep_channels(again, widths)
+    keep_channels(pruned, widths)
+    torch.testing.assert_close(again(image()), pruned(image()))
+
+
+def test_multiply_accumulates_are_counted_once_until_channels_go(monkeypatch):
+    network, walks = TracedNetwork.of(made("unet"), (2, SIZE, SIZE)), []
+    walk = TracedNetwork.walk
+    monkeypatch.setattr(TracedNetwork, "walk", lambda self: walks.append(1) or walk(self))
+    whole = network.macs(SIZE, input_channels=2)
+    assert network.macs(SIZE, input_channels=2) == whole
+    assert len(walks) == 1
+    keep_channels(network, {name: range(max(group.least, group.width // 2))
+                            for name, group in channel_groups(network).items()})  # fmt: skip
+    assert network.macs(SIZE, input_channels=2) < whole

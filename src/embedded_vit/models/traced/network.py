@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from embedded_vit.errors import NetworkError
 from embedded_vit.models.traced.entries import Axis
 from embedded_vit.models.traced.rewriting import rewrite
-from embedded_vit.models.traced.rules import COMPUTING
+from embedded_vit.models.traced.rules import COMPUTING, put_by_place, set_argument
 from embedded_vit.models.traced.shape_rules import MOVING
 from embedded_vit.models.traced.walk import Walk, operation
 from embedded_vit.quiet import without_warnings
@@ -49,6 +49,9 @@ class TracedNetwork(nn.Module):
         for name, buffer in root.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
         self.graph, self.image_shape = graph, image_shape
+        self._macs: int | None = None  # until channels go
+        for node in graph.nodes:
+            put_by_place(node)
         self.train(False)
 
     @classmethod
@@ -99,7 +102,7 @@ class TracedNetwork(nn.Module):
         for node in self.graph.nodes:
             place = TRAINING_FLAG.get(operation(node)) if node.op == "call_function" else None
             if place is not None:
-                node.args = (*node.args[:place], mode, *node.args[place + 1 :])
+                set_argument(node, place, mode)
         self._compile()
         return self
 
@@ -111,7 +114,9 @@ class TracedNetwork(nn.Module):
         """
         if (input_channels, image_size, image_size) != self.image_shape:
             raise NetworkError(f"traced for images of {self.image_shape}; {(input_channels, image_size)} was asked for")
-        return round(sum(product.macs for product in self.walk().products))
+        if self._macs is None:
+            self._macs = round(sum(product.macs for product in self.walk().products))
+        return self._macs
 
     def walk(self) -> Walk:
         """Return the axes of all tensors, and which of their entries belong together."""
@@ -135,6 +140,7 @@ class TracedNetwork(nn.Module):
             if node.op == "get_attr":
                 self._cut(str(node.target), [kept(axis) for axis in walk.of(node)])
         rewrite(self.graph, walk, kept)
+        self._macs = None
         self._compile()
 
     def _cut(self, name: str, kept: list[NDArray[np.bool_]]) -> None:

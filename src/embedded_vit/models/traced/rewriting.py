@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from embedded_vit.models.traced.entries import Axis
-from embedded_vit.models.traced.rules import argument, is_depthwise
+from embedded_vit.models.traced.rules import argument, is_depthwise, set_argument
 from embedded_vit.models.traced.walk import Walk, operation
 
 __all__ = ["rewrite"]
@@ -36,11 +36,11 @@ def rewrite(graph: fx.Graph, walk: Walk, kept: Kept) -> None:
             continue
         name = operation(node)
         if name in ("view", "reshape", "_unsafe_view", "expand", "broadcast_to"):
-            _set(node, 1, _sizes(node.args[1], [count(axis) for axis in walk.of(node)]))
+            set_argument(node, 1, _sizes(node.args[1], [count(axis) for axis in walk.of(node)]))
         elif name == "unflatten":
             first = int(node.args[1]) % len(walk.of(node.args[0]))
             made = walk.of(node)[first : first + len(node.args[2])]
-            _set(node, 2, _sizes(node.args[2], [count(axis) for axis in made]))
+            set_argument(node, 2, _sizes(node.args[2], [count(axis) for axis in made]))
         elif name in ("split", "split_with_sizes", "chunk", "tensor_split"):
             along = argument(node, 2, "dim", 0) % len(walk.of(node.args[0]))
             sizes = [count(part[along]) for part in walk.axes[node]]
@@ -50,11 +50,11 @@ def rewrite(graph: fx.Graph, walk: Walk, kept: Kept) -> None:
             _rewrite_slice(node, walk, kept)
         elif name in ("layer_norm", "rms_norm"):
             lengths = [count(axis) for axis in walk.of(node)]
-            _set(node, 1, lengths[-len(node.args[1]) :])
+            set_argument(node, 1, lengths[-len(node.args[1]) :])
         elif name in ("conv1d", "conv2d", "conv3d") and is_depthwise(
             walk.shape(node.args[1]), argument(node, 6, "groups", 1)
         ):
-            _set(node, 6, count(walk.of(node)[1]))
+            set_argument(node, 6, count(walk.of(node)[1]))
 
 
 def _sizes(given: Any, lengths: list[int]) -> list[Any]:
@@ -71,7 +71,3 @@ def _rewrite_slice(node: fx.Node, walk: Walk, kept: Kept) -> None:
         return
     start, end, _ = slice(argument(node, 2, "start"), argument(node, 3, "end")).indices(len(left))
     node.args = (node.args[0], along, int(left[:start].sum()), int(left[:end].sum()))
-
-
-def _set(node: fx.Node, place: int, value: Any) -> None:
-    node.args = (*node.args[:place], value, *node.args[place + 1 :])

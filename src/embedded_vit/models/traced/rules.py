@@ -13,7 +13,7 @@ from torch import fx
 
 from embedded_vit.models.traced.walk import Axes, Rules, Walk
 
-__all__ = ["COMPUTING", "argument", "is_depthwise"]
+__all__ = ["COMPUTING", "argument", "is_depthwise", "put_by_place", "set_argument"]
 
 COMPUTING = Rules()
 
@@ -43,6 +43,28 @@ ENTRY_BY_ENTRY = (
 def argument(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
     """Return an argument of a node, however it was given."""
     return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+
+
+def set_argument(node: fx.Node, place: int, value: Any) -> None:
+    """Replace an argument that a node has at its place; see `put_by_place`."""
+    assert len(node.args) > place, node
+    node.args = (*node.args[:place], value, *node.args[place + 1 :])
+
+
+def put_by_place(node: fx.Node) -> None:
+    """Give a node the arguments at their places that it has by their names, so that the rules find them there.
+
+    What lies between is given its default. Arguments that have no place stay where they are.
+    """
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not node.kwargs:
+        return
+    placed = [each for each in schema.arguments if not each.kwarg_only]
+    named = [place for place, each in enumerate(placed) if each.name in node.kwargs]
+    args, kwargs = list(node.args), dict(node.kwargs)
+    for each in placed[len(args) : max(named, default=-1) + 1]:
+        args.append(kwargs.pop(each.name, each.default_value))
+    node.args, node.kwargs = tuple(args), kwargs
 
 
 @COMPUTING.of(*ENTRY_BY_ENTRY)
