@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 from node_fixtures import bright_images, echo, send, wait_until, write_model
 from pydicom.uid import CTImageStorage, MRImageStorage
-from pynetdicom import _config
+from pynetdicom import AE, _config
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
 
 from embedded_vit.node.audit import AuditLog
 from embedded_vit.node.model_versions import ModelVersions
@@ -165,8 +168,36 @@ def test_an_object_that_is_too_large_ends_the_association_and_leaves_no_file(ben
     node, images = bench(limits=Limits(object_bytes=2**20)), bright_images("1.2.10", images=2)
     images[0].add_new(0x00091010, "OB", bytes(2 * 2**20))
     assert send(node.port, images, patience_seconds=2) == [-1, -1]
+    wait_until(lambda: node.receiver.connections.watch()[0])
     assert list(node.folder.incoming.iterdir()) == []
     assert send(node.port, images[1:]) == [0]
+
+
+def test_a_large_object_stops_when_the_disk_is_full(bench: Any) -> None:
+    node, images = bench(free_bytes=2**20, limits=Limits(object_bytes=2**30)), bright_images("1.2.10", images=1)
+    images[0].add_new(0x00091010, "OB", bytes(20 * 2**20))
+    assert send(node.port, images, patience_seconds=2) == [-1]
+    wait_until(lambda: node.receiver.connections.watch()[0])
+    assert list(node.folder.incoming.iterdir()) == []
+
+
+def test_half_an_object_is_removed_when_its_sender_is_gone(bench: Any) -> None:
+    node, image = bench(), bright_images("1.2.10", images=1)[0]
+    entity = AE("SCANNER")
+    entity.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
+    association = entity.associate("127.0.0.1", node.port, ae_title="EMBEDDEDVIT")
+    request = C_STORE()
+    request.MessageID, request.AffectedSOPClassUID = 1, image.SOPClassUID
+    request.AffectedSOPInstanceUID, request.Priority = image.SOPInstanceUID, 2
+    request.DataSet = io.BytesIO(bytes(1000))
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    command, *_ = message.encode_msg(association.accepted_contexts[0].context_id, 500)
+    association.dul.send_pdu(command)
+    wait_until(lambda: list(node.folder.incoming.iterdir()))
+    association.abort()
+    wait_until(lambda: node.receiver.connections.watch()[0])
+    assert list(node.folder.incoming.iterdir()) == []
 
 
 def test_an_idle_association_makes_room(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +205,6 @@ def test_an_idle_association_makes_room(bench: Any, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
     node = bench(limits=Limits(connections=1))
-    from pynetdicom import AE
-
     entity = AE("SLEEPER")
     entity.add_requested_context(CTImageStorage)
     sleeper = entity.associate("127.0.0.1", node.port, ae_title="EMBEDDEDVIT")

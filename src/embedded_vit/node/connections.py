@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ class Connection:
         images: How many of its images were answered with Success.
         is_over: Whether it was given up before it became an association.
         is_shut: Whether this side has shut it.
+        discard: Removes what was received of it and not answered; called when it has ended.
     """
 
     socket: socket.socket
@@ -49,6 +51,7 @@ class Connection:
     images: int = 0
     is_over: bool = False
     is_shut: bool = False
+    discard: Callable[[], None] = lambda: None
 
     @property
     def is_established(self) -> bool:
@@ -133,7 +136,9 @@ class Connections:
                     connection.shut()
                     shut.append((connection, reason))
             ended = [connection for connection in self._all if connection.has_ended]
-            self._all = [connection for connection in self._all if not connection.has_ended]
+            self._all = [connection for connection in self._all if connection not in ended]
+        for connection in ended:
+            connection.discard()
         return ended, shut
 
     def shut_all(self) -> None:

@@ -22,6 +22,7 @@ __all__ = ["GuardedServer"]
 
 HEADER_BYTES = 6  # of a PDU: type, nothing, length
 LONGEST_REQUEST = 256 * 2**10  # of an association with 128 contexts of many syntaxes; no PDU of data is longer
+LOOK_BYTES = 16 * 2**20  # after so much of an object it is seen whether the disk has room for more
 WAITING_MESSAGES = 4  # a sender waits for the answer to each
 IS_COMMAND = 1  # the bit of a fragment's header (PS3.8 section E.2)
 
@@ -33,9 +34,16 @@ class GuardedServer(ThreadedAssociationServer):
     daemon_threads = True
 
     def __init__(
-        self, *arguments: Any, connections: Connections, limits: Limits, may_connect: Callable[[str], bool], **more: Any
+        self,
+        *arguments: Any,
+        connections: Connections,
+        limits: Limits,
+        may_connect: Callable[[str], bool],
+        has_room: Callable[[], bool],
+        **more: Any,
     ) -> None:
-        self.connections, self.limits, self._may_connect = connections, limits, may_connect
+        self.connections, self.limits = connections, limits
+        self._may_connect, self.has_room = may_connect, has_room
         super().__init__(*arguments, **more)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -75,7 +83,7 @@ class _GuardedHandler(RequestHandler):
         self, request: Any, client_address: Any, server: GuardedServer, connection: Connection | None = None
     ) -> None:
         assert connection is not None
-        self._connection, self._limits = connection, server.limits
+        self._connection, self._limits, self._has_room = connection, server.limits, server.has_room
         super().__init__(request, client_address, server)
 
     def _create_association(self) -> Association:
@@ -83,7 +91,8 @@ class _GuardedHandler(RequestHandler):
         plain = association.dul.socket
         assert isinstance(plain, AssociationSocket)
         association.dul.socket = _GuardedSocket(plain, self._connection, self._limits)
-        association.dimse = _BoundedDimse(association, self._connection, self._limits)
+        dimse = _BoundedDimse(association, self._connection, self._limits, self._has_room)
+        association.dimse, self._connection.discard = dimse, dimse.discard
         return association
 
     def handle(self) -> None:
@@ -121,13 +130,18 @@ class _GuardedSocket(AssociationSocket):
 class _BoundedDimse(DIMSEServiceProvider):
     """Puts messages together from fragments, of commands and objects that are not too long."""
 
-    def __init__(self, association: Association, connection: Connection, limits: Limits) -> None:
+    def __init__(
+        self, association: Association, connection: Connection, limits: Limits, has_room: Callable[[], bool]
+    ) -> None:
         super().__init__(association)
-        self._connection, self._limits = connection, limits
+        self._connection, self._limits, self._has_room = connection, limits, has_room
         self._command_bytes = self._object_bytes = 0
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take fragments; what breaks a rule ends the connection."""
+        if self._connection.is_shut:
+            return
+        looked = self._object_bytes // LOOK_BYTES
         try:
             for _, fragment in primitive.presentation_data_value_list:
                 if fragment[0] & IS_COMMAND:
@@ -138,20 +152,24 @@ class _BoundedDimse(DIMSEServiceProvider):
                 self._command_bytes > self._limits.command_bytes
                 or self._object_bytes > self._limits.object_bytes
                 or self.msg_queue.qsize() > WAITING_MESSAGES
+                or (self._object_bytes // LOOK_BYTES > looked and not self._has_room())
             ):
                 raise ValueError("too much of it")
             super().receive_primitive(primitive)
         except Exception:  # pynetdicom's thread would end with a traceback
             self._connection.shut()
-            self._remove_half()
+            self.discard()
         if self.message is None:
             self._command_bytes = self._object_bytes = 0
 
-    def _remove_half(self) -> None:
-        """Remove the file of an object that was not received to its end."""
-        file = None if self.message is None else self.message._data_set_file
+    def discard(self) -> None:
+        """Remove the files of objects that were not received to their end, or that nobody will answer any more."""
+        files = [] if self.message is None else [self.message._data_set_file]
         self.message = None
-        if file is not None:
-            file.close()
-            with suppress(OSError):
-                os.unlink(file.name)
+        while not self.msg_queue.empty():
+            files.append(getattr(self.msg_queue.get()[1], "_dataset_file", None))
+        for file in files:
+            if file is not None:
+                file.close()
+                with suppress(OSError):
+                    os.unlink(file.name)

@@ -87,6 +87,7 @@ class Receiver:
             connections=self.connections,
             limits=self._settings.limits,
             may_connect=self._settings.may_connect,
+            has_room=lambda: self._free_bytes(self._folder.incoming) > ROOM_BYTES,
         )
         assert isinstance(server, GuardedServer)
         entity._servers.append(server)  # which its shutdown takes out again
