@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
 const job = JSON.parse(await readFile(process.argv[2], "utf8"));
-const patience = job.patience_ms ?? 240_000;
+const patience = job.patience_ms ?? 90_000;
 const browser = await chromium.launch({
   executablePath: job.chromium,
   args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
