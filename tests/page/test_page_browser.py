@@ -130,8 +130,11 @@ def test_a_built_in_page_has_its_card_and_a_size_that_mail_takes(
 ) -> None:
     page = tmp_path / "page.html"
     assert write_page(artifact_path("abdomen-ct-fast"), page) <= MOST_BYTES
-    answer = browse(page, [{"do": "open"}, {"do": "text", "where": "#model-card"}, {"do": "axe"}], tmp_path)
-    _, card, axe = answer["answers"]
-    assert axe["violations"] == []
+    narrow = {"do": "screenshot", "path": str(tmp_path / "card.png"), "width": 390, "full": True}
+    steps = [{"do": "open"}, {"do": "text", "where": "#model-card"}, {"do": "axe"}, narrow]
+    answer = browse(page, steps, tmp_path)
+    _, card, axe, shot = answer["answers"]
+    assert answer["requests"] == answer["complaints"] == axe["violations"] == []
+    assert shot["overflow"] <= 0
     for word in ("Dice", "liver", "Known failures", "CT in Hounsfield units"):
         assert word in card["text"]

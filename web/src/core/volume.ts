@@ -36,6 +36,7 @@ export interface Volume extends Layout {
 const MOST_FIELD_MM = 5000;
 const MOST_SPACING_RATIO = 250;
 const MOST_OFFSET_MM = 100_000;
+const TILE = 32; // pixels: slices are read and written in tiles, as one of their axes may lie far apart in memory
 
 /** Return the layout of an array whose first axis is the fastest, as NIfTI stores it. */
 export function firstAxisFastest(shape: Triple): Layout {
@@ -169,22 +170,38 @@ export function readSlice<T extends { [index: number]: number }>(
 ): T {
   const [, rows, columns] = layout.shape;
   const [alongSlices, alongRows, alongColumns] = layout.strides;
-  let place = 0;
-  for (let row = 0; row < rows; row++) {
-    let from = layout.offset + index * alongSlices + row * alongRows;
-    for (let column = 0; column < columns; column++, from += alongColumns) into[place++] = voxels[from]!;
+  const begin = layout.offset + index * alongSlices;
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(rows, top + TILE);
+    for (let left = 0; left < columns; left += TILE) {
+      const right = Math.min(columns, left + TILE);
+      for (let row = top; row < bottom; row++) {
+        let from = begin + row * alongRows + left * alongColumns;
+        for (let to = row * columns + left; to < row * columns + right; to++, from += alongColumns) {
+          into[to] = voxels[from]!;
+        }
+      }
+    }
   }
   return into;
 }
 
-/** Write one slice, row by row, into `voxels`. */
+/** Write the labels of one slice, row by row, into a mask that is background there. */
 export function writeSlice(voxels: Uint8Array, layout: Layout, index: number, from: ArrayLike<number>): void {
   const [, rows, columns] = layout.shape;
   const [alongSlices, alongRows, alongColumns] = layout.strides;
-  let place = 0;
-  for (let row = 0; row < rows; row++) {
-    let to = layout.offset + index * alongSlices + row * alongRows;
-    for (let column = 0; column < columns; column++, to += alongColumns) voxels[to] = from[place++]!;
+  const begin = layout.offset + index * alongSlices;
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(rows, top + TILE);
+    for (let left = 0; left < columns; left += TILE) {
+      const right = Math.min(columns, left + TILE);
+      for (let row = top; row < bottom; row++) {
+        let to = begin + row * alongRows + left * alongColumns;
+        for (let at = row * columns + left; at < row * columns + right; at++, to += alongColumns) {
+          if (from[at]) voxels[to] = from[at]!;
+        }
+      }
+    }
   }
 }
 
