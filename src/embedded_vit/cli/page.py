@@ -35,6 +35,6 @@ def make_page(model: Path, output: Path, *, overwrite: bool) -> None:
     from embedded_vit.page.assembling import MOST_BYTES, write_page
 
     size = write_page(model, output, overwrite=overwrite)
-    show(f"{output}: {size / 1e6:.1f} MB; open it in Chrome, Edge, Firefox or Safari, it needs no connection")
+    show(f"{output}: {size / 1e6:.1f} MB; open it in a current browser, it needs no connection")
     if size > MOST_BYTES:
         tell(f"{output}: more than {MOST_BYTES / 1e6:.0f} MB, as the model is large; mail servers may refuse it")
