@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from embedded_vit.errors import FileFormatError, InputError, OutputError
 from embedded_vit.io.atomic import atomic_path
 from embedded_vit.io.dicom import DicomSource
 from embedded_vit.io.dicom.references import SourceImages
+from embedded_vit.io.dicom.wordless import without_words
 from embedded_vit.io.scan_source import ScanSource
 from embedded_vit.predict.predictor import Prediction
 
@@ -122,8 +122,7 @@ def write_dicom(path: Path, make: Callable[[], pydicom.Dataset]) -> None:
     log.setLevel(logging.CRITICAL + 1)  # it quotes names of patients
     what, advice = "no DICOM result can be made of this series", "write the mask with --format nifti"
     try:
-        with one_line_errors(path, OutputError, what=what, advice=advice, quoted=False), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # these do too
+        with one_line_errors(path, OutputError, what=what, advice=advice, quoted=False), without_words():
             make().save_as(content, enforce_file_format=True)
     finally:
         log.setLevel(level)

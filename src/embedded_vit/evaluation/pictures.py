@@ -106,7 +106,7 @@ def not_black(channels: NDArray[np.float32], *masks: NDArray[np.uint8]) -> tuple
         channels: (channels, rows, columns) intensities from 0 to 1.
         masks: (rows, columns) labels.
     """
-    shown: NDArray[np.bool_] = (channels > 0).any(axis=0)
+    shown: NDArray[np.bool_] = np.any(channels > 0, axis=0)
     for mask in masks:
         shown |= mask > 0
     return _with_margin(np.flatnonzero(shown.any(axis=1))), _with_margin(np.flatnonzero(shown.any(axis=0)))

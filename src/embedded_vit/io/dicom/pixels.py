@@ -7,7 +7,6 @@ compressed with JPEG or JPEG-LS are decoded in another process, see `frame_decod
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from embedded_vit.boundary import one_line_errors
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.dicom.frame_decoder import CompressedFrame, FrameDecoder
+from embedded_vit.io.dicom.wordless import without_words
 from embedded_vit.io.digest import HashingReader
 
 __all__ = ["DECOMPRESS", "PIXEL_TAGS", "DicomPixels", "StoredBits", "read_pixels", "transfer_syntax", "wordless_errors"]
@@ -157,8 +157,7 @@ def wordless_errors(path: Path) -> Iterator[None]:
         FileFormatError: The file cannot be read or is damaged.
     """
     what = "truncated or damaged, or not as DICOM prescribes"
-    with one_line_errors(path, what=what, quoted=False), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values
+    with one_line_errors(path, what=what, quoted=False), without_words():
         yield
 
 
