@@ -40,8 +40,8 @@ def other_bodies(count: int, folder: Path) -> Outcome:
     for number in range(count):
         kind, volume = scan(number)
         try:
-            doubts = [text for text in find.predict(volume).warnings if "implausible" in text or "missing" in text]
-            is_refused, is_told = False, bool(doubts)
+            judgement = find.predict(volume).judgement
+            is_refused, is_told = False, judgement is not None and bool(judgement.implausible or judgement.missing)
         except ContractError:
             is_refused, is_told = True, True
         if kind == "abdomen":

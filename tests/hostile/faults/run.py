@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from faults.row import Outcome, Row
 from faults.table import rows
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
-HEAD = "| Faults | Target | Tried | Failed | Seconds | |\n|---|---|---|---|---|---|"
+HEAD = "| Faults | Target | Tried | Failed | Seconds | Note |\n|---|---|---|---|---|---|"
 
 
 def main() -> int:
@@ -43,7 +44,10 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     record = arguments.output / "faults.json"
     known = json.loads(record.read_text()) if arguments.full and record.exists() else {}
-    foot = footnote()
+    share = (
+        "All faults" if arguments.full else f"A share of {arguments.share:g} of all faults, {arguments.soak} s of soak"
+    )
+    foot = f"{share}. {footnote()}"
     lines, missed = [HEAD], 0
     say(HEAD)
     for row in rows():
@@ -94,7 +98,7 @@ def write_table(page: Path, table: str, foot: str) -> None:
     """Replace the table of a page."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table}\n\n{foot}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{table}\n\n{textwrap.fill(foot, 98)}\n{END}{after}", encoding="utf-8")
 
 
 def say(text: str) -> None:
