@@ -151,7 +151,10 @@ export class ResultView {
     mask.classList.add("primary");
     return [
       mask,
-      button("save-picture", STRINGS.savePicture, () => void this.picture().then((blob) => store(`${stem}_overlay.png`, blob, "image/png"))),
+      button("save-picture", STRINGS.savePicture, () => {
+        if (!this.canvas && !this.viewer) this.say(STRINGS.noViewer);
+        else void this.picture().then((blob) => store(`${stem}_overlay.png`, blob, "image/png"));
+      }),
       button("save-json", STRINGS.saveJson, () => store(`${stem}_mask.json`, this.json(), "application/json")),
     ];
   }
