@@ -171,7 +171,8 @@ def test_a_folder_without_a_scan_says_what_it_holds(
 
 
 @pytest.mark.parametrize(
-    ("syntax", "library"), [(JPEGExtended12Bit, "python-gdcm"), (JPEGLSLossless, "pyjpegls"), (JPEG2000, "pylibjpeg")]
+    ("syntax", "library"),
+    [(JPEGExtended12Bit, "python-gdcm"), (JPEGLSLossless, "python-gdcm"), (JPEG2000, "pylibjpeg")],
 )
 def test_the_package_that_decodes_is_named(
     tmp_path: Path, stored: np.ndarray, syntax: str, library: str, monkeypatch: pytest.MonkeyPatch
