@@ -37,7 +37,8 @@ EXPECTED = {
     "quaternion": {"": "accepted"},
     "dicom_variants": {"padded_no_intercept": "refused", "a_third_without_position": "told", "": "accepted"},
     "mr_intensities": {"": "accepted"},
-    "files": {"": "refused"},  # the pixels of gantry_tilt were made noise; its places are tested in tests/io
+    # The pixels of gantry_tilt were made noise; its places are tested in tests/io.
+    "files": {"jpeg_extended_12_bit": "accepted", "": "refused"},
 }
 
 

@@ -35,7 +35,7 @@ BTCV_CONTEXT_MM = 3.0
 # Its pixels are 0.54 to 0.98 mm, and its scans about 28 cm high or more (the challenge's description).
 BTCV_VOXEL_ML = (0.54**2 * 2.5 / 1000, 0.98**2 * 5 / 1000)
 BTCV_HEIGHT_MM = 280.0
-ABDOMEN_PHANTOMS = 32  # among the cases that say what masks look like
+ABDOMEN_PHANTOMS = 96  # among the cases that say what masks look like
 
 
 @dataclass(frozen=True)
