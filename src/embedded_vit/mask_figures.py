@@ -13,11 +13,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.preprocessing import Grid, Modality, Preprocessing
+from embedded_vit.preprocessing import Grid, Intensities, Modality, Preprocessing
 from embedded_vit.slicing import AXES, Axis, array_axis
 from embedded_vit.volume import Mask
 
-__all__ = ["FigureCollector", "MaskFigures", "StructureFigures"]
+__all__ = ["Certainty", "FigureCollector", "MaskFigures", "StructureFigures"]
 
 Place = TypeVar("Place", float, float | None)
 SAMPLED_PIXELS = 128  # of a slice along each axis, at most
@@ -68,6 +68,31 @@ class MaskFigures:
     height_mm: float | None
 
 
+class Certainty:
+    """Gathers how sure a network is: the mean softmax probability of the pixels that each class wins.
+
+    It is measured on the network's own grid, on at most 64 x 64 pixels of every second slice, and before small
+    components are removed.
+
+    Args:
+        classes: The number of classes, background included.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._sure: dict[int, NDArray[np.float64]] = {}  # slice -> (2, classes): pixels, sum of their probabilities
+
+    def see(self, index: int, logits: NDArray[np.float32]) -> None:
+        """Look at a slice's output, (K, T, T); any thread may call this."""
+        if index % SURE_EVERY == 0:
+            self._sure[index] = _certainty(logits)
+
+    def means(self) -> list[float | None]:
+        """Return the mean probability of each class, background first; None where no pixel of it was looked at."""
+        pixels, sums = sum(self._sure.values(), start=np.zeros((2, self._classes)))
+        return [float(total / count) if count else None for count, total in zip(pixels, sums, strict=True)]
+
+
 class FigureCollector:
     """Gathers the figures of a mask while its slices are made, in the orientation in which the network sees them.
 
@@ -76,6 +101,8 @@ class FigureCollector:
         preprocessing: Of the network.
         classes: The number of classes, background included.
     """
+
+    intensities: Intensities | None = None  # of the scan; not known here
 
     def __init__(self, grid: Grid, preprocessing: Preprocessing, classes: int) -> None:
         self.grid, self._preprocessing, self._classes = grid, preprocessing, classes
@@ -93,7 +120,7 @@ class FigureCollector:
         self._row, self._column = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
         self._labelled: dict[int, NDArray[np.float64]] = {}  # slice -> (3, classes): area, its mean row and column
         self._bodies: dict[int, NDArray[np.float64]] = {}  # slice -> (5,): area; first and last row; then column
-        self._sure: dict[int, NDArray[np.float64]] = {}  # slice -> (2, classes): pixels, sum of their probabilities
+        self.certainty = Certainty(classes)
 
     def see(self, index: int, image: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
         """Look at a slice's network input, (C, S, S), and output, (K, T, T); any thread may call this."""
@@ -105,8 +132,7 @@ class FigureCollector:
         area = along[0].sum()
         if area:
             self._bodies[index] = np.array([area / body.size, *_ends(along[0], area), *_ends(along[1], area)])
-        if index % SURE_EVERY == 0:
-            self._sure[index] = _certainty(logits)
+        self.certainty.see(index, logits)
 
     def put(self, index: int, labels: NDArray[np.uint8]) -> None:
         """Take a finished slice, (rows, columns); a slice that changes later is put again."""
@@ -137,7 +163,7 @@ class FigureCollector:
             return MaskFigures({}, mask.spacing_known, cropped=False, height_mm=height_mm)
         labelled = np.stack([self._labelled[index] for index in indices])  # (slices, 3, classes)
         bodies = np.stack([self._bodies[index] for index in indices])  # (slices, 5)
-        sure = sum(self._sure.values(), start=np.zeros((2, self._classes)))
+        sure = self.certainty.means()
         heights = (np.array(indices) + 0.5) / mask.shape[0]
         structures = {}
         for number in range(1, self._classes):
@@ -156,7 +182,7 @@ class FigureCollector:
                 place=place,
                 share=float((area / bodies[:, 0]).max()),
                 centre=(towards["superior"], towards["left"], towards["posterior"]),
-                confidence=float(sure[1, number] / sure[0, number]) if sure[0, number] else None,
+                confidence=sure[number],
                 at_border=bool(at_border[number]),
             )
         cropped = float(np.mean(bodies[:, 0])) > CROPPED_SHARE * self._slice_area

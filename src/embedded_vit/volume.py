@@ -38,6 +38,7 @@ __all__ = [
     "Volume",
     "border",
     "check_affine",
+    "labelled_box",
     "nearest_whole",
     "reorientation",
     "spacing_of",
@@ -267,8 +268,8 @@ class LabelMap(Mask):
         """Write one slice, (rows, columns) uint8, into `array`."""
         plane = self.array[index]
         if np.count_nonzero(plane):  # 12 times faster than any() where axes are turned
-            plane[_box(plane)] = 0  # what is background already is not touched; see `Volume.empty_mask`
-        box = _box(labels)
+            plane[labelled_box(plane)] = 0  # what is background already is not touched; see `Volume.empty_mask`
+        box = labelled_box(labels)
         plane[box] = labels[box]
 
     def planes(self) -> Iterator[NDArray[np.uint8]]:
@@ -309,6 +310,14 @@ def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
+def labelled_box(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Return the rows and columns between the first and the last that hold a label; empty without a label."""
+    rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0), slice(0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def reorientation(
     affine: NDArray[np.float64], shape: tuple[int, ...], codes: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -326,14 +335,6 @@ def reorientation(
         orientations.io_orientation(affine), orientations.axcodes2ornt(tuple(codes))
     )
     return transform, affine @ orientations.inv_ornt_aff(transform, shape)
-
-
-def _box(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Return the rows and columns between the first and the last that hold a label; empty without a label."""
-    rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return slice(0), slice(0)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _untouched_zeros(shape: Sequence[int]) -> NDArray[np.uint8]:

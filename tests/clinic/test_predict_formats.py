@@ -36,6 +36,9 @@ def bright_series(folder: Path, **tags: object) -> Path:
     return folder
 
 
+ENDINGS = (".json", ".nii.gz", "_preview.png", "_sc.dcm", "_seg.dcm")
+
+
 def names_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -44,7 +47,7 @@ def test_all_formats_lie_beside_the_mask(predict, make_artifact: MakeArtifact, t
     series, out = bright_series(tmp_path / "series"), tmp_path / "out"
     status, printed, _ = predict(make_artifact(), series, "-o", out / "case.nii.gz", "--format", "all")
     assert status == 0
-    assert names_in(out) == ["case.json", "case.nii.gz", "case_sc.dcm", "case_seg.dcm"]
+    assert names_in(out) == ["case.json", "case.nii.gz", "case_preview.png", "case_sc.dcm", "case_seg.dcm"]
     assert printed.split() == [str(out / name) for name in ("case_seg.dcm", "case_sc.dcm", "case.nii.gz")]
     mask = np.asarray(nibabel.load(out / "case.nii.gz").dataobj)
     segmentation = pydicom.dcmread(out / "case_seg.dcm")
@@ -70,7 +73,7 @@ def test_a_folder_takes_the_files_of_one_series_by_its_name(
         out.mkdir(parents=True)
     status, printed, said = predict(make_artifact(), series, "-o", out, "--format", "all")
     assert (status, len(printed.splitlines())) == (0, 3), said
-    assert names_in(out) == ["ward 3.json", "ward 3.nii.gz", "ward 3_sc.dcm", "ward 3_seg.dcm"]
+    assert names_in(out) == [f"ward 3{end}" for end in ENDINGS]
     status, _, said = predict(make_artifact(), series, "-o", tmp_path / "out.txt", "--format", "all")
     assert status == 2
     assert "choose a name that ends in .nii.gz" in said
@@ -86,7 +89,7 @@ def test_one_format_alone(predict, make_artifact: MakeArtifact, tmp_path: Path, 
     assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json"]
     out = tmp_path / "of a folder"
     assert predict(model, tmp_path / "in", "-o", out, "--format", kind)[0] == 0
-    assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json"]
+    assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json", "volumes.csv"]
     status, _, said = predict(model, series, "-o", tmp_path / "x.nii.gz", "--format", kind)
     assert (status, len(said.strip().splitlines())) == (2, 1)
     assert "x.nii.gz: DICOM is written; choose a name that ends in .dcm" in said
@@ -100,8 +103,8 @@ def test_a_folder_of_series_and_a_file_that_is_no_series(predict, make_artifact:
     status, _, said = predict(*arguments)
     assert status == 2
     assert "three.nii.gz: NIfTI; a DICOM segmentation refers to the DICOM series" in said
-    files = [f"{case}{end}" for case in ("two", "ward/one") for end in (".json", ".nii.gz", "_sc.dcm", "_seg.dcm")]
-    assert names_in(tmp_path / "out") == files
+    files = [f"{case}{end}" for case in ("two", "ward/one") for end in ENDINGS]
+    assert names_in(tmp_path / "out") == sorted([*files, "volumes.csv"])
     (tmp_path / "in" / "three.nii.gz").unlink()
     status, printed, said = predict(*arguments)
     assert (status, len(printed.split())) == (0, 6)
@@ -127,8 +130,8 @@ def test_a_killed_run_goes_on(make_artifact: MakeArtifact, tmp_path: Path) -> No
     assert names_in(out) == ["one.json", "one_seg.dcm"]
     (out / f".{os.getpid() ^ 0x400000:06x}aa.one_sc.dcm").write_bytes(b"half of it")
     predict_path(Predictor.load(model, threads=1), tmp_path / "in", out, results=results_for("all"))
-    files = [f"{case}{end}" for case in ("one", "two") for end in (".json", ".nii.gz", "_sc.dcm", "_seg.dcm")]
-    assert names_in(out) == files
+    files = [f"{case}{end}" for case in ("one", "two") for end in ENDINGS]
+    assert names_in(out) == [*files, "volumes.csv"]
 
 
 def test_files_of_others_are_not_written_over(make_artifact: MakeArtifact, tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def scans(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name not in (MANIFEST, LOCK))
+    """What a folder holds without the list, the table and the previews."""
+    beside = (MANIFEST, LOCK, "volumes.csv", "_preview.png")
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(beside))
 
 
 def expected(*numbers: int) -> list[str]:

@@ -40,7 +40,9 @@ def write_ct(path: Path, **options: object) -> Path:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """The files below a folder without previews and tables, which test_beside_masks.py looks at."""
+    paths = (path for path in folder.rglob("*") if not path.name.endswith(("_preview.png", "volumes.csv")))
+    return sorted(str(path.relative_to(folder)) for path in paths if path.is_file())
 
 
 class Said(list):
@@ -253,7 +255,7 @@ def test_a_mask_that_is_there_is_complete(
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda old, new: (renamed.append(Path(new).name), replace(old, new)))
     predict_path(predictor, scan, out)
-    assert [name for name in renamed if not name.startswith(".")] == ["mask.json", "mask.nii.gz"]
+    assert [name for name in renamed if not name.startswith(".")] == ["mask.json", "mask_preview.png", "mask.nii.gz"]
     assert read_summary(tmp_path / "mask.json") == json.loads((tmp_path / "mask.json").read_text())
 
 

@@ -42,7 +42,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callab
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """The files below a folder without previews and tables, which test_beside_masks.py looks at."""
+    paths = (path for path in folder.rglob("*") if not path.name.endswith(("_preview.png", "volumes.csv")))
+    return sorted(str(path.relative_to(folder)) for path in paths if path.is_file())
 
 
 def test_one_scan_gives_mask_and_summary(run, make_artifact: MakeArtifact, tmp_path: Path) -> None:

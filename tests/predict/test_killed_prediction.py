@@ -93,9 +93,10 @@ def test_no_kill_leaves_a_mask_alone_and_the_next_run_goes_on(make_artifact: Mak
         said: list[str] = []
         masks = predict_path(predictor, scans, out, listener=Listener(on_remark=said.append))
         assert check_whole(out) == len(masks) == SCANS
-        assert sorted(path.name for path in out.iterdir()) == sorted(  # and nothing temporary
-            f"{number}{suffix}" for number in range(SCANS) for suffix in (".json", ".nii.gz")
-        )
+        written = [f"{number}{suffix}" for number in range(SCANS) for suffix in (".json", ".nii.gz", "_preview.png")]
+        assert sorted(path.name for path in out.iterdir()) == sorted([*written, "volumes.csv"])  # nothing temporary
+        rows = (out / "volumes.csv").read_text().splitlines()[1:]
+        assert [row.split(",")[0] for row in rows] == [f"{number}.nii.gz" for number in range(SCANS)]
         counted = [sentence for sentence in said if "there already" in sentence]
         assert counted == ([f"{out}: {there} {'was' if there == 1 else 'were'} there already"] if there else [])
     assert masks_before >= {0, 1, SCANS}

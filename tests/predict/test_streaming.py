@@ -295,4 +295,4 @@ def test_1200_slices_are_segmented_in_an_address_space_of_400_megabytes(huge_sca
     assert limited == (0, told)
     assert masks[0].read_bytes() == masks[1].read_bytes()
     assert len(np.unique(nibabel.load(masks[0]).dataobj[:, :, 5])) > 1
-    assert len(list(tmp_path.iterdir())) == 7  # scan, run, model, two masks and their summaries
+    assert len(list(tmp_path.iterdir())) == 9  # scan, run, model, two masks, their summaries and previews

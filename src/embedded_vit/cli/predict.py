@@ -31,6 +31,7 @@ def command(
     force: Flag = False,
     result_format: Annotated[ResultFormat, Parameter(name="--format")] = "nifti",
     labelmap: Flag = False,
+    probabilities: Flag = False,
     workers: int | None = None,
     ray: RayAddress = None,
     progress: Literal["bar", "json"] = "bar",
@@ -41,8 +42,8 @@ def command(
         model: Model file made by `embedded-vit export`, or the name of a built-in model.
         scan: NIfTI file, folder of a DICOM series, TransUNet .h5 file, or folder with scans at any depth. For a model
             of several channels, the files of one scan: their names tell which is which.
-        output: Mask to write (.nii.gz), with a .json of the structures' volumes beside it; or a folder, for files
-            named after their scans.
+        output: Mask to write (.nii.gz), with a .json of the structures' volumes and a preview (.png) beside it; or a
+            folder, for files named after their scans, and for a folder of scans volumes.csv.
         threads: Cores to compute on; all cores by default.
         memory: Most memory to use, for example 400M or 1G; half of the free memory by default. A scan that does not
             fit is segmented slice by slice from a temporary file beside the output, with the same result.
@@ -51,6 +52,7 @@ def command(
         result_format: What to write of a DICOM series: nifti, the mask; dicom-seg, a DICOM segmentation (.dcm); sc, a
             secondary capture, one page with pictures and volumes (.dcm); or all three.
         labelmap: Write segmentations of DICOM's newer type LABELMAP, which few programs read, in place of BINARY.
+        probabilities: Also write the probabilities of all structures, MASK_probabilities.nii.gz, with four axes.
         workers: Processes that share the scans of a folder; --threads and --memory are then those of each. What is done
             is listed in predictions.sqlite beside the masks.
         ray: Share the scans of a folder among the machines of a Ray cluster (extra ray): --ray ADDRESS, for example
@@ -68,7 +70,7 @@ def command(
     if not scan:
         raise InputError("no scan is given: embedded-vit predict MODEL SCAN -o MASK")
     options: dict[str, Any] = {"force": force, "memory_bytes": memory_bytes, "series": series}
-    options["results"] = results_for(result_format, labelmap=labelmap)
+    options["results"] = results_for(result_format, labelmap=labelmap, probabilities=probabilities)
     artifact = model_path(model)
     engine = _chosen(engine, artifact)
     if workers is None and ray is None:

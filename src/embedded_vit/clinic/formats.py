@@ -15,23 +15,28 @@ __all__ = ["ResultFormat", "results_for"]
 ResultFormat = Literal["nifti", "dicom-seg", "sc", "all"]
 
 
-def results_for(result_format: ResultFormat, *, labelmap: bool = False) -> Results:
+def results_for(result_format: ResultFormat, *, labelmap: bool = False, probabilities: bool = False) -> Results:
     """Return what is written of each scan.
 
     Args:
         result_format: "nifti", the mask; "dicom-seg", a DICOM segmentation; "sc", a secondary capture; or "all" three.
         labelmap: Whether segmentations are of type LABELMAP, which few programs read yet, in place of BINARY.
+        probabilities: Whether the probabilities of every voxel are written beside the mask.
 
     Raises:
-        ConfigError: `labelmap` without a segmentation, or the libraries that write DICOM are not installed.
+        ConfigError: `probabilities` without a mask, `labelmap` without a segmentation, or the libraries that write
+            DICOM are not installed.
     """
     if labelmap and result_format not in ("dicom-seg", "all"):
         raise ConfigError(f"--labelmap with --format {result_format}: is a kind of DICOM segmentation; add --format "
                           "dicom-seg or all")  # fmt: skip
+    if probabilities and result_format not in ("nifti", "all"):
+        raise ConfigError(f"--probabilities with --format {result_format}: they lie beside the mask; add --format "
+                          "nifti or all")  # fmt: skip
     from embedded_vit.predict.results import Results
 
     if result_format == "nifti":
-        return Results()
+        return Results(probabilities=probabilities)
     if find_spec("highdicom") is None:
         raise ConfigError(f"--format {result_format}: {missing_extra('highdicom, which writes DICOM,', 'dicom')}")
     from embedded_vit.clinic.secondary_capture import SecondaryCapture
@@ -42,4 +47,4 @@ def results_for(result_format: ResultFormat, *, labelmap: bool = False) -> Resul
         return Results(mask=False, others=(segmentation,))
     if result_format == "sc":
         return Results(mask=False, others=(capture,))
-    return Results(others=(segmentation, capture))
+    return Results(others=(segmentation, capture), probabilities=probabilities)

@@ -1,7 +1,8 @@
 """The files of a mask: `case.nii.gz`, or `case.png` where the scan is a picture, and `case.json` beside it.
 
-Beside the mask of a picture lies `case_overlay.png`, which shows it over the picture. Results in DICOM are called
-`case_seg.dcm` and `case_sc.dcm`, or any name in `.dcm` that a user gives.
+Beside the mask of a picture lies `case_overlay.png`, which shows it over the picture; beside any other
+`case_preview.png`, and `case_probabilities.nii.gz` where it was asked for. Results in DICOM are called `case_seg.dcm`
+and `case_sc.dcm`, or any name in `.dcm` that a user gives.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ from embedded_vit.io.nifti import NiftiGeometry, write_labels
 from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
 from embedded_vit.io.pictures import PICTURE_SUFFIX, is_picture, write_picture
 from embedded_vit.io.scan_source import scan_stem
+from embedded_vit.labels import LabelSet
 from embedded_vit.volume import Mask
 
 __all__ = [
+    "SIZES",
     "check_dicom_name",
     "check_mask_name",
+    "files_of_summary",
+    "is_beside_mask",
     "is_dicom_name",
     "is_folder_name",
     "is_mask_name",
     "is_our_mask",
     "is_our_summary",
-    "is_overlay",
+    "is_summary_name",
     "mask_name",
     "overlay_path",
+    "preview_path",
+    "probabilities_path",
     "read_summary",
     "result_path",
     "summary_path",
@@ -37,7 +44,9 @@ __all__ = [
 ]
 
 SUMMARY_SUFFIX = ".json"
-OVERLAY = "_overlay"
+TABLE_SUFFIX = ".csv"
+OVERLAY, PREVIEW, PROBABILITIES = "_overlay", "_preview", "_probabilities"
+BESIDE = {OVERLAY: PICTURE_SUFFIX, PREVIEW: PICTURE_SUFFIX, PROBABILITIES: SUFFIX}  # what no mask is: its suffix
 DICOM_SUFFIX = ".dcm"
 DICOM_ENDINGS = ("_seg", "_sc")  # of the names of results in DICOM, before their suffix
 
@@ -116,29 +125,61 @@ def overlay_path(mask_path: Path) -> Path:
     return mask_path.with_name(f"{scan_stem(mask_path)}{OVERLAY}{PICTURE_SUFFIX}")
 
 
-def is_overlay(path: Path) -> bool:
-    """Whether a path is called as a picture of a mask is."""
-    return _is_png(path) and scan_stem(path).endswith(OVERLAY)
+def preview_path(mask_path: Path) -> Path:
+    """Return the path of the picture that shows a mask over its scan."""
+    return mask_path.with_name(f"{scan_stem(mask_path)}{PREVIEW}{PICTURE_SUFFIX}")
 
 
-def write_mask(path: Path, mask: Mask, geometry: NiftiGeometry) -> None:
+def probabilities_path(mask_path: Path) -> Path:
+    """Return the path of the probabilities of a mask's structures."""
+    return mask_path.with_name(f"{scan_stem(mask_path)}{PROBABILITIES}{SUFFIX}")
+
+
+def is_beside_mask(path: Path) -> bool:
+    """Whether a path is called as what lies beside a mask, and the mask is there."""
+    return any(mask.exists() for mask in _masks_of(path))
+
+
+def _masks_of(path: Path) -> list[Path]:
+    """Return the masks that a path may lie beside, by its name; none where it is called otherwise."""
+    for ending, suffix in BESIDE.items():
+        if path.name.lower().endswith(f"{ending}{suffix}"):
+            stem = path.name[: -len(ending + suffix)]
+            return [path.with_name(f"{stem}{each}") for each in (*SUFFIXES, PICTURE_SUFFIX)] if stem else []
+    return []
+
+
+def write_mask(path: Path, mask: Mask, geometry: NiftiGeometry, labels: LabelSet) -> None:
     """Write a mask in the format of its name, over what is there.
 
     Args:
         path: Ends in a suffix of NIfTI or in `.png`.
         mask: On the grid of its scan, in the scan's axis order; for PNG (1, height, width).
         geometry: Of the scan's file, which a NIfTI file repeats.
+        labels: What the mask's numbers stand for, which a NIfTI file says too.
 
     Raises:
         OutputError: It cannot be written, or is not on the scan's grid.
     """
     if not _is_png(path):
-        write_labels(path, mask, geometry, overwrite=True)
+        write_labels(path, mask, geometry, names=labels, overwrite=True)
         return
     if mask.shape[0] != 1:
         raise OutputError(f"{path}: a mask of {mask.shape[0]} slices is not a picture; choose a name in {SUFFIX}")
     _, height_mm, width_mm = mask.spacing_mm
     write_picture(path, mask.get(0), pixel_mm=(height_mm, width_mm) if mask.spacing_known else None, overwrite=True)
+
+
+def is_summary_name(name: str) -> bool:
+    """Whether a file is called as the summary beside a mask is."""
+    return name.endswith(SUMMARY_SUFFIX) and not name.startswith(".")
+
+
+def files_of_summary(path: Path) -> list[Path]:
+    """Return the mask, or the other result, that a summary lies beside; empty where it is not there."""
+    stem = path.name.removesuffix(SUMMARY_SUFFIX)
+    named = [path.with_name(f"{stem}{suffix}") for suffix in (*SUFFIXES, PICTURE_SUFFIX, DICOM_SUFFIX)]
+    return [each for each in named if each.exists()][:1]
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
@@ -152,7 +193,7 @@ def read_summary(path: Path) -> dict[str, Any] | None:
 
 def sweep_masks(folder: Path) -> None:
     """Remove what killed predictions left in a folder: masks and summaries that were not finished."""
-    sweep_leftovers(folder, (*SUFFIXES, PICTURE_SUFFIX, DICOM_SUFFIX, SUMMARY_SUFFIX))
+    sweep_leftovers(folder, (*SUFFIXES, PICTURE_SUFFIX, DICOM_SUFFIX, SUMMARY_SUFFIX, TABLE_SUFFIX))
 
 
 def is_our_summary(path: Path) -> bool:
@@ -168,8 +209,7 @@ def is_our_mask(path: Path) -> bool:
     if is_dicom_name(path):
         stems = [_stem(path).removesuffix(ending) for ending in DICOM_ENDINGS if _stem(path).endswith(ending)]
         masks += [path.with_name(f"{stem}{DICOM_SUFFIX}") for stem in stems]
-    if is_overlay(path):
-        masks.append(path.with_name(f"{scan_stem(path).removesuffix(OVERLAY)}{PICTURE_SUFFIX}"))
+    masks += _masks_of(path)
     return any(_stem(mask) and is_our_summary(summary_path(mask)) for mask in masks)
 
 

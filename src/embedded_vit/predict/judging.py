@@ -21,12 +21,10 @@ class JudgedMask:
     """What is said of a mask.
 
     Attributes:
-        counts: How many voxels have each label, (256,).
         cut_off: The structures that touch the border of the scan.
         judgement: How it compares with the training masks; None where the contract does not say what those look like.
     """
 
-    counts: NDArray[np.int64]
     cut_off: tuple[str, ...]
     judgement: Judgement | None
 
@@ -46,12 +44,19 @@ class JudgedMask:
 
 
 def judge_mask(
-    mask: Mask, collector: FigureCollector | None, contract: Contract, source: str, *, force: bool
+    mask: Mask,
+    counts: NDArray[np.int64],
+    collector: FigureCollector | None,
+    contract: Contract,
+    source: str,
+    *,
+    force: bool,
 ) -> JudgedMask:
     """Judge a finished mask.
 
     Args:
         mask: On the scan's grid.
+        counts: How many voxels have each label, (256,).
         collector: Has seen all of it; None where the contract has no plausibility.
         contract: Of the network.
         source: The scan, for messages.
@@ -60,12 +65,12 @@ def judge_mask(
     Raises:
         ContractError: Nothing of it is plausible, and `force` is not given.
     """
-    counts, at_border, judgement = mask.counts(), mask.at_border(), None
+    at_border, judgement = mask.at_border(), None
     if contract.plausibility is not None and collector is not None:
         figures = collector.figures(mask.reoriented(contract.preprocessing.orientation), counts, at_border)
         judgement = contract.plausibility.check(figures, contract.labels)
     cut_off = tuple(label.name for label in contract.labels.labels if at_border[label.id])
-    judged = JudgedMask(counts, cut_off, judgement)
+    judged = JudgedMask(cut_off, judgement)
     if judged.problems and not force:
         raise ContractError(f"{source}: refused: {judged.problems[0]} (--force keeps the mask nevertheless)")
     return judged

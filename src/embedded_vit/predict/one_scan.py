@@ -63,6 +63,7 @@ class ScanWriter:
             on_progress=self.listener.on_progress(scan.place) if self.listener.on_progress else None,
             on_open=on_open,
             keep_scan=bool(self.results.others),
+            probabilities=self.results.probabilities,
         )
         self.results.save(prediction, output, self.predictor.contract)
         for warning in prediction.warnings:

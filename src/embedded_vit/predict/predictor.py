@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +21,34 @@ from embedded_vit.errors import ContractError, OutputError
 from embedded_vit.io.atomic import atomic_path, refuse_existing, write_text
 from embedded_vit.io.channels import channel_files
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.mask_file import check_mask_name, is_our_summary, overlay_path, summary_path, write_mask
-from embedded_vit.io.nifti import NiftiGeometry
+from embedded_vit.io.mask_file import (
+    check_mask_name,
+    is_our_summary,
+    overlay_path,
+    preview_path,
+    probabilities_path,
+    summary_path,
+    write_mask,
+)
+from embedded_vit.io.nifti import NiftiGeometry, write_probabilities
 from embedded_vit.io.pictures import write_picture
 from embedded_vit.io.scan_source import ScanSource, open_scan, scan_stem
 from embedded_vit.labels import LabelSet
-from embedded_vit.mask_figures import FigureCollector
 from embedded_vit.plausibility import Judgement
+from embedded_vit.predict.describing import described
 from embedded_vit.predict.judging import judge_mask
+from embedded_vit.predict.measuring import Brightness, measure_mask, structure_volumes
 from embedded_vit.predict.memory import free_bytes, room_below
-from embedded_vit.predict.picture_overlay import picture_overlay
 from embedded_vit.predict.segmentation import map_ahead, segment
-from embedded_vit.preprocessing import Grid
+from embedded_vit.predict.watching import ProbabilityMaps, Watcher
 from embedded_vit.provenance import available_cores
 from embedded_vit.volume import Mask, Scan, Volume
 
 __all__ = ["Prediction", "Predictor", "Progress", "structure_volumes"]
 
 ORIENTATION_WARNING = "the file does not say where the patient's left is (qform and sform codes are 0): check the sides"
+
+FAST = 1  # how well pictures beside a mask are compressed, as zlib counts
 
 Progress = Callable[[int, int], None]  # slices done, slices in all
 
@@ -61,7 +72,12 @@ class Prediction:
         geometry: The geometry of the scan's file, which the mask's file repeats.
         cut_off: The structures that touch the border of the scan.
         judgement: What is not plausible in the mask; None where the model file does not say what is.
+        brightness: Structure -> channel -> mean and deviation of its voxels; structures without a voxel are left out.
+        mean_probability: Structure -> the network's mean probability of its voxels, as `Certainty` measures it; None
+            where there are none.
         overlay: Of a picture: the mask drawn over it, (height, width, 3) uint8; else None.
+        preview: Of any other scan: some slices with the mask drawn over them, (height, width, 3) uint8; else None.
+        probabilities: Of every voxel; None unless `predict` was asked for them.
         kept: The scan and where it came from, for results that are made of both; None unless `predict` kept them.
     """
 
@@ -79,7 +95,11 @@ class Prediction:
     geometry: NiftiGeometry
     cut_off: tuple[str, ...] = ()
     judgement: Judgement | None = None
+    brightness: Mapping[str, Mapping[str, Brightness]] = field(default_factory=dict)
+    mean_probability: Mapping[str, float | None] = field(default_factory=dict)
     overlay: NDArray[np.uint8] | None = None
+    preview: NDArray[np.uint8] | None = None
+    probabilities: ProbabilityMaps | None = None
     kept: tuple[Scan, ScanSource] | None = None
 
     @property
@@ -102,6 +122,13 @@ class Prediction:
             "warnings": list(self.warnings),
             "unit": self.unit,
             "volumes" if self.overlay is None else "areas": self.volumes,
+            "intensities": {
+                label.name: {channel: asdict(each) for channel, each in found.items()}
+                if (found := self.brightness.get(label.name))
+                else None
+                for label in self.labels.labels
+            },
+            "mean_probability": dict(self.mean_probability),
             "touches_border": {label.name: label.name in self.cut_off for label in self.labels.labels},
             "plausibility": "not checked" if self.judgement is None else self.judgement.plain(),
             "labels": {label.name: label.id for label in self.labels.labels},
@@ -110,9 +137,10 @@ class Prediction:
         }
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the mask as NIfTI, and the summary as JSON of the same name beside it.
+        """Write the mask as NIfTI, the summary as JSON of the same name beside it, and a preview as `NAME_preview.png`.
 
         The mask of a picture is written as PNG, with `NAME_overlay.png` beside it, which shows it over the picture.
+        Probabilities that were asked for are written as `NAME_probabilities.nii.gz`.
 
         Args:
             path: A `.nii.gz` or `.nii` file; for a picture a `.png` file.
@@ -127,18 +155,35 @@ class Prediction:
         if not overwrite:
             refuse_existing(path)
             if not is_our_summary(summary):  # one without its mask is left of a process that was killed between the two
-                refuse_existing(summary)
-                if self.overlay is not None:
-                    refuse_existing(overlay_path(path))
+                for beside in (summary, *self._pictures(path)):
+                    refuse_existing(beside)
+                if self.probabilities is not None:
+                    refuse_existing(probabilities_path(path))
         # The summary takes its place first: a mask that is there is complete.
         with atomic_path(path, overwrite=overwrite) as temporary:
             try:
-                write_mask(temporary, self.mask, self.geometry)
+                write_mask(temporary, self.mask, self.geometry, self.labels)
             except OutputError as error:
                 raise OutputError(str(error).replace(str(temporary), str(path))) from error
-            if self.overlay is not None:
-                write_picture(overlay_path(path), self.overlay, overwrite=True)
             self.save_summary(path)
+            try:
+                self._save_beside(path)
+            except OutputError:
+                for beside in (summary, *self._pictures(path)):
+                    beside.unlink(missing_ok=True)
+                raise
+
+    def _save_beside(self, path: Path) -> None:
+        for place, picture in self._pictures(path).items():
+            write_picture(place, picture, overwrite=True, compression=FAST)
+        if self.probabilities is not None:
+            maps, place = self.probabilities.maps, probabilities_path(path)
+            write_probabilities(place, maps, self.geometry, names=self.labels, overwrite=True)
+
+    def _pictures(self, path: Path) -> dict[Path, NDArray[np.uint8]]:
+        """Return the pictures beside a mask by their paths."""
+        found = {overlay_path(path): self.overlay, preview_path(path): self.preview}
+        return {place: picture for place, picture in found.items() if picture is not None}
 
     def save_summary(self, path: Path) -> None:
         """Write the summary alone, over what is there; errors as `save`.
@@ -179,6 +224,7 @@ class Predictor:
         on_progress: Progress | None = None,
         on_open: Callable[[ScanSource], None] | None = None,
         keep_scan: bool = False,
+        probabilities: bool = False,
     ) -> Prediction:
         """Segment one scan.
 
@@ -193,6 +239,7 @@ class Predictor:
             on_progress: Called after every slice.
             on_open: Called with the scan before its voxels are read; what it raises is raised.
             keep_scan: Whether the prediction keeps the scan and its source, which takes their memory.
+            probabilities: Whether to keep the probabilities of all structures, a byte a voxel for each.
 
         Raises:
             FileFormatError: The file or series cannot be read.
@@ -202,21 +249,20 @@ class Predictor:
         """
         started, contract = time.perf_counter(), self._contract
         with self._open(scan, series, memory_bytes) as source:
-            volume = self._read(source, memory_bytes, spool_folder, on_open)
+            maps_bytes = len(contract.labels.labels) * source.mask_bytes if probabilities else 0
+            volume = self._read(source, memory_bytes, maps_bytes, spool_folder, on_open)
             geometry, digest = source.geometry, source.sha256()
             warnings = list(source.remarks) + ([] if geometry.orientation_known else [ORIENTATION_WARNING])
         problems, flat = _violations(source, volume, contract, force=force), source.modality == "picture"
-        read, (mask, collector) = time.perf_counter(), self._segment(volume, on_progress)
-        segmented = time.perf_counter()
-        judged = judge_mask(mask, collector, contract, volume.source, force=force)
+        read, watcher = time.perf_counter(), Watcher(volume, contract, probabilities=probabilities)
+        mask = self._segment(volume, watcher, on_progress)
+        segmented, measured = time.perf_counter(), measure_mask(volume, mask, contract.orientation)
+        judged = judge_mask(mask, measured.counts, watcher.figures, contract, volume.source, force=force)
         return Prediction(
             mask=mask,
             labels=contract.labels,
-            volumes=structure_volumes(mask, judged.counts, contract.labels, flat=flat),
             seconds={"reading": read - started, "segmenting": segmented - read},
-            model=self.manifest.name,
-            model_sha256=self._model_sha256,
-            engine=f"{self._engine.name} {self._engine.version}",
+            **self._made_by,
             input_format=source.format,
             input_sha256=digest,
             forced=bool(problems or judged.problems),
@@ -224,8 +270,8 @@ class Predictor:
             geometry=geometry,
             cut_off=judged.cut_off,
             judgement=judged.judgement,
-            overlay=picture_overlay(volume, mask, contract) if flat else None,
             kept=(volume, source) if keep_scan else None,
+            **described(volume, mask, measured, watcher, contract, flat=flat),
         )
 
     def _open(
@@ -243,13 +289,14 @@ class Predictor:
         self,
         source: ScanSource,
         memory_bytes: int | None,
+        maps_bytes: int,
         spool_folder: Path | None,
         on_open: Callable[[ScanSource], None] | None,
     ) -> Scan:
         """Read a scan into memory if it fits, else onto the disk, in the slices that the network sees."""
         if on_open is not None:
             on_open(source)
-        if source.volume_bytes == 0 or source.needed_bytes <= self._room_bytes(memory_bytes):
+        if source.volume_bytes == 0 or source.needed_bytes + maps_bytes <= self._room_bytes(memory_bytes):
             return source.read()
         return source.spool(spool_folder, orientation=self._contract.orientation)
 
@@ -263,6 +310,11 @@ class Predictor:
             return tuple(paths)
         names = self._contract.preprocessing.channels
         return channel_files(paths, names, {path: scan_stem(path) for path in paths})
+
+    @property
+    def _made_by(self) -> dict[str, Any]:
+        engine = f"{self._engine.name} {self._engine.version}"
+        return {"model": self.manifest.name, "model_sha256": self._model_sha256, "engine": engine}
 
     @property
     def contract(self) -> Contract:
@@ -284,13 +336,9 @@ class Predictor:
         """Return the memory in bytes for a scan and its mask; where it is limited, call `_run_once` before."""
         return free_bytes() / 2 if memory_bytes is None else room_below(memory_bytes)
 
-    def _segment(self, volume: Scan, on_progress: Progress | None) -> tuple[Mask, FigureCollector | None]:
+    def _segment(self, volume: Scan, watcher: Watcher, on_progress: Progress | None) -> Mask:
         contract, done = self._contract, 0
-        upright = volume.reoriented(contract.preprocessing.orientation)
-        total, collector = upright.shape[0], None
-        if contract.plausibility is not None:
-            grid = Grid.of(upright, contract.preprocessing)
-            collector = FigureCollector(grid, contract.preprocessing, contract.labels.classes)
+        total = volume.reoriented(contract.orientation).shape[0]
 
         def on_slice() -> None:
             nonlocal done
@@ -298,7 +346,7 @@ class Predictor:
             if on_progress is not None:
                 on_progress(done, total)
 
-        return segment(volume, contract, self._engine, on_slice=on_slice, collector=collector), collector
+        return segment(volume, contract, self._engine, on_slice=on_slice, collector=watcher)
 
 
 def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: bool) -> list[str]:
@@ -317,22 +365,3 @@ def _violations(source: ScanSource, volume: Scan, contract: Contract, *, force: 
     if found and not force:
         raise ContractError(f"{volume.source}: refused: {'; '.join(found)} (--force segments it nevertheless)")
     return found
-
-
-def structure_volumes(
-    mask: Mask, counts: NDArray[np.int64], labels: LabelSet, *, flat: bool = False
-) -> dict[str, float]:
-    """Return the volume of every structure in ml, or in voxels where the spacing is unknown.
-
-    Args:
-        mask: Its grid gives the volume of a voxel.
-        counts: Of the mask, as `Mask.counts` gives them.
-        labels: The structures.
-        flat: Whether it is the mask of a picture; then areas in mm2, or in pixels.
-    """
-    size, decimals = 1.0, 3
-    if mask.spacing_known and flat:
-        size, decimals = float(np.prod(mask.spacing_mm[1:])), 6
-    elif mask.spacing_known:
-        size = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
-    return {label.name: round(int(counts[label.id]) * size, decimals) for label in labels.labels}

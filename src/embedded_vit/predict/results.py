@@ -21,6 +21,7 @@ from embedded_vit.io.mask_file import (
     check_dicom_name,
     check_mask_name,
     is_our_summary,
+    probabilities_path,
     result_path,
     summary_path,
 )
@@ -68,10 +69,12 @@ class Results:
     Attributes:
         mask: Whether the mask is one of them.
         others: What else is.
+        probabilities: Whether the probabilities of every voxel are, beside the mask.
     """
 
     mask: bool = True
     others: Sequence[Result] = ()
+    probabilities: bool = False
 
     def check(self, source: ScanSource) -> list[str]:
         """Refuse a scan before it is segmented; as `Result.check`."""
@@ -100,7 +103,8 @@ class Results:
         """
         if not self.mask:
             return [output]
-        return [*(result_path(output, result.ending) for result in self.others), output]
+        probabilities = [probabilities_path(output)] if self.probabilities else []
+        return [*(result_path(output, result.ending) for result in self.others), *probabilities, output]
 
     def refuse_existing(self, output: Path) -> None:
         """Refuse to write over files, but for those that a killed run left.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.contract import Contract
-from embedded_vit.mask_figures import FigureCollector
 from embedded_vit.postprocessing import Components, remove_small_components
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.preprocessing import Grid, Intensities, Preprocessing, network_inputs
@@ -20,12 +19,30 @@ from embedded_vit.volume import LabelMap, Mask, Scan, Volume
 if TYPE_CHECKING:
     from embedded_vit.engines import Engine
 
-__all__ = ["OnSlice", "label_slices", "map_ahead", "segment"]
+__all__ = ["OnSlice", "SliceCollector", "label_slices", "map_ahead", "segment"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 OnSlice = Callable[[], None]
-Collector: TypeAlias = FigureCollector | None
+
+
+class SliceCollector(Protocol):
+    """What gathers something of every slice while a scan is segmented, and may know its intensities already."""
+
+    grid: Grid
+
+    @property
+    def intensities(self) -> Intensities | None:
+        """Those of the scan; None where they are not known here."""
+
+    def see(self, index: int, image: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+        """Look at a slice's network input, (C, S, S), and output, (K, T, T); any thread may call this."""
+
+    def put(self, index: int, labels: NDArray[np.uint8]) -> None:
+        """Take a finished slice, (rows, columns); a slice that changes later is put again."""
+
+
+Collector: TypeAlias = SliceCollector | None
 
 
 @overload
@@ -50,7 +67,7 @@ def segment(
         contract: The contract of the network that `engine` computes.
         engine: The engine that computes logits.
         on_slice: Called after every slice, for a progress bar.
-        collector: Gathers the figures of the mask while it is made.
+        collector: Gathers something of every slice while the mask is made.
 
     Returns:
         The mask on the grid of `scan`, with its orientation and affine; on the disk where the scan is.
@@ -96,6 +113,7 @@ def label_slices(
         (rows, columns) uint8 for every slice, upwards.
     """
     grid = grid or (collector.grid if collector else Grid.of(upright, preprocessing))
+    intensities = intensities or (collector.intensities if collector else None)
 
     def labels_of(numbered: tuple[int, NDArray[np.float32]]) -> NDArray[np.uint8]:
         index, image = numbered

@@ -16,6 +16,7 @@ __all__ = [
     "read_labels",
     "read_volume",
     "write_labels",
+    "write_probabilities",
     "write_volume",
 ]
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from embedded_vit.io.nifti.read import read_geometry, read_labels, read_volume
     from embedded_vit.io.nifti.source import NiftiSource
     from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
-    from embedded_vit.io.nifti.write import write_labels, write_volume
+    from embedded_vit.io.nifti.write import write_labels, write_probabilities, write_volume
 else:
     __getattr__, __dir__ = lazily(
         __name__,
@@ -33,6 +34,6 @@ else:
             "read": ["read_geometry", "read_labels", "read_volume"],
             "source": ["NiftiSource"],
             "stream": ["SUFFIX", "SUFFIXES", "is_nifti"],
-            "write": ["write_labels", "write_volume"],
+            "write": ["write_labels", "write_probabilities", "write_volume"],
         },
     )

@@ -26,6 +26,7 @@ from embedded_vit.predict.bulk.worker import WorkerSetup
 from embedded_vit.predict.bulk.workers import Workers
 from embedded_vit.predict.listener import Listener
 from embedded_vit.predict.results import Results
+from embedded_vit.predict.volumes_table import check_table, write_table
 from embedded_vit.provenance import available_cores
 
 __all__ = ["Crew", "cases_of", "predict_in_bulk", "run_cases", "scans_in"]
@@ -174,15 +175,20 @@ def run_cases(
 
     Raises:
         InputError: Some failed.
+        OutputError: The folder holds a `volumes.csv` of another program.
     """
 
     def is_whole(case: Case) -> bool:
         return all(path.exists() for path in results.files(case.output))
 
-    with closing(workers):
-        for error in queue.add(cases, is_whole):
-            listener.on_failure(error)
-        Driver(queue, workers, listener).run()
+    check_table(output)
+    try:
+        with closing(workers):
+            for error in queue.add(cases, is_whole):
+                listener.on_failure(error)
+            Driver(queue, workers, listener).run()
+    finally:  # also where a person stops it
+        write_table(output)
     there = len(queue.there)
     if there:
         listener.on_remark(f"{output}: {counted(there, 'was', 'were')} there already")
