@@ -26,9 +26,11 @@ def pooled_figures(documents: Sequence[Mapping[str, Any]], experiment: str) -> F
     organs = list(documents[0]["organs"])
     cases = {name: case for document in documents for name, case in document["cases"].items()}
     scores = {(case, organ): cases[case]["organs"][organ] for case in cases for organ in organs}
+    patients = [case.get("patient", name) for name, case in cases.items()]  # older files have a case a patient
     summaries = {
         metric: summarise(
-            np.array([[scores[case, organ][metric] for organ in organs] for case in cases], dtype=np.float64)
+            np.array([[scores[case, organ][metric] for organ in organs] for case in cases], dtype=np.float64),
+            patients,
         )
         for metric in METRICS
     }
@@ -38,7 +40,7 @@ def pooled_figures(documents: Sequence[Mapping[str, Any]], experiment: str) -> F
     low, high = overall["dice"].low, overall["dice"].high
     return Figures(
         experiment=experiment,
-        patients=len(cases),
+        patients=len(set(patients)),
         dice=overall["dice"].mean,
         dice_interval=None if low is None or high is None else (low, high),
         nsd=overall["nsd"].mean,

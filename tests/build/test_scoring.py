@@ -16,8 +16,8 @@ from embedded_vit.training.checkpoint import EpochMetrics, TrainingRecord
 LABELS = LabelSet.from_names(["liver", "spleen"])
 
 
-def evaluation(*cases: tuple[float | None, float | None]) -> Evaluation:
-    """An evaluation of cases, each with the Dice of two structures."""
+def evaluation(*cases: tuple[float | None, float | None], of_patient: int = 1) -> Evaluation:
+    """An evaluation of cases, each with the Dice of two structures; so many are of one patient."""
     results = tuple(
         CaseResult(
             f"case{number}",
@@ -26,6 +26,7 @@ def evaluation(*cases: tuple[float | None, float | None]) -> Evaluation:
             "mm",
             1.0,
             "",
+            patient=f"patient{number // of_patient}",
         )
         for number, scores in enumerate(cases)
     )
@@ -68,7 +69,7 @@ def test_a_model_that_is_trained_further_may_be_so_briefly() -> None:
         (GOOD, trained([0.7] * 3), "not to be trusted: it was trained for 3 passes over the slices, as 60 minutes"),
         (GOOD, trained([0.1 + 0.01 * epoch for epoch in range(40)]), "was still rising"),
         (GOOD, trained(FLAT, validation=()), "No patient was left for validation"),
-        (evaluation((0.9, 0.8)), trained(FLAT), "measured on 1 held-out case only"),
+        (evaluation((0.9, 0.8)), trained(FLAT), "measured on 1 case only, held out"),
         (evaluation(*[(0.9, 0.3)] * 6), trained(FLAT), "Not found reliably (Dice below 0.5): spleen."),
     ],
 )
@@ -104,6 +105,16 @@ def test_a_comparison_is_by_case_and_says_what_can_be_told(after: Evaluation, ve
 def test_a_structure_that_only_one_evaluation_has_is_not_compared() -> None:
     comparison = compared(evaluation((0.5, None), (0.5, 0.2)), evaluation((0.6, 0.9), (0.6, None)))
     assert comparison.change.mean == pytest.approx(0.1)
+
+
+def test_many_cases_of_few_patients_are_few() -> None:
+    [sentence] = cautions(evaluation(*[(0.9, 0.8)] * 8, of_patient=2), trained(FLAT), minutes=60)
+    assert "measured on 8 cases of 4 patients only" in sentence
+
+
+def test_two_cases_of_one_patient_decide_nothing() -> None:
+    two = evaluation((0.5, 0.5), (0.5, 0.5), of_patient=2), evaluation((0.9, 0.9), (0.8, 0.8), of_patient=2)
+    assert "one held-out patient, who decides nothing" in compared(*two).verdict
 
 
 def test_one_case_decides_nothing() -> None:

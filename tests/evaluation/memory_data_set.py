@@ -90,4 +90,4 @@ def evaluated_model(split: Mapping[str, Sequence[str]] | None = None) -> Evaluat
 def install(monkeypatch: pytest.MonkeyPatch, model: EvaluatedModel, data_set: MemoryDataSet) -> None:
     """Make `evaluate` find this model and this data set, whatever the paths."""
     monkeypatch.setattr(evaluate_module, "open_model", lambda path, **options: model)
-    monkeypatch.setattr(evaluate_module, "open_data_set_like", lambda folder, structures: data_set)
+    monkeypatch.setattr(evaluate_module, "open_data_set_like", lambda *_, **options: data_set)

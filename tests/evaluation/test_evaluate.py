@@ -49,7 +49,7 @@ def test_means_leave_out_what_is_excluded_and_count_it(monkeypatch, tmp_path: Pa
         "spleen": 1.0,
     }
     assert metrics["mean"]["dice"] == pytest.approx(2 / 3)
-    assert metrics["counts"] == {"cases": 2, "scored": 5, "excluded": 1, "missed": 1, "hallucinated": 1}
+    assert metrics["counts"] == {"cases": 2, "patients": 2, "scored": 5, "excluded": 1, "missed": 1, "hallucinated": 1}
     assert metrics["cases"]["case2"]["mean"]["dice"] == pytest.approx(0.5)
     assert metrics["cases"]["case2"]["organs"]["spleen"]["dice"] is None
     low, high = metrics["organs"]["left <kidney>"]["interval_95"]["dice"]
@@ -220,7 +220,7 @@ def test_a_data_set_without_any_labelled_voxel_still_gets_valid_files(monkeypatc
     install(monkeypatch, evaluated_model(), memory_data_set({"case1": box_mask()}))
     evaluate(Path("model.onnx"), Path("data"), output=tmp_path)
     metrics = metrics_of(tmp_path)
-    assert metrics["mean"] == {"dice": None, "jaccard": None, "hd95": None, "nsd": None}
+    assert metrics["mean"] == {"dice": None, "jaccard": None, "hd95": None, "nsd": None, "nsd_by_area": None}
     assert metrics["counts"]["excluded"] == 3
 
 

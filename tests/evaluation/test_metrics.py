@@ -175,3 +175,43 @@ def test_what_is_as_far_as_the_tolerance_is_within_it_on_every_grid(
     assert normalised_surface_dice(distances, 2.0) == 1.0
     assert normalised_surface_dice(distances, 1.99) < 1.0
     assert distances.max() == pytest.approx(2.0, rel=1e-4)
+
+
+def ragged(seed: int, moved: tuple[int, ...], shape: tuple[int, ...] = (14, 40, 36)) -> list[NDArray[np.uint8]]:
+    """A ragged mask that touches the array's edge, and the same moved and with other holes."""
+    full = blobs(seed)
+    mask = np.isin(full, (1, 2, 3, 4, 5))
+    other = np.roll(mask, moved, axis=(0, 1, 2)) & (np.roll(full, 3, axis=1) != 7)
+    return [each[tuple(map(slice, shape))].astype(np.uint8) for each in (mask, other)]
+
+
+# By surface_distance 0.1 of DeepMind, made to run on today's numpy: np.Inf, ndimage.filters and .morphology renamed.
+@pytest.mark.parametrize(
+    ("seed", "moved", "spacing", "tolerance", "by_package"),
+    [
+        (1, (1, 0, 0), ANISOTROPIC_MM, 2.0, 0.9993406739),
+        (2, (0, 1, 2), ANISOTROPIC_MM, 1.0, 0.9634393397),
+        (3, (1, 1, 1), (1.0, 1.0, 1.0), 1.0, 0.9950073513),
+        (4, (0, 3, 0), (2.5, 0.8, 0.8), 0.8, 0.9638587853),
+    ],
+)
+def test_nsd_by_area_is_that_of_surface_distance(seed, moved, spacing, tolerance, by_package) -> None:
+    truth, prediction = ragged(seed, moved)
+    (result,) = compare_masks(prediction, truth, labels=1, spacing=spacing, tolerance=tolerance)
+    assert result.surface_dice_by_area == pytest.approx(by_package, abs=1e-6)
+
+
+def test_nsd_by_area_of_a_slice_is_that_of_surface_distance() -> None:
+    truth, prediction = (mask[:1] for mask in ragged(5, (0, 1, 1)))
+    (result,) = compare_masks(prediction, truth, labels=1, spacing=(3.0, 0.7, 1.9), tolerance=1.0)
+    assert result.surface_dice_by_area == pytest.approx(0.8312451234, abs=1e-6)
+
+
+def test_nsd_by_area_of_close_masks_is_measured_by_trees_and_that_of_surface_distance() -> None:
+    truth = ball(41, 15)
+    prediction = truth.copy()
+    prediction[:, :, 30:] = 0
+    (result,) = compare_masks(prediction, truth, labels=1, spacing=ANISOTROPIC_MM, tolerance=1.8)
+    assert result.dice is not None
+    assert result.dice > 0.85
+    assert result.surface_dice_by_area == pytest.approx(0.9086687843, abs=1e-6)

@@ -64,6 +64,7 @@ def test_masks_of_predict_are_matched_by_the_names_of_structures(tmp_path: Path)
     Image.fromarray(truth).save(tmp_path / "masks" / "a.png")
     Image.fromarray((3 - truth) * (truth > 0)).save(tmp_path / "predicted" / "a.png")  # 1 and 2 the other way round
     Image.fromarray(truth).save(tmp_path / "predicted" / "a_overlay.png")
+    Image.fromarray(truth).save(tmp_path / "predicted" / "a_preview.png")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "cup": 1, "disc": 2}}))
     summary = {"model_sha256": "0", "areas": {}, "labels": {"disc": 1, "Cup": 2}}
     (tmp_path / "predicted" / "a.json").write_text(json.dumps(summary))

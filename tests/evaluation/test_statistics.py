@@ -46,3 +46,23 @@ def test_a_structure_excluded_everywhere_has_no_mean_and_spoils_none() -> None:
 def test_the_same_values_give_the_same_interval() -> None:
     values = np.random.default_rng(3).uniform(size=(5, 2))
     assert summarise(values) == summarise(values)
+
+
+def test_intervals_are_over_patients_not_over_their_cases() -> None:
+    # Every patient was scanned four times with the same result: that says no more than one scan of each.
+    once = np.random.default_rng(4).uniform(size=(6, 2))
+    patients = [f"p{number}" for number in range(6)]
+    alone = summarise(once, patients)
+    together = summarise(np.repeat(once, 4, axis=0), [name for name in patients for _ in range(4)])
+    assert together.overall.low == pytest.approx(alone.overall.low)
+    assert together.organs[0].high == pytest.approx(alone.organs[0].high)
+    assert alone == summarise(once)  # without patients each case is one
+    as_cases = summarise(np.repeat(once, 4, axis=0))
+    assert as_cases.overall.high - as_cases.overall.low < 0.7 * (alone.overall.high - alone.overall.low)
+
+
+def test_one_patient_has_no_interval_however_many_the_cases() -> None:
+    (organ, other) = summarise(np.array([[0.8, NAN], [0.6, NAN], [0.7, 0.5]]), ["a", "a", "b"]).organs
+    assert organ.low is not None
+    assert (other.mean, other.low) == (0.5, None)
+    assert summarise(np.array([[0.8], [0.6]]), ["a", "a"]).overall.high is None

@@ -21,7 +21,7 @@ class Dice(Config):
 
     mean: float | None = Field(description="mean over structures of each structure's mean over cases, strict protocol")
     interval: tuple[float, float] | None = Field(
-        description="95 % bootstrap interval over cases; None for a single case"
+        description="95 % bootstrap interval over patients; None for a single patient"
     )
 
 

@@ -119,7 +119,9 @@ def _comparison(comparison: PairedRatio, *, trusted: bool) -> str:
 def _accuracy(accuracy: Accuracy) -> list[str]:
     lines = [f"Dice on {accuracy.cases} test cases of {accuracy.data}, protocol strict, {accuracy.engine}:"]
     for letter, dice in zip(MODEL_LETTERS, accuracy.dice, strict=False):
-        interval = "" if dice.interval is None else f" (95 %: {dice.interval[0]:.3f} to {dice.interval[1]:.3f})"
+        interval = (
+            "" if dice.interval is None else f" (95 % over patients: {dice.interval[0]:.3f} to {dice.interval[1]:.3f})"
+        )
         lines.append(f"{letter}  {_number(dice.mean, 4)}{interval}")
     if accuracy.no_gate_because is not None:
         lines.append(f"no accuracy gate: {accuracy.no_gate_because}")

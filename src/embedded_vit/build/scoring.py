@@ -37,7 +37,7 @@ class Comparison:
 
     Attributes:
         before, after: Mean over structures of each one's mean over cases.
-        change: The mean of the differences, with its 95 % interval over cases.
+        change: The mean of the differences, with its 95 % interval over patients.
     """
 
     before: Estimate
@@ -51,7 +51,7 @@ class Comparison:
             return "No held-out case says whether the further training helped."
         points = f"{100 * self.change.mean:+.1f} points of Dice"
         if self.change.low is None or self.change.high is None:
-            return f"{points} on one held-out case, which decides nothing."
+            return f"{points} on one held-out patient, who decides nothing."
         interval = f"{points}, 95 % interval {100 * self.change.low:+.1f} to {100 * self.change.high:+.1f}"
         if self.change.low > 0:
             return f"The further training helped: {interval}."
@@ -93,10 +93,14 @@ def score(context: BuildContext) -> None:
 
 
 def _outcome(evaluation: Evaluation, latency_ms: float) -> str:
-    dice, cases = evaluation.summaries["dice"].overall, len(evaluation.cases)
+    dice = evaluation.summaries["dice"].overall
     value = "of no structure" if dice.mean is None else f"{dice.mean:.3f}"
-    interval = "" if dice.low is None or dice.high is None else f" (95 % interval {dice.low:.3f} to {dice.high:.3f})"
-    return f"Dice {value}{interval} on {counted(cases, 'held-out case')}; {latency_ms:.1f} ms an image"
+    interval = (
+        ""
+        if dice.low is None or dice.high is None
+        else f" (95 % interval over patients {dice.low:.3f} to {dice.high:.3f})"
+    )
+    return f"Dice {value}{interval} on {evaluation.counted}, held out; {latency_ms:.1f} ms an image"
 
 
 def compared(before: Evaluation, after: Evaluation) -> Comparison:
@@ -108,7 +112,8 @@ def compared(before: Evaluation, after: Evaluation) -> Comparison:
     new = after.values("dice")[both]
     known = ~(np.isnan(old) | np.isnan(new))
     old, new = np.where(known, old, np.nan), np.where(known, new, np.nan)
-    means = [summarise(values).overall for values in (old, new, new - old)]
+    patients = [after.patients[index] for index in both]
+    means = [summarise(values, patients).overall for values in (old, new, new - old)]
     return Comparison(*means)
 
 
@@ -145,9 +150,10 @@ def cautions(
         found.append("The validation Dice was still rising at the end: more --minutes would make a better model.")
     if not trained.split.validation:
         found.append("No patient was left for validation: the weights are those of the last epoch.")
-    if len(evaluation.cases) < FEW_PATIENTS:
-        count = counted(len(evaluation.cases), "held-out case")
-        found.append(f"Dice is measured on {count} only: another patient may give quite another figure.")
+    if len(set(evaluation.patients)) < FEW_PATIENTS:
+        found.append(
+            f"Dice is measured on {evaluation.counted} only, held out: another patient may give quite another figure."
+        )
     organs = zip(evaluation.labels.names, evaluation.summaries["dice"].organs, strict=True)
     if poor := [name for name, organ in organs if organ.mean is not None and organ.mean < POOR_DICE]:
         found.append(f"Not found reliably (Dice below {POOR_DICE:g}): {', '.join(poor)}.")
@@ -163,7 +169,8 @@ def _still_rising(trained: TrainingRecord) -> bool:
 def _scored(
     context: BuildContext, model: object, on_case: Callable[..., None]
 ) -> tuple[Evaluation, Mapping[str, SlicePicture]]:
-    return score_model(str(model), context.data_folder, threads=context.threads, on_case=on_case, bars=False)
+    patient, threads = context.plan.split.patient, context.threads
+    return score_model(str(model), context.data_folder, patient=patient, threads=threads, on_case=on_case, bars=False)
 
 
 def _counting(context: BuildContext, total: int, before: int) -> Callable[..., None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from embedded_vit.cli.options import EngineOption, Names, OutputAlias
 from embedded_vit.cli.showing import show, show_text, tell
@@ -19,6 +19,7 @@ def command(
     output: Annotated[Path, OutputAlias],
     predictions: Path | None = None,
     structures: Names | None = None,
+    patient: str | None = None,
     split: Literal["test", "validation", "train", "all"] = "test",
     protocol: Literal["strict", "transunet"] = "strict",
     threads: int | None = None,
@@ -34,6 +35,8 @@ def command(
         output: Folder to write cases.csv, metrics.json and report.html to; it must not hold results.
         predictions: In place of a model: folder with a mask a case, CASE.nii.gz, written by any program.
         structures: With --predictions: structures to score, by their names; all by default.
+        patient: Pattern of the names of cases; what it matches is the patient, for example 'patient\\d+'. Intervals are
+            over patients, each with all their cases.
         split: Cases to score: a part of the model's own split, or all cases of the data set.
         protocol: How masks are compared: strict measures distances in mm and leaves out a structure that is in neither
             mask; transunet is the published convention.
@@ -51,14 +54,13 @@ def command(
         if split != "test":
             raise ConfigError(f"--split {split}: belongs to a model; with --predictions every mask is scored")
         evaluation = score_predictions(
-            predictions, data, output=output, structures=structures, protocol=protocol, threads=threads
+            predictions, data, output=output, structures=structures, patient=patient, protocol=protocol, threads=threads
         )
     else:
         if structures is not None:
             raise ConfigError("--structures: belongs to --predictions; a model is scored on its own structures")
-        evaluation = evaluate(
-            model_path(str(model)), data, output=output, subset=split, protocol=protocol, threads=threads, engine=engine
-        )
+        options: dict[str, Any] = {"patient": patient, "protocol": protocol, "threads": threads, "engine": engine}
+        evaluation = evaluate(model_path(str(model)), data, output=output, subset=split, **options)
     show_text(text_table(evaluation))
     show(f"report: {output / REPORT_FILE}")
     if evaluation.unscored:

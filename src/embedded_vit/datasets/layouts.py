@@ -107,14 +107,15 @@ def open_data_set(
     return data_set if structures is None else data_set.with_structures(structures)
 
 
-def open_data_set_like(folder: str | Path, structures: Sequence[str]) -> DataSet:
+def open_data_set_like(folder: str | Path, structures: Sequence[str], *, patient: str | None = None) -> DataSet:
     """Open a data set for a network that knows some of its structures.
 
     Args:
         folder: As `open_data_set`.
         structures: Those of the network. Where the data set lacks one of them, it is returned with its own.
+        patient: As `open_data_set`.
     """
-    data_set = open_data_set(folder)
+    data_set = open_data_set(folder, patient=patient)
     if structures and tuple(structures) != data_set.labels.names and set(structures) <= set(data_set.labels.names):
         return data_set.with_structures(structures)
     return data_set

@@ -19,6 +19,7 @@ from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, DataSetError, InputError, OutputError
+from embedded_vit.evaluation.brats import brats_document
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
 from embedded_vit.evaluation.known_parts import scored, without_ignored
 from embedded_vit.evaluation.pictures import PictureCollector, SlicePicture
@@ -62,6 +63,7 @@ def evaluate(
     threads: int | None = None,
     precision: Precision = "fp32",
     engine: EngineChoice = "onnxruntime",
+    patient: str | None = None,
     on_case: OnCase | None = None,
     bars: bool = True,
 ) -> Evaluation:
@@ -78,6 +80,7 @@ def evaluate(
         threads: CPU threads; by default one for each core that this process may use.
         precision: The precision of products, for a run folder.
         engine: The engine for an artifact; "auto" is the fastest.
+        patient: How cases of one patient are told, as `open_data_set` takes it; intervals are over patients.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
         bars: Whether to show progress bars on a terminal.
 
@@ -98,6 +101,7 @@ def evaluate(
         threads=threads,
         precision=precision,
         engine=engine,
+        patient=patient,
         on_case=on_case,
         bars=bars,
     )
@@ -111,6 +115,7 @@ def score_model(
     *,
     on_case: OnCase | None = None,
     bars: bool = True,
+    patient: str | None = None,
     subset: Subset = "test",
     protocol: ProtocolName = "strict",
     threads: int | None = None,
@@ -124,7 +129,7 @@ def score_model(
     """
     threads = threads or available_cores()
     model = open_model(Path(model_path), threads=threads, precision=precision, engine=engine)
-    data_set = open_data_set_like(data_folder, model.contract.labels.names)
+    data_set = open_data_set_like(data_folder, model.contract.labels.names, patient=patient)
     model.check_fits(data_set)
     chosen = model.choose(data_set, subset)
     pictures = PictureCollector(model.contract)
@@ -158,7 +163,7 @@ def write_results(output: Path, evaluation: Evaluation, pictures: Mapping[str, S
         raise OutputError(f"{output}: cannot create this folder: {error.strerror or error}") from error
     write_text(output / CASES_FILE, cases_csv(evaluation))
     write_text(output / REPORT_FILE, render_report(evaluation, pictures))
-    write_text(output / METRICS_FILE, metrics_json(evaluation))
+    write_text(output / METRICS_FILE, metrics_json(evaluation, brats_document(evaluation)))
 
 
 def evaluate_once(model_path: Path, data_folder: Path, output: Path, *, threads: int | None = None) -> None:
@@ -272,7 +277,7 @@ class _Runner:
         if self.on_case is not None:
             self.on_case(case.name, volume, truth, prediction)
         unit = self.protocol.unit(truth)
-        return CaseResult(case.name, known_as, scores, unit, seconds, digest, regions)
+        return CaseResult(case.name, known_as, scores, unit, seconds, digest, regions, case.patient)
 
 
 def _progress_bars(*, shown: bool) -> Progress:

@@ -30,7 +30,7 @@ from embedded_vit.evaluation.protocol import PROTOCOLS, Protocol, ProtocolName
 from embedded_vit.evaluation.results import CaseResult, Evaluation
 from embedded_vit.grids import laid_on
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.mask_file import is_mask_name, is_overlay, read_summary, summary_path
+from embedded_vit.io.mask_file import is_beside_mask, is_mask_name, read_summary, summary_path
 from embedded_vit.io.scan_source import data_suffix, read_mask, scan_stem
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.provenance import available_cores, case_digest
@@ -45,6 +45,7 @@ def score_predictions(
     *,
     output: str | Path,
     structures: list[str] | None = None,
+    patient: str | None = None,
     protocol: ProtocolName = "strict",
     threads: int | None = None,
 ) -> Evaluation:
@@ -58,6 +59,7 @@ def score_predictions(
         data_folder: A data set in any layout.
         output: The folder to write into; made if it is not there.
         structures: The structures to score; all by default.
+        patient: How cases of one patient are told, as `open_data_set` takes it; intervals are over patients.
         protocol: See `embedded_vit.evaluation.protocol`.
         threads: Structures compared at the same time; by default one for each core.
 
@@ -73,29 +75,27 @@ def score_predictions(
         raise ConfigError(f"threads must be at least 1, got {threads}")
     predictions, output = Path(predictions), Path(output)
     prepare_output(output)
-    data_set = open_data_set(data_folder, structures=structures)
+    data_set = open_data_set(data_folder, structures=structures, patient=patient)
     masks = _masks_in(predictions)
     pictures = PictureCollector(_contract(data_set))
     scorer = _Scorer(data_set, masks, PROTOCOLS[protocol], threads or available_cores(), pictures)
     results, unscored = scorer.score_all()
-    for case in data_set.cases:
-        if case.reserved_for_test and case.name not in masks:
-            unscored[case.name] = f"no mask of that name in {predictions}"
+    unscored |= dict.fromkeys(_without_mask(masks, data_set), f"no mask of that name in {predictions}")
     if not results:
         raise DataSetError(_nothing(predictions, data_set, unscored))
-    unknown = sorted(masks.keys() - {case.name for case in data_set.cases})
-    unnamed = counted(len(unknown), "mask has no case of its name", "masks have no case of their name")
-    notes = [f"{unnamed}, such as {unknown[0]}."] if unknown else []
-    scored_masks = [masks[result.name] for result in results]
     evaluation = Evaluation(
         cases=tuple(results),
         labels=data_set.labels,
         protocol=PROTOCOLS[protocol],
         subset="masks",
         unit=results[0].unit,
-        provenance=provenance_of(_described(predictions, scored_masks), data_set, results),
+        provenance=provenance_of(_described(predictions, [masks[each.name] for each in results]), data_set, results),
         unscored=unscored,
-        notes=(*notes, *unscored_notes(unscored), *length_notes(PROTOCOLS[protocol], results[0].unit)),
+        notes=(
+            *_without_case(masks, data_set),
+            *unscored_notes(unscored),
+            *length_notes(PROTOCOLS[protocol], results[0].unit),
+        ),
     )
     write_results(output, evaluation, pictures.chosen())
     return evaluation
@@ -139,7 +139,7 @@ class _Scorer:
         scores, regions = scored(self.protocol, prediction, truth, self.data_set.labels, case.unlabelled, self.threads)
         self.pictures.add(case.name, volume, truth, prediction)
         subset, seconds = "test" if case.reserved_for_test else "unknown", time.perf_counter() - started
-        return CaseResult(case.name, subset, scores, self.protocol.unit(truth), seconds, digest, regions)
+        return CaseResult(case.name, subset, scores, self.protocol.unit(truth), seconds, digest, regions, case.patient)
 
 
 def _masks_in(folder: Path) -> dict[str, Path]:
@@ -155,7 +155,7 @@ def _masks_in(folder: Path) -> dict[str, Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(place, name)
-            if not data_suffix(name) or name.startswith(".") or is_overlay(path):
+            if not data_suffix(name) or name.startswith(".") or is_beside_mask(path):
                 continue
             if (other := found.setdefault(scan_stem(path), path)) != path:
                 raise DataSetError(f"{folder}: {other} and {path} are masks of one case; remove one")
@@ -186,6 +186,16 @@ def _prediction(path: Path, data_set: DataSet, case: Case, volume: Volume) -> La
 def _contract(data_set: DataSet) -> Contract:
     preprocessing = Preprocessing.for_modality(data_set.modality, channels=data_set.channels, image_size=64)
     return Contract(preprocessing=preprocessing, labels=data_set.labels)
+
+
+def _without_case(masks: Mapping[str, Path], data_set: DataSet) -> list[str]:
+    unknown = sorted(masks.keys() - {case.name for case in data_set.cases})
+    unnamed = counted(len(unknown), "mask has no case of its name", "masks have no case of their name")
+    return [f"{unnamed}, such as {unknown[0]}."] if unknown else []
+
+
+def _without_mask(masks: Mapping[str, Path], data_set: DataSet) -> list[str]:
+    return [case.name for case in data_set.cases if case.reserved_for_test and case.name not in masks]
 
 
 def _nothing(predictions: Path, data_set: DataSet, unscored: Mapping[str, str]) -> str:

@@ -23,12 +23,23 @@ from embedded_vit.predict.segmentation import OnSlice, segment
 from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
 
-__all__ = ["METRICS", "PROTOCOLS", "Protocol", "ProtocolName", "Score", "StrictProtocol", "TransUnetProtocol", "Unit"]
+__all__ = [
+    "FILED_METRICS",
+    "METRICS",
+    "PROTOCOLS",
+    "Protocol",
+    "ProtocolName",
+    "Score",
+    "StrictProtocol",
+    "TransUnetProtocol",
+    "Unit",
+]
 
 ProtocolName = Literal["strict", "transunet"]
 Unit = Literal["mm", "voxels", "pixels"]  # of lengths
 
 METRICS = ("dice", "jaccard", "hd95", "nsd")
+FILED_METRICS = (*METRICS, "nsd_by_area")  # in the files; the tables show those above
 NSD_TOLERANCE = 2.0  # mm, or voxels where no spacing is known
 
 
@@ -37,10 +48,11 @@ class Score:
     """The scores of one structure in one case.
 
     Attributes:
-        dice, jaccard, nsd: In [0, 1]; None where the structure is excluded.
+        dice, jaccard, nsd, nsd_by_area: In [0, 1]; None where the structure is excluded.
         hd95: In mm or voxels, see `Protocol.unit`; None where the structure is excluded.
         missed: A missed structure: in the truth, not in the prediction.
         hallucinated: A false positive: in the prediction, not in the truth.
+        absent: Neither in the truth nor in the prediction, and therefore excluded.
     """
 
     dice: float | None
@@ -49,6 +61,8 @@ class Score:
     nsd: float | None
     missed: bool = False
     hallucinated: bool = False
+    nsd_by_area: float | None = None
+    absent: bool = False
 
     @property
     def excluded(self) -> bool:
@@ -107,12 +121,15 @@ class Protocol(ABC):
         missed = comparison.truth_voxels > 0 and comparison.prediction_voxels == 0
         hallucinated = comparison.prediction_voxels > 0 and comparison.truth_voxels == 0
         if comparison.hausdorff_95 is not None:
-            return Score(comparison.dice, comparison.jaccard, comparison.hausdorff_95, comparison.surface_dice)
+            return Score(
+                *(comparison.dice, comparison.jaccard, comparison.hausdorff_95, comparison.surface_dice),
+                nsd_by_area=comparison.surface_dice_by_area,
+            )
         incomplete = self.score_incomplete(comparison, diagonal)
         if incomplete is None:
-            return Score(None, None, None, None, missed, hallucinated)
+            return Score(None, None, None, None, absent=True)
         overlap, distance = incomplete
-        return Score(overlap, overlap, distance, overlap, missed, hallucinated)
+        return Score(overlap, overlap, distance, overlap, missed, hallucinated, overlap)
 
 
 class StrictProtocol(Protocol):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.columns import csv_text
-from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE, Protocol, Score, Unit
+from embedded_vit.counted import counted
+from embedded_vit.evaluation.protocol import FILED_METRICS, NSD_TOLERANCE, Protocol, Score, Unit
 from embedded_vit.evaluation.statistics import Estimate, Summary, summarise
 from embedded_vit.labels import LabelSet
 
@@ -32,6 +33,7 @@ class CaseResult:
         seconds: Wall time of the segmentation, without reading and scoring.
         digest: SHA-256 of scan and true mask.
         regions: One score for each region of the labels.
+        patient: Whose case it is; empty where each case is a patient.
     """
 
     name: str
@@ -41,6 +43,7 @@ class CaseResult:
     seconds: float
     digest: str
     regions: tuple[Score, ...] = ()
+    patient: str = ""
 
     def mean(self, metric: str) -> float | None:
         """Return the mean of a metric over the structures that count; None where no structure counts."""
@@ -72,6 +75,18 @@ class Evaluation:
     unscored: Mapping[str, str] = field(default_factory=dict)  # case that could not be scored -> why
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each case."""
+        return [case.patient or case.name for case in self.cases]
+
+    @property
+    def counted(self) -> str:
+        """How many cases there are, and of how many patients, for a reader: "10 cases of 5 patients"."""
+        cases, patients = len(self.cases), len(set(self.patients))
+        of_patients = "" if patients == cases else f" of {counted(patients, 'patient')}"
+        return f"{counted(cases, 'case')}{of_patients}"
+
     def values(self, metric: str) -> NDArray[np.float64]:
         """Return one metric as (cases, structures), NaN where a structure is excluded."""
         rows = [[getattr(score, metric) for score in case.scores] for case in self.cases]
@@ -83,16 +98,17 @@ class Evaluation:
         found = {}
         for index, region in enumerate(self.labels.regions):
             scores = [case.regions[index] for case in self.cases]
-            columns = {metric: [[getattr(score, metric)] for score in scores] for metric in METRICS}
+            columns = {metric: [[getattr(score, metric)] for score in scores] for metric in FILED_METRICS}
             found[region.name] = {
-                metric: summarise(np.array(column, np.float64)).overall for metric, column in columns.items()
+                metric: summarise(np.array(column, np.float64), self.patients).overall
+                for metric, column in columns.items()
             }
         return found
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
         """The mean and the interval of every metric."""
-        return {metric: summarise(self.values(metric)) for metric in METRICS}
+        return {metric: summarise(self.values(metric), self.patients) for metric in FILED_METRICS}
 
     def counts(self, organ: int | None = None) -> dict[str, int]:
         """Count scored, excluded, missed and false positive structures over all cases; `organ`, from 0, counts one."""
@@ -117,28 +133,40 @@ def _counts(scores: Sequence[Score]) -> dict[str, int]:
 def cases_csv(evaluation: Evaluation) -> str:
     """Return `cases.csv`: one row for each structure and region of each case; an excluded value is empty."""
     length = f"hd95_{evaluation.unit}"
-    columns = ["case", "subset", "organ", "dice", "jaccard", length, "nsd", "missed", "hallucinated", "excluded"]
+    columns = ["case", "subset", "organ", "dice", "jaccard", length, "nsd", "nsd_by_area"]
+    columns += ["missed", "hallucinated", "excluded"]
     rows = []
     for case in evaluation.cases:
         names = (*evaluation.labels.names, *(region.name for region in evaluation.labels.regions))
         for name, score in zip(names, (*case.scores, *case.regions), strict=True):
-            values = ["" if (value := getattr(score, metric)) is None else f"{value:.6f}" for metric in METRICS]
+            values = ["" if (value := getattr(score, metric)) is None else f"{value:.6f}" for metric in FILED_METRICS]
             flags = [int(score.missed), int(score.hallucinated), int(score.excluded)]
             rows.append(dict(zip(columns, [case.name, case.subset, name, *values, *flags], strict=True)))
     return csv_text(columns, rows)
 
 
-def metrics_json(evaluation: Evaluation) -> str:
-    """Return `metrics.json`: means, intervals, counts, cases and provenance; null where no case counts."""
+def metrics_json(evaluation: Evaluation, further: Mapping[str, Any] | None = None) -> str:
+    """Return `metrics.json`: means, intervals, counts, cases and provenance; null where no case counts.
+
+    Args:
+        evaluation: All scores.
+        further: What else it says.
+    """
     summaries = evaluation.summaries
     document = {
-        "mean": {metric: summaries[metric].overall.mean for metric in METRICS},
-        "mean_interval_95": {metric: _interval(summaries[metric].overall) for metric in METRICS},
+        "mean": {metric: summaries[metric].overall.mean for metric in FILED_METRICS},
+        "mean_interval_95": {metric: _interval(summaries[metric].overall) for metric in FILED_METRICS},
         "mean_definition": "mean over organs of each organ's mean over cases",
-        "counts": {"cases": len(evaluation.cases), **evaluation.counts()},
+        "interval_definition": "95 % percentile bootstrap over patients, each with all their cases",
+        "counts": {
+            "cases": len(evaluation.cases),
+            "patients": len(set(evaluation.patients)),
+            **evaluation.counts(),
+        },
         "unscored": dict(evaluation.unscored),
         "organs": {name: _organ(evaluation, index) for index, name in enumerate(evaluation.labels.names)},
         **({"regions": _regions(evaluation)} if evaluation.labels.regions else {}),
+        **(further or {}),
         "cases": {case.name: _case(case, evaluation.labels) for case in evaluation.cases},
         "protocol": {"name": evaluation.protocol.name, "description": evaluation.protocol.description},
         "split": evaluation.subset,
@@ -155,7 +183,7 @@ def _interval(estimate: Any) -> list[float] | None:
 
 
 def _organ(evaluation: Evaluation, index: int) -> dict[str, Any]:
-    estimates = {metric: evaluation.summaries[metric].organs[index] for metric in METRICS}
+    estimates = {metric: evaluation.summaries[metric].organs[index] for metric in FILED_METRICS}
     return {
         **{metric: estimate.mean for metric, estimate in estimates.items()},
         "interval_95": {metric: _interval(estimate) for metric, estimate in estimates.items()},
@@ -178,7 +206,8 @@ def _case(case: CaseResult, labels: LabelSet) -> dict[str, Any]:
     regions = {region.name: asdict(score) for region, score in zip(labels.regions, case.regions, strict=True)}
     return {
         "subset": case.subset,
-        "mean": {metric: case.mean(metric) for metric in METRICS},
+        "patient": case.patient or case.name,
+        "mean": {metric: case.mean(metric) for metric in FILED_METRICS},
         "organs": {name: asdict(score) for name, score in zip(labels.names, case.scores, strict=True)},
         **({"regions": regions} if regions else {}),
         "seconds": round(case.seconds, 3),

@@ -28,7 +28,7 @@ class Scores(Config):
     nsd: float | None
     unit: Literal["mm", "voxels", "pixels"] = Field(description="of hd95")
     cases: int = Field(ge=1)
-    dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over cases")
+    dice_interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over patients")
     organs: dict[str, float | None] = Field(default_factory=dict, description="structure -> Dice")
     files_sha256: str = Field(default="", description="digest of the cases' files")
     by_case: dict[str, float | None] = Field(default_factory=dict, description="case -> Dice, mean over structures")

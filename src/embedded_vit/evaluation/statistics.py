@@ -1,7 +1,8 @@
-"""Means over cases and structures, with bootstrap intervals over cases."""
+"""Means over cases and structures, with bootstrap intervals over patients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ SEED = 0  # the same results give the same intervals
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval; None where no case counts, without an interval where only one does."""
+    """A mean and its 95 % interval; None where no case counts, without an interval where only one patient does."""
 
     mean: float | None
     low: float | None
@@ -35,23 +36,31 @@ class Summary:
     organs: tuple[Estimate, ...]
 
 
-def summarise(values: NDArray[np.float64], *, resamples: int = RESAMPLES) -> Summary:
-    """Average over cases, then over structures, with percentile bootstrap intervals over cases.
+def summarise(
+    values: NDArray[np.float64], patients: Sequence[str] | None = None, *, resamples: int = RESAMPLES
+) -> Summary:
+    """Average over cases, then over structures, with percentile bootstrap intervals over patients.
 
-    Cases are drawn with all their structures, because the structures of one patient are not independent.
+    Patients are drawn with all their cases and structures, because what is of one patient is not independent: two
+    scans of one heart say little more of other hearts than one does.
 
     Args:
         values: (cases, structures), NaN where a structure is excluded.
-        resamples: Number of bootstrap samples; each draws as many cases as there are, with replacement.
+        patients: The patient of each case, (cases,); None where each case is a patient.
+        resamples: Number of bootstrap samples; each draws as many patients as there are, with replacement.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; drawing whole patients is the
+        cluster bootstrap of Field and Welsh, "Bootstrapping clustered data", 2007.
     """
-    cases = len(values)
-    once = np.ones((1, cases))
-    organ_means = _organ_means(once, values)  # (1, structures)
-    draws = np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), size=resamples)
-    drawn_means = _organ_means(draws.astype(np.float64), values)  # (resamples, structures)
-    counts = (~np.isnan(values)).sum(axis=0)
+    places: dict[str, int] = {}  # in the order of their first cases
+    of_case = [places.setdefault(patient, len(places)) for patient in patients or map(str, range(len(values)))]
+    count = len(places)
+    organ_means = _organ_means(np.ones((1, len(values))), values)  # (1, structures)
+    draws = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), size=resamples)
+    drawn_means = _organ_means(draws[:, of_case].astype(np.float64), values)  # (resamples, structures)
+    known = np.zeros((count, values.shape[1]), np.bool_)  # whether a patient counts
+    np.logical_or.at(known, of_case, ~np.isnan(values))
+    counts = known.sum(axis=0)
     return Summary(
         overall=_estimate(_mean_of_known(organ_means)[0], _mean_of_known(drawn_means), int(counts.max(initial=0))),
         organs=tuple(
@@ -72,10 +81,10 @@ def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return _organ_means(np.ones((1, values.shape[1])), values.T)[0]
 
 
-def _estimate(mean: float, drawn: NDArray[np.float64], cases: int) -> Estimate:
-    if cases == 0:
+def _estimate(mean: float, drawn: NDArray[np.float64], patients: int) -> Estimate:
+    if patients == 0:
         return Estimate(None, None, None)
-    if cases == 1:
+    if patients == 1:
         return Estimate(float(mean), None, None)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Estimate(float(mean), float(low), float(high))

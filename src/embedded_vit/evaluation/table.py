@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedded_vit.columns import in_columns
-from embedded_vit.counted import counted
+from embedded_vit.evaluation.brats import brats_estimates
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
@@ -25,9 +25,14 @@ def text_table(evaluation: Evaluation) -> str:
     rows.append(_row("mean", overall, evaluation.counts()))
     for index, (name, estimates) in enumerate(evaluation.regions.items()):
         rows.append(_row(f"region: {name}", estimates, evaluation.region_counts(index)))
+    for name, metrics in brats_estimates(evaluation).items():
+        nothing = Estimate(None, None, None)
+        counts = dict.fromkeys(("excluded", "missed", "hallucinated"), 0) | {"scored": len(evaluation.cases)}
+        row = _row(f"BraTS: {name}", {"jaccard": nothing, "nsd": nothing, **metrics}, counts)
+        rows.append([*row[:-3], "-", "-", "-"])
     title = (
-        f"{evaluation.provenance.data['name']}: {counted(len(evaluation.cases), 'case')}, split {evaluation.subset}, "
-        f"protocol {evaluation.protocol.name}"
+        f"{evaluation.provenance.data['name']}: {evaluation.counted}, split {evaluation.subset}, "
+        f"protocol {evaluation.protocol.name}; intervals over patients"
     )
     return printable_text([title, *evaluation.notes, *in_columns(rows, left=1)])
 

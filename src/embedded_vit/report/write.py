@@ -126,7 +126,8 @@ def _notes(
         notes.append("The runs have different test cases: their Dice cannot be compared.")
     cases = {row.measured.test.cases for row in rows if row.measured.test}
     if cases:
-        notes.append(f"Intervals are 95 % bootstrap intervals over {' or '.join(map(str, sorted(cases)))} test cases.")
+        counts = " or ".join(map(str, sorted(cases)))
+        notes.append(f"Intervals are 95 % bootstrap intervals over the patients of {counts} test cases.")
     if compare is not None:
         notes.append(f"Diamonds are the points of {compare.name}: measured by others, possibly on other patients.")
     if panel is None:
