@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,14 +19,16 @@ from safetensors.torch import load_file
 from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.build import building, stages
 from embedded_vit.build.building import build
+from embedded_vit.build.context import BuildContext
 from embedded_vit.build.listener import BuildListener
-from embedded_vit.build.record import read_build_record
+from embedded_vit.build.record import BuildRecord, read_build_record
 from embedded_vit.compression.compressing import compress
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import load
 from embedded_vit.errors import ConfigError, DataSetError, GateError, OutputError
 from embedded_vit.evaluation.evaluating import METRICS_FILE
-from embedded_vit.planning.build_plan import PLAN_FILE
+from embedded_vit.io.file_lock import file_lock
+from embedded_vit.planning.build_plan import PLAN_FILE, BuildPlan
 from embedded_vit.planning.pace import Pace
 from embedded_vit.planning.planning import Clocks, plan_for
 from embedded_vit.predict.predictor import Predictor
@@ -34,7 +37,7 @@ from embedded_vit.training.checkpoint import read_record
 
 def test_a_build_leaves_a_model_file_and_one_page(built: Path, nnunet_folder: Path) -> None:
     assert sorted(path.name for path in built.iterdir()) == [
-        *("build-plan.yaml", "build.json", "evaluation", "model.onnx", "report.html", "run")
+        *("build-plan.yaml", "build.json", "build.lock", "evaluation", "model.onnx", "report.html", "run")
     ]
     model = load(built / "model.onnx")
     assert model.manifest.name == "phantom-out"
@@ -250,3 +253,43 @@ def test_a_gate_that_stops_the_compression_is_noted(
         "The network was not compressed further: step 1, prune_channels, does not pass the gate.",
     )
     context.keep(before)
+
+
+def test_a_second_build_in_the_folder_is_refused_in_one_line(nnunet_folder: Path, write_plan, tmp_path: Path) -> None:
+    output = write_plan(nnunet_folder, tmp_path / "out")
+    before = sorted(path.name for path in output.iterdir())
+    with file_lock(output / building.LOCK_FILE), pytest.raises(ConfigError, match=r"another build is running in this"):
+        build(nnunet_folder, output, threads=1)
+    assert sorted(path.name for path in output.iterdir()) == [*before, building.LOCK_FILE]
+
+
+def test_data_that_cannot_be_opened_leave_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DataSetError, match="no data set is recognised"):
+        build(tmp_path / "data", tmp_path / "deep" / "out", threads=1)
+    assert not (tmp_path / "deep" / "out").exists()
+
+
+def test_a_plan_keeps_its_structures(nnunet_folder: Path, write_plan, tmp_path: Path) -> None:
+    output = write_plan(nnunet_folder, tmp_path / "out")
+    stored = open_data_set(nnunet_folder)
+    some = stored.labels.names[1:3]
+    plan = BuildPlan.read(output / PLAN_FILE)
+    network = plan.network.model_copy(update={"classes": 3})
+    chosen = plan.model_copy(update={"structures": some, "network": network})
+    assert chosen.data_set(stored).labels.names == some
+    assert chosen.run_config(stored).labels.names == some
+    assert chosen.data_set(stored.with_structures(some)).labels.names == some  # `build --structures`, the same
+    chosen.write(output / PLAN_FILE, overwrite=True)
+    assert BuildPlan.read(output / PLAN_FILE).structures == some
+    context = BuildContext(nnunet_folder, output, BuildRecord(data_folder=str(nnunet_folder)))
+    context.record = context.record.model_copy(update={"structures": some[:1]})
+    with pytest.raises(ConfigError, match="was made for --structures"):
+        building._check_plan(context)
+
+
+def test_the_digest_of_an_older_plan_is_what_it_was(nnunet_folder: Path, write_plan, tmp_path: Path) -> None:
+    output = write_plan(nnunet_folder, tmp_path / "out")
+    context = BuildContext(nnunet_folder, output, BuildRecord(data_folder=str(nnunet_folder)))
+    without = context.plan.model_dump_json(exclude={"reasons", "structures"})
+    assert context.plan_sha256 == hashlib.sha256(without.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 OUTPUT/build-plan.yaml    every decision; the user may change it before the training begins
 OUTPUT/build.json         what was asked for, and which stages are done
+OUTPUT/build.lock         held by the build that is running
 OUTPUT/slices/            prepared slices, removed at the end
 OUTPUT/start/             the network of `init`, where one is trained further
 OUTPUT/run/               run folder of the training; OUTPUT/small/ that of the compression
@@ -14,9 +15,11 @@ A build that was killed goes on with the same call, and ends with the same model
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,13 @@ from embedded_vit.build.stages import STAGE_FUNCTIONS
 from embedded_vit.counted import counted
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.io.atomic import check_folder
+from embedded_vit.io.file_lock import file_lock
 from embedded_vit.planning.summary import plan_text
 from embedded_vit.training.processes import check_device
 
 __all__ = ["build"]
+
+LOCK_FILE = "build.lock"  # stays: whoever removed it could let two builds in
 
 
 def build(
@@ -79,8 +85,43 @@ def build(
         minutes=minutes,
         listener=listener or BuildListener(),
     )
-    _go_on(context)
+    with _alone(context):
+        _go_on(context)
     return context.model
+
+
+@contextmanager
+def _alone(context: BuildContext) -> Iterator[None]:
+    """Keep other builds out of the folder while the `with` statement runs.
+
+    Raises:
+        ConfigError: Another one is running in it.
+        DataSetError: The data set cannot be opened; then no folder is made.
+    """
+    _ = context.stored
+    output = context.output
+    with ExitStack() as stack:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(file_lock(output / LOCK_FILE))
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{output}: cannot be written: {reason}; choose another --output") from error
+        if held is False:
+            raise ConfigError(
+                f"{output}: another build is running in this folder; wait until it ends, or choose another --output"
+            )
+        stack.callback(_remove_if_empty, output)  # while the lock is held
+        context.record = read_build_record(output) or context.record  # as it is now that nobody else writes it
+        yield
+
+
+def _remove_if_empty(output: Path) -> None:
+    """Remove a folder that holds nothing but the lock: what is refused leaves nothing."""
+    with suppress(OSError):
+        if os.listdir(output) == [LOCK_FILE]:
+            (output / LOCK_FILE).unlink()
+        output.rmdir()  # which fails where something is in it
 
 
 def _context(
@@ -151,11 +192,13 @@ def _check_plan(context: BuildContext) -> None:
         ConfigError: One of them.
         DataSetError: No patient can be held out.
     """
-    asked = {
+    asked: dict[str, tuple[object, object]] = {
         "--minutes": (context.minutes, context.plan.minutes),
         "--budget latency_ms": (context.latency_ms, context.plan.latency_ms),
         "--patient": (context.patient, context.plan.split.patient),
     }
+    if context.plan.structures is not None:
+        asked["--structures"] = (context.record.structures, context.plan.structures)
     for option, (given, planned) in asked.items():
         if given is not None and given != planned:
             raise ConfigError(

@@ -92,7 +92,8 @@ class BuildContext:
     @property
     def plan_sha256(self) -> str:
         """The digest of the plan's values; comments, reasons and the order of its keys do not count."""
-        return hashlib.sha256(self.plan.model_dump_json(exclude={"reasons"}).encode()).hexdigest()
+        unset = {"structures"} if self.plan.structures is None else set()  # which older plans have not
+        return hashlib.sha256(self.plan.model_dump_json(exclude={"reasons", *unset}).encode()).hexdigest()
 
     @cached_property
     def stored(self) -> DataSet:

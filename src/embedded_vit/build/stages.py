@@ -47,6 +47,7 @@ def make_plan(context: BuildContext) -> None:
             latency_ms=context.latency_ms,
             minutes=minutes,
             patient=context.patient,
+            structures=context.record.structures,
             device=context.device,
             on_case=lambda name: context.listener.advance(next(seen) / names),
         )

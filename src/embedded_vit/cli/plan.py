@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from embedded_vit.cli.options import Flag, OutputAlias
+from embedded_vit.cli.options import Flag, Names, OutputAlias
 from embedded_vit.cli.showing import show, show_text
 
 
@@ -16,6 +16,7 @@ def command(
     budget: str | None = None,
     minutes: float = 60.0,
     patient: str | None = None,
+    structures: Names | None = None,
     seed: int = 0,
     device: str = "cpu",
     overwrite: Flag = False,
@@ -31,6 +32,7 @@ def command(
         minutes: Time for the whole build on this computer.
         patient: Pattern of the names of cases: what it matches is the patient, for example 'patient\\d+'. Cases of a
             patient stay together. By default as patients.csv in the data set says, else as noticed in the names.
+        structures: Structures to learn, by their names; the others become background. All by default.
         seed: Seed of the split, the initial weights and the augmentation.
         device: Device to train on: cpu, cuda, cuda:1, ...
         overwrite: Replace a plan that is there already.
@@ -45,7 +47,7 @@ def command(
     from embedded_vit.printable import bar_text
 
     latency_ms = None if budget is None else read_budget(budget)
-    data_set = open_data_set(data, patient=patient)
+    data_set = open_data_set(data, patient=patient, structures=structures)
     for remark in data_set.remarks:
         show(remark)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -55,6 +57,7 @@ def command(
             latency_ms=latency_ms,
             minutes=minutes,
             patient=patient,
+            structures=structures,
             seed=seed,
             device=device,
             on_case=lambda name: progress.update(task, advance=1, description=bar_text(f"reading {name}")),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from embedded_vit.cli.options import Flag, Names, NetworkOptions, OutputAlias
 from embedded_vit.cli.showing import show
+
+if TYPE_CHECKING:
+    from embedded_vit.training.settings import TrainingConfig
 
 DEFAULT_NETWORK = "hybrid-s"  # docs/planning.md says why
 
@@ -22,7 +25,8 @@ class TrainingOptions:
     Attributes:
         recipe: Training recipe: paper is the published one; modern segments better after the same time.
         epochs: Passes over the training slices.
-        coarse_epochs: Additional epochs before them at half the image size, which cost a quarter of the time each.
+        coarse_epochs: Additional epochs before them at half the image size, which cost a quarter of the time each. By
+            default as many as --epochs from 128 pixels on, and 0 for --recipe paper, --model and --init.
         batch_size: Slices per step, over all processes together.
         learning_rate: Peak learning rate; by default the recipe's own.
         cutmix: Fraction of the slices, from 0 to 1, that get a rectangle of another slice; by default the recipe's own.
@@ -34,7 +38,7 @@ class TrainingOptions:
 
     recipe: Literal["paper", "modern"] = "modern"
     epochs: int = 150
-    coarse_epochs: int = 0
+    coarse_epochs: int | None = None
     batch_size: int = 24
     learning_rate: float | None = None
     cutmix: float | None = None
@@ -42,6 +46,12 @@ class TrainingOptions:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
     init: Path | None = None
+
+    def config(self) -> TrainingConfig:
+        """Return the settings; where `coarse_epochs` is not given, without any."""
+        from embedded_vit.training.settings import TrainingConfig
+
+        return TrainingConfig.for_recipe(**asdict(self) | {"init": None if self.init is None else str(self.init)})
 
 
 def command(
@@ -78,20 +88,17 @@ def command(
         threads: CPU threads; all cores by default.
     """
     from embedded_vit.models.own_class import read_options
-    from embedded_vit.training.settings import TrainingConfig
     from embedded_vit.training.training import train
 
     options, training = options or NetworkOptions(), training or TrainingOptions()
-    settings = asdict(training)
-    if training.init is not None:
-        settings["init"] = str(training.init)
     record = train(
         data,
         output,
         network=_name(options, described=model is not None or training.init is not None),
         architecture={**options.architecture(), "model": model, "options": read_options(model_options or ()) or None},
-        training=TrainingConfig.for_recipe(**settings),
+        training=training.config(),
         context_slices=context_slices,
+        choose_coarse=training.coarse_epochs is None,
         structures=structures,
         patient=patient,
         validation_cases=validation_cases,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,14 +14,14 @@ FIRST_BYTE = 1  # Windows locks bytes of a file, which need not be there
 
 
 @contextmanager
-def file_lock(path: str | Path) -> Iterator[bool]:
+def file_lock(path: str | Path) -> Iterator[bool | None]:
     """Try to hold a lock while the `with` statement runs; it does not wait.
 
     Args:
         path: The file that is locked, which is made if it is not there. Its folder must be there.
 
     Yields:
-        Whether the lock is held: False where another process holds it, or where the file system has no locks.
+        Whether the lock is held: False where another process holds it, None where the file system has no locks.
     """
     with open(path, "ab") as file:
         try:
@@ -30,8 +31,8 @@ def file_lock(path: str | Path) -> Iterator[bool]:
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
+        except OSError as error:
+            yield False if error.errno in (errno.EAGAIN, errno.EACCES) else None
         else:
             yield True  # closing the file frees the lock
 

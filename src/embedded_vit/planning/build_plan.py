@@ -59,17 +59,22 @@ class BuildPlan(Config):
     training: TrainingConfig
     mirror: bool = Field(default=False, description="whether left and right may be exchanged in training")
     split: SplitPlan = SplitPlan()
+    structures: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="those to learn, in this order; None: all of the data set"
+    )
     compression: str | None = Field(default=None, description="a compression plan of the package, or None")
     latency_ms: float | None = Field(default=None, gt=0, description="most milliseconds a slice, on this computer")
     minutes: float = Field(default=60.0, gt=0, description="for everything, on this computer")
     reasons: Mapping[str, str] = Field(default_factory=dict, description="decision -> one sentence")
 
     def data_set(self, data_set: DataSet) -> DataSet:
-        """Return the data set as this plan takes it: its patients, and whether its labels may be mirrored.
+        """Return the data set as this plan takes it: structures, patients, and whether its labels may be mirrored.
 
         Raises:
-            DataSetError: The pattern of a patient does not match the name of a case.
+            DataSetError: The pattern of a patient does not match the name of a case, or a structure is not there.
         """
+        if self.structures is not None and self.structures != data_set.labels.names:
+            data_set = data_set.with_structures(self.structures)
         labels = data_set.labels.model_copy(update={"mirror": self.mirror})
         return replace(with_patients(data_set, self.split.patient), labels=labels)
 
@@ -83,6 +88,7 @@ class BuildPlan(Config):
         Raises:
             ConfigError: The plan was made for other channels or another number of structures.
         """
+        data_set = self.data_set(data_set)
         planned, found = self.preprocessing.channels, data_set.channels
         if planned != found:
             raise ConfigError(
@@ -97,7 +103,7 @@ class BuildPlan(Config):
         return RunConfig(
             network=self.network,
             preprocessing=self.preprocessing,
-            labels=self.data_set(data_set).labels,
+            labels=data_set.labels,
             partial_labels=partial_sets(data_set),
             training=self.training,
         )

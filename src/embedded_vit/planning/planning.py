@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -51,6 +51,7 @@ def plan_for(
     latency_ms: float | None = None,
     minutes: float = 60.0,
     patient: str | None = None,
+    structures: Sequence[str] | None = None,
     seed: int = 0,
     device: str = "cpu",
     clocks: Clocks | None = None,
@@ -65,6 +66,7 @@ def plan_for(
         latency_ms: The most that a slice may take on this computer, in milliseconds; None for no limit.
         minutes: For the whole build, on this computer.
         patient: A pattern of the cases' names, as `with_patients` takes it.
+        structures: Those that the data set was opened with; the plan repeats them. None: all that its folder has.
         seed: Of the split, the initial weights and the augmentation.
         device: Where the network is trained.
         clocks: What is measured on this computer.
@@ -79,7 +81,9 @@ def plan_for(
     split = make_split(data_set, seed=seed)
     fingerprint = fingerprint_of(data_set, sorted(split.train + split.validation), on_case=on_case)
     measured = clocks or Clocks(pace=partial(measured_pace, device=device))
-    return _Planner(fingerprint, split, minutes, latency_ms, seed, measured).plan(patient)
+    return _Planner(fingerprint, split, minutes, latency_ms, seed, measured).plan(
+        patient, None if structures is None else tuple(structures)
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class _Planner:
     seed: int
     clocks: Clocks
 
-    def plan(self, patient: str | None) -> BuildPlan:
+    def plan(self, patient: str | None, structures: tuple[str, ...] | None) -> BuildPlan:
         """Decide everything."""
         found = self.fingerprint
         intensities, orientation, mirror = choose_intensities(found), choose_orientation(found), choose_mirror(found)
@@ -146,6 +150,7 @@ class _Planner:
             training=config.training,
             mirror=mirror.value,
             split=SplitPlan(seed=self.seed, patient=patient),
+            structures=structures,
             compression=compression.value,
             latency_ms=self.latency_ms,
             minutes=self.minutes,

@@ -130,7 +130,7 @@ def trial_lock(folder: Path, number: int) -> Iterator[bool]:
     path = folder / LOCKS / f"{number:04d}"
     path.parent.mkdir(exist_ok=True)
     with file_lock(path) as locked:
-        yield locked
+        yield bool(locked)
 
 
 def try_again_what_died(study: optuna.Study, folder: Path) -> list[FrozenTrial]:

@@ -16,6 +16,7 @@ from embedded_vit.models.registry import build_network
 from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.training.checkpoint import (
+    CONFIG,
     MODEL,
     STATE,
     TrainingRecord,
@@ -137,6 +138,20 @@ def _fresh_network(config: RunConfig, folder: Path) -> nn.Module:
     if first_weights is not None:
         initialise(network, config, first_weights)
     return network
+
+
+def begun_config(folder: Path) -> RunConfig | None:
+    """Return the configuration of the training that a folder holds, at its image size or at half of it; else None.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    if (folder / CONFIG).is_file():
+        return read_run_config(folder)
+    if not (folder / COARSE / CONFIG).is_file():
+        return None
+    half = read_run_config(folder / COARSE)  # its other sizes are half of those that were asked for
+    return half.with_training(coarse_epochs=half.training.epochs)
 
 
 def is_begun(folder: Path) -> bool:

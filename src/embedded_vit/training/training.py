@@ -13,7 +13,7 @@ from rich.console import Console
 from embedded_vit.counted import counted
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import ConfigError, InputError
 from embedded_vit.io.atomic import check_folder
 from embedded_vit.models.registry import NetworkConfig, network_config
 from embedded_vit.preprocessing import Preprocessing
@@ -21,12 +21,13 @@ from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_con
 from embedded_vit.training.partial_labels import partial_sets
 from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
 from embedded_vit.training.progress import TrainingListener, TrainingProgress
-from embedded_vit.training.run import COARSE, check_whether_to_resume, is_begun, is_finished, open_run
+from embedded_vit.training.run import COARSE, begun_config, check_whether_to_resume, is_begun, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.slices import SliceSet, prepare_slices, remove_slices
 
 __all__ = ["at_half_the_size", "default_context", "plan", "train", "train_once", "train_planned"]
 
+FROM_COARSE = 128  # pixels: the smallest image that is trained from coarse to fine by default
 COARSE_COST = 0.3  # of an epoch at half the image size over one at the full size; with validation a little over 1/4
 
 
@@ -89,6 +90,7 @@ def train(
     architecture: Mapping[str, Any] | None = None,
     training: TrainingConfig,
     context_slices: int | None = 1,
+    choose_coarse: bool = False,
     structures: Sequence[str] | None = None,
     patient: str | None = None,
     validation_cases: int | None = None,
@@ -105,6 +107,8 @@ def train(
         output: The run folder; new, unless resuming.
         network, architecture, context_slices: As `plan` takes them.
         training: The training settings.
+        choose_coarse: Whether to take as many epochs at half the image size as measured best, see `default_coarse`,
+            in place of those of `training`. A run that is resumed keeps its own, and its own `context_slices`.
         structures, patient: The structures to learn, and how patients are told, as `open_data_set` takes them.
         validation_cases: As `make_split` takes them.
         split: Training, validation and test cases; by default as `make_split` chooses them.
@@ -124,13 +128,9 @@ def train(
     check_device(device)
     check_folder(Path(output))
     data_set = open_data_set(data_folder, structures=structures, patient=patient)
-    config = plan(
-        data_set,
-        network=network,
-        architecture=architecture or {},
-        training=training,
-        context_slices=context_slices,
-    )
+    begun = begun_config(Path(output)) if resume else None
+    asked = {"network": network, "architecture": architecture or {}, "training": training}
+    config = _chosen(data_set, begun, choose_coarse=choose_coarse, context_slices=context_slices, **asked)
     return train_planned(
         data_set,
         config,
@@ -143,6 +143,18 @@ def train(
     )
 
 
+def _chosen(
+    data_set: DataSet, begun: RunConfig | None, *, choose_coarse: bool, context_slices: int | None, **asked: Any
+) -> RunConfig:
+    """Return the configuration of a run; where something is not said, that of the one that was begun, if there is."""
+    if begun is not None and context_slices is None:
+        context_slices = begun.preprocessing.context_slices
+    config = plan(data_set, context_slices=context_slices, **asked)
+    if not choose_coarse:
+        return config
+    return config.with_training(coarse_epochs=default_coarse(config) if begun is None else begun.training.coarse_epochs)
+
+
 def default_context(data_set: DataSet, training: TrainingConfig, *, own_class: bool) -> int:
     """Return how many slices a network sees at a time unless it is told: 3, which gain 2 points of Dice.
 
@@ -151,6 +163,25 @@ def default_context(data_set: DataSet, training: TrainingConfig, *, own_class: b
     """
     alone = data_set.modality == "picture" or training.recipe == "paper" or own_class or training.init is not None
     return 1 if alone else 3
+
+
+def default_coarse(config: RunConfig) -> int:
+    """Return how many epochs at half the image size a training begins with unless it is told: as many as at the full.
+
+    They take a quarter of the time and gain 1.1 points of Dice. None for images below 128 pixels, which was not
+    measured; for recipe `paper`, whose results are published; for a user's own network; and where the training starts
+    from weights, or the network does not take images of half the size.
+    """
+    training, network = config.training, config.network
+    if training.recipe == "paper" or training.init is not None or network.model is not None:
+        return 0
+    if network.image_size < FROM_COARSE:
+        return 0
+    try:
+        at_half_the_size(config.with_training(coarse_epochs=training.epochs))
+    except InputError:
+        return 0
+    return training.epochs
 
 
 def train_planned(
