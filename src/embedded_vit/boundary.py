@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 from embedded_vit.errors import EmbeddedVitError, FileFormatError, InputError
 
-__all__ = ["one_line_errors"]
+__all__ = ["PASSED_ON", "one_line_errors"]
+
+# No byte of a file leads to these: our own words, no memory, and mistakes in our code, which no message may hide.
+PASSED_ON = (EmbeddedVitError, MemoryError, NameError, ImportError)
 
 MOST_CHARACTERS = 120  # of what a library says
 
@@ -23,7 +26,7 @@ def one_line_errors(
 ) -> Iterator[None]:
     """Turn whatever a library raises on a bad file into one line.
 
-    Our own errors, and that there is no memory left, pass.
+    Our own errors pass, and what no damaged file can lead to (`PASSED_ON`).
 
     Args:
         source: The file, for messages.
@@ -37,7 +40,7 @@ def one_line_errors(
     """
     try:
         yield
-    except (EmbeddedVitError, MemoryError):
+    except PASSED_ON:
         raise
     except FileNotFoundError as problem:
         raise error(f"{source}: there is no such file") from problem

@@ -73,7 +73,7 @@ def test_a_folder_takes_the_files_of_one_series_by_its_name(
         out.mkdir(parents=True)
     status, printed, said = predict(make_artifact(), series, "-o", out, "--format", "all")
     assert (status, len(printed.splitlines())) == (0, 3), said
-    assert names_in(out) == [f"ward 3{end}" for end in ENDINGS]
+    assert names_in(out) == ["volumes.csv", *(f"ward 3{end}" for end in ENDINGS)]
     status, _, said = predict(make_artifact(), series, "-o", tmp_path / "out.txt", "--format", "all")
     assert status == 2
     assert "choose a name that ends in .nii.gz" in said
@@ -86,7 +86,7 @@ def test_one_format_alone(predict, make_artifact: MakeArtifact, tmp_path: Path, 
     assert predict(model, series, "-o", tmp_path / "one" / "x.dcm", "--format", kind)[0] == 0
     assert names_in(tmp_path / "one") == ["x.dcm", "x.json"]
     assert predict(model, series, "-o", out, "--format", kind)[0] == 0
-    assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json"]
+    assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json", "volumes.csv"]
     out = tmp_path / "of a folder"
     assert predict(model, tmp_path / "in", "-o", out, "--format", kind)[0] == 0
     assert names_in(out) == [f"series_{ending}.dcm", f"series_{ending}.json", "volumes.csv"]

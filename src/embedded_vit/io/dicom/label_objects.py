@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
+from embedded_vit.boundary import PASSED_ON
+from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.dicom.magic import files_of
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def modality_beside(folder: Path) -> str | None:
     for path in files_of(folder):
         if not _is_labels(path):
             try:
-                tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "PixelSpacing"])
-            except Exception:  # another file; who reads the series says what is wrong
+                with one_line(path):
+                    tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "PixelSpacing"])
+            except FileFormatError:  # another file; who reads the series says what is wrong
                 continue
             if tags.get("PixelSpacing") is not None:
                 return str(tags.get("Modality", ""))
@@ -98,10 +100,10 @@ def one_line(path: Path) -> Iterator[None]:
     """Turn whatever a damaged label file leads to into one line, without text of the file."""
     try:
         yield
-    except (EmbeddedVitError, MemoryError):
-        raise
     except ModuleNotFoundError as error:
         raise FileFormatError(f"{path}: labels in DICOM; {missing_extra(str(error.name), 'dicom')}") from error
+    except PASSED_ON:
+        raise
     except Exception as error:  # pydicom and highdicom raise whatever a damaged tag leads to
         raise FileFormatError(f"{path}: {DAMAGED}") from error
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_vit.errors import EmbeddedVitError, FileFormatError, missing_extra
+from embedded_vit.boundary import PASSED_ON
+from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.pictures.density import pixel_size_mm
 from embedded_vit.preprocessing import MOST_PIXELS
 
@@ -143,7 +144,7 @@ def _opened(file: Path | io.BytesIO, path: Path) -> Iterator[Image]:
         try:
             with pillow.open(file, formats=FORMATS) as image:
                 yield image
-        except (EmbeddedVitError, MemoryError):
+        except PASSED_ON:
             raise
         except UnidentifiedImageError as error:
             raise FileFormatError(f"{path}: not a PNG, JPEG, TIFF or BMP picture; save it again as PNG") from error
