@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -157,18 +158,24 @@ class RunningNode:
         return self.process.wait(timeout=WAIT_SECONDS)
 
     def resident_bytes(self, *, with_children: bool = False) -> int:
-        """Return the memory of the process that listens, and of the one that segments."""
+        """Return the resident memory of the process that listens, and of the one that segments.
+
+        Libraries, which both map, are counted once: as in the process that maps more of them.
+        """
         processes = [self.process.pid]
         if with_children:
             tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
             processes += [int(number) for task in tasks for number in task.read_text().split()]
-        pages = 0
+        own, mapped = 0, [0]
         for number in processes:
             try:
-                pages += int(Path(f"/proc/{number}/statm").read_text().split()[1])
+                status = Path(f"/proc/{number}/status").read_text()
             except OSError:  # it has just ended
                 continue
-        return pages * os.sysconf("SC_PAGE_SIZE")
+            kib = dict(re.findall(r"^(Rss\w+):\s+(\d+) kB", status, re.MULTILINE))
+            own += int(kib.get("RssAnon", 0)) + int(kib.get("RssShmem", 0))
+            mapped.append(int(kib.get("RssFile", 0)))
+        return (own + max(mapped)) * 1024
 
     def status(self) -> str:
         """Return what `node status` prints."""

@@ -216,7 +216,9 @@ def test_a_scan_becomes_a_mask(
     prediction.save(tmp_path / "mask.nii.gz")
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj).T, stored == 400)
     del prediction
-    assert {path.name for path in tmp_path.iterdir()} - before == {"model.onnx", "mask.nii.gz", "mask.json"}
+    assert {path.name for path in tmp_path.iterdir()} - before == {
+        *("model.onnx", "mask.nii.gz", "mask.json", "mask_preview.png")
+    }
 
 
 def test_a_data_set_is_written_opened_and_prepared(like_windows: None, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_gates_are_passed_or_failed_in_words() -> None:
     one = example.accuracy().model_copy(update={"dice": example.accuracy().dice[:1], "no_gate_because": "one model"})
     text = result_text(example.result(count=1, accuracy=one))
     assert "no accuracy gate: one model" in text
-    assert "0.7500 (95 %: 0.700 to 0.800)" in text
+    assert "0.7500 (95 % over patients: 0.700 to 0.800)" in text
 
 
 def test_missing_energy_has_its_reason() -> None:
