@@ -42,6 +42,33 @@ export function arrayAxis(codes: string, axis: Axis): [number, boolean] {
   return codes.includes(along) ? [codes.indexOf(along), true] : [codes.indexOf(against), false];
 }
 
+/** How sure a network is: the mean probability of the pixels that each class wins, on the network's own grid. */
+export class Certainty {
+  private readonly sure = new Map<number, Float64Array[]>(); // of a slice: pixels, sum of their probabilities
+
+  constructor(
+    private readonly classes: number,
+    private readonly size: number,
+  ) {}
+
+  /** Look at a slice's output, (K, T, T). */
+  see(index: number, logits: Float32Array): void {
+    if (index % SURE_EVERY === 0) this.sure.set(index, certainty(logits, this.classes, this.size));
+  }
+
+  /** Return the mean of each class, background first; null where no pixel of it was looked at. */
+  means(): (number | null)[] {
+    return Array.from({ length: this.classes }, (_, number) => {
+      let [pixels, probability] = [0, 0];
+      for (const [won, sum] of this.sure.values() as Iterable<Float64Array[]>) {
+        pixels += won![number]!;
+        probability += sum![number]!;
+      }
+      return pixels ? probability / pixels : null;
+    });
+  }
+}
+
 export class FigureCollector {
   private readonly step: number;
   private readonly rows: number[]; // of sampled pixels, in shares of the network's grid
@@ -49,12 +76,12 @@ export class FigureCollector {
   private readonly pixel: number;
   private readonly labelled = new Map<number, Labelled>();
   private readonly bodies = new Map<number, number[]>(); // area; first and last row; then column
-  private readonly sure = new Map<number, Float64Array[]>(); // pixels, sum of their probabilities
 
   constructor(
     private readonly grid: Grid,
     private readonly preprocessing: Preprocessing,
     private readonly classes: number,
+    private readonly certainty: Certainty, // which sees the same slices
   ) {
     this.step = Math.max(1, Math.ceil(Math.max(...grid.shape) / SAMPLED_PIXELS));
     const places = [grid.enlargeRows.place, grid.enlargeColumns.place];
@@ -73,8 +100,8 @@ export class FigureCollector {
     [this.rows, this.columns] = sampled as [number[], number[]];
   }
 
-  /** Look at a slice's network input, (C, S, S), and output, (K, T, T). */
-  see(index: number, image: Float32Array, logits: Float32Array): void {
+  /** Look at a slice's network input, (C, S, S). */
+  see(index: number, image: Float32Array): void {
     const { modality, channels, context_slices } = this.preprocessing;
     const size = this.grid.size;
     const from = Math.floor(context_slices / 2) * channels.length * size * size;
@@ -93,7 +120,6 @@ export class FigureCollector {
       const ends = [...endsOf(alongRows, area), ...endsOf(alongColumns, area)];
       this.bodies.set(index, [area / (size * size), ...ends]);
     }
-    if (index % SURE_EVERY === 0) this.sure.set(index, certainty(logits, this.classes, this.grid.outputSize));
   }
 
   /** Take a finished slice, (rows, columns); a slice that changes later is put again. */
@@ -167,12 +193,7 @@ export class FigureCollector {
     if (!total) return null;
     const place = this.alongBody([null, inBox[0]! / total, inBox[1]! / total]);
     const towards = this.alongBody(centre.map((at) => at / total)) as Record<Axis, number>;
-    let [pixels, probability] = [0, 0];
-    for (const [won, sum] of this.sure.values() as Iterable<Float64Array[]>) {
-      pixels += won![number]!;
-      probability += sum![number]!;
-    }
-    const confidence = pixels ? probability / pixels : null;
+    const confidence = this.certainty.means()[number]!;
     return { volume: 0, place, share, centre: towards, confidence, atBorder: false };
   }
 

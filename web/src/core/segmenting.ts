@@ -3,10 +3,11 @@
 import { removeSmallComponents } from "./components";
 import { checkChannels, violations } from "./contract";
 import { Cancelled, ContractError } from "./errors";
-import { FigureCollector } from "./figures";
+import { Certainty, FigureCollector } from "./figures";
 import { doubts } from "./fingerprint";
 import { checkFinite, labelSlice } from "./labelling";
 import { smallestShares, type Contract } from "./manifest";
+import { brightnessOf, type Brightness } from "./measuring";
 import { roundTo } from "./numbers";
 import { judge, warningsOf, type Judgement } from "./plausibility";
 import { gridOf, intensityRanges, networkInputs, type Grid } from "./preprocessing";
@@ -42,6 +43,8 @@ export interface Segmented {
   judgement: Judgement | null;
   unit: "ml" | "voxels" | "mm2" | "pixels";
   sizes: Record<string, number>;
+  brightness: Record<string, Record<string, Brightness> | null>;
+  meanProbability: Record<string, number | null>;
   ranges: [number, number][];
 }
 
@@ -68,9 +71,11 @@ export async function segment(
     ranges: intensityRanges(upright, contract.preprocessing),
   };
   const classes = contract.labels.labels.length + 1;
-  const collector = contract.plausibility && new FigureCollector(seen.grid, contract.preprocessing, classes);
+  const certainty = new Certainty(classes, seen.grid.outputSize);
+  const collector =
+    contract.plausibility && new FigureCollector(seen.grid, contract.preprocessing, classes, certainty);
   const mask = new Uint8Array(volume.shape[0] * volume.shape[1] * volume.shape[2]);
-  await labelAll(mask, seen, contract, network, collector, options);
+  await labelAll(mask, seen, contract, network, { certainty, collector }, options);
   const shares = smallestShares(contract);
   for (const changed of removeSmallComponents(mask, upright, shares)) {
     const slice = new Uint8Array(upright.shape[1] * upright.shape[2]);
@@ -83,7 +88,8 @@ export async function segment(
   if (implausible.length && !options.force) {
     throw new ContractError(`${volume.source}: refused: ${implausible[0]}`, true);
   }
-  return summarised(scan, contract, seen, mask, { problems: [...problems, ...implausible], judgement, counts, atBorder });
+  const found = { problems: [...problems, ...implausible], judgement, counts, atBorder, means: certainty.means() };
+  return summarised(scan, contract, seen, mask, found);
 }
 
 /** What segmenting and judging share of a scan. */
@@ -93,13 +99,19 @@ interface Seen {
   ranges: [number, number][];
 }
 
+/** What looks at every slice. */
+interface Watching {
+  certainty: Certainty;
+  collector: FigureCollector | null;
+}
+
 /** Put the labels of all slices into a mask, as many slices at a time as the network has streams. */
 async function labelAll(
   mask: Uint8Array,
   { upright, grid, ranges }: Seen,
   contract: Contract,
   network: Network,
-  collector: FigureCollector | null,
+  { certainty, collector }: Watching,
   options: Options,
 ): Promise<void> {
   const classes = contract.labels.labels.length + 1;
@@ -109,7 +121,8 @@ async function labelAll(
     checkFinite(logits, network.source, network.title);
     const labels = labelSlice(logits, classes, grid);
     writeSlice(mask, upright, index, labels);
-    collector?.see(index, input, logits);
+    certainty.see(index, logits);
+    collector?.see(index, input);
     collector?.put(index, labels);
     options.onProgress?.(++done, upright.shape[0]);
   };
@@ -134,10 +147,11 @@ interface Found {
   judgement: Judgement | null;
   counts: number[];
   atBorder: boolean[];
+  means: (number | null)[];
 }
 
 function summarised(scan: Scan, contract: Contract, seen: Seen, mask: Uint8Array, found: Found): Segmented {
-  const { problems, judgement, counts, atBorder } = found;
+  const { problems, judgement, counts, atBorder, means } = found;
   const names = contract.labels.labels;
   const cutOff = names.filter((each) => atBorder[each.id]).map((each) => each.name);
   const border = cutOff.length ? [`at the border of the scan, perhaps cut off: ${cutOff.join(", ")}`] : [];
@@ -156,6 +170,10 @@ function summarised(scan: Scan, contract: Contract, seen: Seen, mask: Uint8Array
     judgement,
     unit,
     sizes: Object.fromEntries(names.map((each) => [each.name, roundTo(counts[each.id]! * size, decimals)])),
+    brightness: brightnessOf(scan.volume, mask, counts, contract),
+    meanProbability: Object.fromEntries(
+      names.map(({ name, id }) => [name, counts[id] && means[id] != null ? roundTo(means[id], 4) : null]),
+    ),
     ranges: seen.ranges,
   };
 }

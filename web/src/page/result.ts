@@ -188,6 +188,8 @@ export class ResultView {
       warnings: segmented.warnings,
       unit: segmented.unit,
       [picture ? "areas" : "volumes"]: segmented.sizes,
+      intensities: segmented.brightness,
+      mean_probability: segmented.meanProbability,
       touches_border: Object.fromEntries(this.labels.map(({ name }) => [name, segmented.cutOff.includes(name)])),
       plausibility: segmented.judgement ?? "not checked",
       labels: Object.fromEntries(this.labels.map(({ name, id }) => [name, id])),
