@@ -117,7 +117,7 @@ def compare(root: Path, predictor: Predictor, artifact: Path, engine: str, scan:
     """Segment here and there; print a row and return the fraction of voxels that agree."""
     here, there = folder / "here.nii.gz", root / "mask.nii.gz"
     predictor.predict(scan, force=True).save(here, overwrite=True)
-    for name in ("mask.nii.gz", "mask.json"):
+    for name in ("mask.nii.gz", "mask.json", "mask_preview.png"):
         (root / name).unlink(missing_ok=True)
     shutil.copy(artifact, root / "model.onnx")
     inside = f"/{scan.name}"

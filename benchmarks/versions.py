@@ -60,9 +60,9 @@ def write_phantom(path: Path, *, slices: int) -> None:
 
 
 def predict(checkout: Path, model: str, scan: Path, mask: Path, *, threads: int) -> None:
-    """Run `embedded-vit predict` from a checkout's sources, in a process of its own; the mask is removed first."""
-    for path in (mask, mask.with_name("mask.json")):
-        path.unlink(missing_ok=True)
+    """Run `embedded-vit predict` from a checkout's sources, in a process of its own; its results are removed first."""
+    for path in mask.parent.glob(f"{mask.name.partition('.')[0]}*"):
+        path.unlink()
     command = ["predict", model, str(scan), "-o", str(mask), "--threads", str(threads)]
     subprocess.run(
         [sys.executable, "-m", "embedded_vit", *command],
