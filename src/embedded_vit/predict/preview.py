@@ -13,7 +13,7 @@ from embedded_vit.volume import Mask, Scan
 __all__ = ["preview"]
 
 COLUMNS, ROWS = 3, 2  # of slices
-TILE = 224  # pixels along each side of a slice, at most
+TILE = 160  # pixels along each side of a slice, at most
 
 
 def preview(
@@ -38,8 +38,10 @@ def preview(
     wide = min(COLUMNS, len(indices))
     page = np.zeros((-(-len(indices) // wide) * len(down), wide * len(across), 3), np.uint8)
     for number, index in enumerate(indices):
-        seen = intensities.normalise(scan.intensities(index)[:1, across][:, :, down])[0]
-        labels = mask.get(index)[across][:, down]
+        shown = np.ix_(across, down)
+        stored = scan.stored(index)[0][shown].astype(np.float32)
+        seen = intensities.normalise((stored * np.float32(scan.slope) + np.float32(scan.intercept))[None])[0]
+        labels = mask.get(index)[shown]
         top, left = (
             place * length for place, length in zip(divmod(number, wide), (len(down), len(across)), strict=True)
         )
