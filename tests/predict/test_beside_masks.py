@@ -20,6 +20,7 @@ from embedded_vit.errors import OutputError
 from embedded_vit.labels import LabelSet
 from embedded_vit.predict.folder import Listener, predict_path
 from embedded_vit.predict.predictor import Prediction, Predictor
+from embedded_vit.predict.preview import TILE
 from embedded_vit.predict.results import Results
 from embedded_vit.preprocessing import Preprocessing
 
@@ -77,7 +78,7 @@ def test_the_preview_shows_slices_with_structures_in_their_proportions(predictor
     predictor.predict(write_ct(tmp_path / "scan.nii.gz")).save(tmp_path / "mask.nii.gz")
     page = np.asarray(Image.open(tmp_path / "mask_preview.png"))
     colour = np.array(LabelSet.from_names(["bright"]).labels[0].rgb)
-    down, across = 224, round(224 * 40 / 48)
+    down, across = TILE, round(TILE * 40 / 48)
     assert page.shape == (down, 3 * across, 3)  # the three slices that hold the box, side by side
     for tile in range(3):
         outline = (page[:, tile * across : (tile + 1) * across] == colour).all(axis=-1)

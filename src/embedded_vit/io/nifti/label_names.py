@@ -11,7 +11,7 @@ Source: the NIfTI-1 standard, "nifti1_extension"; the label table of the GIFTI f
 from __future__ import annotations
 
 import struct
-from xml.sax.saxutils import escape
+from html import escape
 
 from embedded_vit.labels import LabelSet
 from embedded_vit.printable import printable
@@ -39,7 +39,7 @@ def names_extension(labels: LabelSet) -> bytes:
     rows = []
     for label in labels.labels:
         red, green, blue = (part / 255 for part in label.rgb)
-        name = escape(printable(label.name))
+        name = escape(printable(label.name), quote=False)
         rows.append(LABEL.format(number=label.id, red=red, green=green, blue=blue, name=name))
     text = DOCUMENT.format(labels="\n".join(rows)).encode()
     size = -(-(len(text) + INTRODUCTION) // BLOCK) * BLOCK

@@ -21,7 +21,6 @@ from embedded_vit.io.scan_source import EXPECTED
 from embedded_vit.predict.bulk.case import Case
 from embedded_vit.predict.bulk.case_queue import MANIFEST, CaseQueue
 from embedded_vit.predict.bulk.driver import Driver
-from embedded_vit.predict.bulk.local_processes import LocalProcesses
 from embedded_vit.predict.bulk.worker import WorkerSetup
 from embedded_vit.predict.bulk.workers import Workers
 from embedded_vit.predict.listener import Listener
@@ -133,6 +132,8 @@ def _check(crew: Crew, folder: Path, output: Path) -> None:
 
 def _workers(crew: Crew, setup: WorkerSetup) -> Workers:
     if not crew.on_ray:
+        from embedded_vit.predict.bulk.local_processes import LocalProcesses
+
         return LocalProcesses(setup, crew.workers or 1)
     from embedded_vit.predict.bulk.on_ray import OnRay
 
