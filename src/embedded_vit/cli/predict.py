@@ -61,9 +61,8 @@ def command(
             and the output under the same paths. Write it behind the scans.
         progress: How progress is shown on standard error: as a bar, or as a JSON object a line for other programs.
     """
-    memory_bytes = _limit_memory_and_threads(memory)
+    memory_bytes = _prepare_process(memory)
     # From here on NumPy may be imported.
-    _import_nibabel_alone()
 
     from embedded_vit.builtin.resolve import model_path
     from embedded_vit.clinic import results_for
@@ -158,8 +157,8 @@ def _crew(workers: int | None, threads: int | None, ray: Sequence[str] | None) -
     return Crew(workers, threads, on_ray=ray is not None, ray_address=ray[0] if ray else None)
 
 
-def _limit_memory_and_threads(memory: str | None) -> int | None:
-    """Prepare the process before NumPy is imported; return --memory in bytes."""
+def _prepare_process(memory: str | None) -> int | None:
+    """Limit memory and threads before NumPy is imported, and import nibabel; return --memory in bytes."""
     from embedded_vit.predict.memory import limit_matrix_threads, parse_bytes, spare_address_space
 
     memory_bytes = None
@@ -167,4 +166,5 @@ def _limit_memory_and_threads(memory: str | None) -> int | None:
         memory_bytes = parse_bytes(memory)
         spare_address_space()
     limit_matrix_threads(1)  # each thread works on a slice of its own
+    _import_nibabel_alone()
     return memory_bytes
