@@ -310,7 +310,7 @@ def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def labelled_box(labels: NDArray[np.uint8]) -> tuple[slice, slice]:
+def labelled_box(labels: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[slice, slice]:
     """Return the rows and columns between the first and the last that hold a label; empty without a label."""
     rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
     if not len(rows):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedded_vit.contract import Contract
 from embedded_vit.preprocessing import Intensities
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.volume import LabelMap, Volume, labelled_box
 
 __all__ = ["PictureCollector", "SlicePicture", "not_black", "png_address", "png_data_uri", "slice_dice"]
 
@@ -109,11 +109,10 @@ def not_black(channels: NDArray[np.float32], *masks: NDArray[np.uint8]) -> tuple
     shown: NDArray[np.bool_] = np.any(channels > 0, axis=0)
     for mask in masks:
         shown |= mask > 0
-    return _with_margin(np.flatnonzero(shown.any(axis=1))), _with_margin(np.flatnonzero(shown.any(axis=0)))
-
-
-def _with_margin(shown: NDArray[np.intp]) -> slice:
-    return slice(max(0, int(shown[0]) - MARGIN), int(shown[-1]) + 1 + MARGIN) if shown.size else slice(None)
+    if not shown.any():
+        return slice(None), slice(None)
+    rows, columns = (slice(max(0, int(box.start) - MARGIN), int(box.stop) + MARGIN) for box in labelled_box(shown))
+    return rows, columns
 
 
 def slice_dice(

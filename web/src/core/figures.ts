@@ -164,11 +164,13 @@ export class FigureCollector {
     const heightMm = known ? spacingOf(upright.affine)[upwards]! * upright.shape[upwards]! : null;
     const indices = [...this.labelled.keys()].filter((index) => this.bodies.has(index)).sort((a, b) => a - b);
     const structures = new Map<number, StructureFigures>();
+    const sure = this.certainty.means();
     if (!indices.length) return { structures, inMl: known, cropped: false, heightMm };
     for (let number = 1; number < this.classes; number++) {
       const found = this.structure(number, indices, upright.shape[0]);
       if (!counts[number] || !found) continue;
-      structures.set(number, { ...found, volume: counts[number]! * voxelMl, atBorder: atBorder[number]! });
+      const confidence = sure[number]!;
+      structures.set(number, { ...found, volume: counts[number]! * voxelMl, confidence, atBorder: atBorder[number]! });
     }
     const sliceArea = this.pixel * this.grid.shape[0] * this.grid.shape[1];
     const bodyArea = indices.reduce((sum, index) => sum + this.bodies.get(index)![0]!, 0) / indices.length;
@@ -193,8 +195,7 @@ export class FigureCollector {
     if (!total) return null;
     const place = this.alongBody([null, inBox[0]! / total, inBox[1]! / total]);
     const towards = this.alongBody(centre.map((at) => at / total)) as Record<Axis, number>;
-    const confidence = this.certainty.means()[number]!;
-    return { volume: 0, place, share, centre: towards, confidence, atBorder: false };
+    return { volume: 0, place, share, centre: towards, confidence: null, atBorder: false };
   }
 
   /** Turn shares along (slices, rows, columns) to shares along the axes of the body. */

@@ -161,6 +161,22 @@ export function reoriented<T extends Layout & { affine: Affine }>(on: T, codes: 
   return { ...on, shape, strides, offset, affine };
 }
 
+/** Visit one slice in tiles: runs of pixels along its rows, first pixels in the slice and in flat memory, and a length. */
+function visitSlice(layout: Layout, index: number, visit: (pixel: number, voxel: number, length: number) => void): void {
+  const [, rows, columns] = layout.shape;
+  const [alongSlices, alongRows, alongColumns] = layout.strides;
+  const begin = layout.offset + index * alongSlices;
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(rows, top + TILE);
+    for (let left = 0; left < columns; left += TILE) {
+      const length = Math.min(columns - left, TILE);
+      for (let row = top; row < bottom; row++) {
+        visit(row * columns + left, begin + row * alongRows + left * alongColumns, length);
+      }
+    }
+  }
+}
+
 /** Copy one slice of stored numbers into `into`, row by row. */
 export function readSlice<T extends { [index: number]: number }>(
   voxels: Voxels,
@@ -168,41 +184,21 @@ export function readSlice<T extends { [index: number]: number }>(
   index: number,
   into: T,
 ): T {
-  const [, rows, columns] = layout.shape;
-  const [alongSlices, alongRows, alongColumns] = layout.strides;
-  const begin = layout.offset + index * alongSlices;
-  for (let top = 0; top < rows; top += TILE) {
-    const bottom = Math.min(rows, top + TILE);
-    for (let left = 0; left < columns; left += TILE) {
-      const right = Math.min(columns, left + TILE);
-      for (let row = top; row < bottom; row++) {
-        let from = begin + row * alongRows + left * alongColumns;
-        for (let to = row * columns + left; to < row * columns + right; to++, from += alongColumns) {
-          into[to] = voxels[from]!;
-        }
-      }
-    }
-  }
+  const step = layout.strides[2];
+  visitSlice(layout, index, (pixel, voxel, length) => {
+    for (const end = pixel + length; pixel < end; pixel++, voxel += step) into[pixel] = voxels[voxel]!;
+  });
   return into;
 }
 
 /** Write the labels of one slice, row by row, into a mask that is background there. */
 export function writeSlice(voxels: Uint8Array, layout: Layout, index: number, from: ArrayLike<number>): void {
-  const [, rows, columns] = layout.shape;
-  const [alongSlices, alongRows, alongColumns] = layout.strides;
-  const begin = layout.offset + index * alongSlices;
-  for (let top = 0; top < rows; top += TILE) {
-    const bottom = Math.min(rows, top + TILE);
-    for (let left = 0; left < columns; left += TILE) {
-      const right = Math.min(columns, left + TILE);
-      for (let row = top; row < bottom; row++) {
-        let to = begin + row * alongRows + left * alongColumns;
-        for (let at = row * columns + left; at < row * columns + right; at++, to += alongColumns) {
-          if (from[at]) voxels[to] = from[at]!;
-        }
-      }
+  const step = layout.strides[2];
+  visitSlice(layout, index, (pixel, voxel, length) => {
+    for (const end = pixel + length; pixel < end; pixel++, voxel += step) {
+      if (from[pixel]) voxels[voxel] = from[pixel]!;
     }
-  }
+  });
 }
 
 /** Read one slice of one channel in real intensities, as float32: HU for a CT. */
