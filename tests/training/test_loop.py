@@ -41,7 +41,7 @@ def settings(recipe: str = "modern", **given) -> TrainingConfig:
 def command(data: Path, output: Path, *more: str, processes: int = 1) -> list[str]:
     start = [sys.executable, "-m"]
     if processes > 1:
-        start += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29631", "-m"]
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]  # on a free port
     return [*start, "embedded_vit", "train", "--data", str(data), "--output", str(output), *OPTIONS.split(), *more]
 
 
