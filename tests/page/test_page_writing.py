@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,9 @@ MOST_LINES = 400  # of a file, as in Python
 @pytest.fixture
 def small_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template of two places, so that pages can be written where no npm is."""
-    path = tmp_path / "template.html"
-    path.write_text("<p><!--FACTS--></p><p><!--MODEL--></p>", encoding="utf-8")
+    path = tmp_path / "template.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(assembling.PAGE, "<p><!--facts.json--></p><p><!--model.onnx--></p>")
     monkeypatch.setattr(assembling, "TEMPLATE", path)
 
 
@@ -65,7 +67,7 @@ def test_without_the_template_the_verb_says_why_in_one_line(
     verb: tuple[str, ...], run_verb: RunVerb, make_artifact: Callable[..., Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(assembling, "TEMPLATE", tmp_path / "none.html")
+    monkeypatch.setattr(assembling, "TEMPLATE", tmp_path / "none.zip")
     monkeypatch.chdir(tmp_path)
     option = "--output" if verb[0] == "page" else "--html"
     words = [str(make_artifact()) if word == "MODEL" else word for word in verb]

@@ -6,6 +6,8 @@ import base64
 import gzip
 import hashlib
 import json
+import lzma
+import zipfile
 from pathlib import Path
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
@@ -17,8 +19,8 @@ from embedded_vit.io.nifti.write import DESCRIPTION
 
 __all__ = ["MOST_BYTES", "check_page", "write_page"]
 
-TEMPLATE = Path(__file__).parent / "template.html"  # made by web/build_page.py when the package is built
-FACTS, MODEL = "<!--FACTS-->", "<!--MODEL-->"
+TEMPLATE = Path(__file__).parent / "template.zip"  # made by web/build_page.py when the package is built
+PAGE = "index.html"
 SUFFIXES = (".html", ".htm")
 MOST_BYTES = 10_000_000  # of a page with a built-in model; larger ones are written, and told
 
@@ -58,19 +60,30 @@ def write_page(model: Path, output: Path, *, overwrite: bool = False) -> int:
 
     Raises:
         FileFormatError: The model file cannot be read or is damaged.
-        ConfigError: As `check_page`.
+        ConfigError: As `check_page`, or the template is damaged.
         OutputError: As `check_page`, or the page cannot be written.
     """
     check_page(output, overwrite=overwrite)
     content, manifest = read_artifact(model)
-    page = TEMPLATE.read_text(encoding="utf-8")
-    for place, text in ((FACTS, _facts(content, manifest)), (MODEL, _packed(content))):
-        before, found, after = page.partition(place)
+    parts = _parts()
+    page = parts.pop(PAGE).decode()
+    texts = {name: _packed(part) for name, part in parts.items()}
+    for name, text in {**texts, "facts.json": _facts(content, manifest), "model.onnx": _packed(content)}.items():
+        before, found, after = page.partition(f"<!--{name}-->")
         if not found:
-            raise ConfigError(f"{TEMPLATE}: {place} is missing; install embedded-vit again")
+            raise ConfigError(f"{TEMPLATE}: no place for {name}; install embedded-vit again")
         page = before + text + after
     write_text(output, page, overwrite=overwrite)
     return len(page.encode())
+
+
+def _parts() -> dict[str, bytes]:
+    """Return what the page consists of, by name: its HTML, scripts and WebAssembly."""
+    try:
+        with zipfile.ZipFile(TEMPLATE) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile, lzma.LZMAError) as error:
+        raise ConfigError(f"{TEMPLATE} is damaged ({error}); install embedded-vit again") from error
 
 
 def _packed(content: bytes) -> str:
