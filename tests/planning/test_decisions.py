@@ -184,7 +184,9 @@ def size_for(
 
 def test_pixels_are_limited_by_the_scans_the_structures_the_time_and_the_latency() -> None:
     long = Workload(slices=1000, validated=100, seconds=1e5)
-    assert size_for(256, long)[0] == 448
+    assert size_for(256, long)[0] == 512
+    assert size_for(32, long)[0] == 64
+    assert size_for(31, long)[0] == 32
     assert size_for(40, long)[0] == 64  # twice as many as the scans have
     assert size_for(256, long, width=60)[0] == 96  # wide enough
     less = Workload(slices=1000, validated=100, seconds=200)

@@ -19,7 +19,7 @@ from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, DataSetError, InputError, OutputError
-from embedded_vit.evaluation.brats import brats_document
+from embedded_vit.evaluation.brats import brats_document, brats_lesions
 from embedded_vit.evaluation.evaluated_model import ChosenCases, EvaluatedModel, Precision, Subset, open_model
 from embedded_vit.evaluation.known_parts import scored, without_ignored
 from embedded_vit.evaluation.pictures import PictureCollector, SlicePicture
@@ -273,11 +273,12 @@ class _Runner:
         digest = case_digest(volume, truth)
         prediction, truth = without_ignored(prediction, truth)
         scores, regions = scored(self.protocol, prediction, truth, self.labels, case.unlabelled, self.threads)
+        lesions = brats_lesions(self.protocol, prediction, truth, self.labels, case.unlabelled)
         self.pictures.add(case.name, volume, truth, prediction)
         if self.on_case is not None:
             self.on_case(case.name, volume, truth, prediction)
         unit = self.protocol.unit(truth)
-        return CaseResult(case.name, known_as, scores, unit, seconds, digest, regions, case.patient)
+        return CaseResult(case.name, known_as, scores, unit, seconds, digest, regions, case.patient, lesions)
 
 
 def _progress_bars(*, shown: bool) -> Progress:

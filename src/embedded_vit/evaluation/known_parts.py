@@ -14,7 +14,7 @@ from embedded_vit.evaluation.protocol import Protocol, Score
 from embedded_vit.labels import IGNORED, LabelSet
 from embedded_vit.volume import LabelMap
 
-__all__ = ["scored", "without_ignored"]
+__all__ = ["as_one", "scored", "without_ignored"]
 
 EXCLUDED = Score(None, None, None, None)
 
@@ -55,12 +55,13 @@ def scored(
         if set(region.members) & set(unlabelled):
             regions.append(EXCLUDED)
         else:
-            masks = [_region(mask, region.members) for mask in (prediction, truth)]
+            masks = [as_one(mask, region.members) for mask in (prediction, truth)]
             regions += protocol.score(*masks, labels=1, threads=threads)
     return scores, tuple(regions)
 
 
-def _region(mask: LabelMap, members: Sequence[int]) -> LabelMap:
+def as_one(mask: LabelMap, members: Sequence[int]) -> LabelMap:
+    """Return a mask in which several structures are number 1, and the others background."""
     table = np.zeros(256, np.uint8)
     table[list(members)] = 1
     return replace(mask, array=table[mask.array])

@@ -19,10 +19,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
 
-from embedded_vit.evaluation.surface_area import Distances, nsd_by_area
+from embedded_vit.evaluation.surface_area import Distances, hd95_by_area, nsd_by_area
 from embedded_vit.volume import LENGTH_ROUNDING, border
 
-__all__ = ["Comparison", "compare_masks", "hausdorff_95", "normalised_surface_dice", "surface_distances"]
+__all__ = [
+    "Comparison",
+    "compare_masks",
+    "hausdorff_95",
+    "hausdorff_95_by_area",
+    "normalised_surface_dice",
+    "surface_distances",
+]
 
 BoundingBox = tuple[slice, ...]
 
@@ -138,6 +145,17 @@ def _faster_way(prediction: NDArray[np.bool_], truth: NDArray[np.bool_], border_
 def hausdorff_95(distances: NDArray[np.float64]) -> float:
     """Return HD95: the 95th percentile of the surface distances of both masks together, as medpy's `hd95`."""
     return float(np.percentile(distances, 95))
+
+
+def hausdorff_95_by_area(prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Sequence[float]) -> float:
+    """Return HD95 as DeepMind's `surface-distance` defines it: the longer of both ways, weighted by area.
+
+    Args:
+        prediction, truth: bool, one shape, neither of them empty.
+        spacing: Distance between neighbouring voxels along each axis.
+    """
+    voxels = int(np.count_nonzero(border(prediction)) + np.count_nonzero(border(truth)))
+    return hd95_by_area(prediction, truth, spacing, _faster_way(prediction, truth, voxels))
 
 
 def normalised_surface_dice(distances: NDArray[np.float64], tolerance: float) -> float:

@@ -17,6 +17,7 @@ from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import Case, DataSet
 from embedded_vit.datasets.label_scheme import LabelScheme, spelled
 from embedded_vit.errors import ConfigError, DataSetError, FileFormatError, InputError
+from embedded_vit.evaluation.brats import brats_lesions
 from embedded_vit.evaluation.evaluating import (
     length_notes,
     prepare_output,
@@ -136,10 +137,12 @@ class _Scorer:
         prediction = _prediction(self.masks[case.name], self.data_set, case, volume)
         digest = case_digest(volume, truth)
         prediction, truth = without_ignored(prediction, truth)
-        scores, regions = scored(self.protocol, prediction, truth, self.data_set.labels, case.unlabelled, self.threads)
+        labels, unit = self.data_set.labels, self.protocol.unit(truth)
+        scores, regions = scored(self.protocol, prediction, truth, labels, case.unlabelled, self.threads)
+        lesions = brats_lesions(self.protocol, prediction, truth, labels, case.unlabelled)
         self.pictures.add(case.name, volume, truth, prediction)
         subset, seconds = "test" if case.reserved_for_test else "unknown", time.perf_counter() - started
-        return CaseResult(case.name, subset, scores, self.protocol.unit(truth), seconds, digest, regions, case.patient)
+        return CaseResult(case.name, subset, scores, unit, seconds, digest, regions, case.patient, lesions)
 
 
 def _masks_in(folder: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.evaluation.box_plot import box_plot
-from embedded_vit.evaluation.brats import BRATS_RULE, brats_estimates
+from embedded_vit.evaluation.brats import BRATS_RULE, LESION_RULE, brats_estimates, lesion_estimates
 from embedded_vit.evaluation.charts import chart_address
 from embedded_vit.evaluation.pictures import SlicePicture, png_data_uri
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
@@ -54,8 +54,7 @@ def render_report(
                 {"name": name, "estimates": estimates, "counts": evaluation.region_counts(index)}
                 for index, (name, estimates) in enumerate(evaluation.regions.items())
             ],
-            brats=brats_estimates(evaluation),
-            brats_rule=BRATS_RULE,
+            brats={BRATS_RULE: brats_estimates(evaluation), LESION_RULE: lesion_estimates(evaluation)},
             plots=_plots(evaluation),
             panels=[_panel(name, picture, evaluation) for name, picture in pictures.items()],
             tolerance=f"{NSD_TOLERANCE:g} {evaluation.unit}",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.columns import csv_text
 from embedded_vit.counted import counted
+from embedded_vit.evaluation.lesions import LesionScore
 from embedded_vit.evaluation.protocol import FILED_METRICS, NSD_TOLERANCE, Protocol, Score, Unit
 from embedded_vit.evaluation.statistics import Estimate, Summary, summarise
 from embedded_vit.labels import LabelSet
@@ -34,6 +35,7 @@ class CaseResult:
         digest: SHA-256 of scan and true mask.
         regions: One score for each region of the labels.
         patient: Whose case it is; empty where each case is a patient.
+        lesions: Part of a brain tumour -> the scores of its lesions, as `brats_lesions` has them.
     """
 
     name: str
@@ -44,6 +46,7 @@ class CaseResult:
     digest: str
     regions: tuple[Score, ...] = ()
     patient: str = ""
+    lesions: Mapping[str, LesionScore] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float | None:
         """Return the mean of a metric over the structures that count; None where no structure counts."""
@@ -204,12 +207,14 @@ def _regions(evaluation: Evaluation) -> dict[str, Any]:
 
 def _case(case: CaseResult, labels: LabelSet) -> dict[str, Any]:
     regions = {region.name: asdict(score) for region, score in zip(labels.regions, case.regions, strict=True)}
+    lesions = {name: asdict(score) for name, score in case.lesions.items()}
     return {
         "subset": case.subset,
         "patient": case.patient or case.name,
         "mean": {metric: case.mean(metric) for metric in FILED_METRICS},
         "organs": {name: asdict(score) for name, score in zip(labels.names, case.scores, strict=True)},
         **({"regions": regions} if regions else {}),
+        **({"lesions": lesions} if lesions else {}),
         "seconds": round(case.seconds, 3),
         "sha256": case.digest,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedded_vit.columns import in_columns
-from embedded_vit.evaluation.brats import brats_estimates
+from embedded_vit.evaluation.brats import brats_estimates, lesion_estimates
 from embedded_vit.evaluation.protocol import METRICS, NSD_TOLERANCE
 from embedded_vit.evaluation.results import Evaluation
 from embedded_vit.evaluation.statistics import Estimate
@@ -25,11 +25,12 @@ def text_table(evaluation: Evaluation) -> str:
     rows.append(_row("mean", overall, evaluation.counts()))
     for index, (name, estimates) in enumerate(evaluation.regions.items()):
         rows.append(_row(f"region: {name}", estimates, evaluation.region_counts(index)))
-    for name, metrics in brats_estimates(evaluation).items():
-        nothing = Estimate(None, None, None)
-        counts = dict.fromkeys(("excluded", "missed", "hallucinated"), 0) | {"scored": len(evaluation.cases)}
-        row = _row(f"BraTS: {name}", {"jaccard": nothing, "nsd": nothing, **metrics}, counts)
-        rows.append([*row[:-3], "-", "-", "-"])
+    nothing = Estimate(None, None, None)
+    uncounted = dict.fromkeys(("excluded", "missed", "hallucinated"), 0) | {"scored": len(evaluation.cases)}
+    for rule, parts in (("BraTS", brats_estimates(evaluation)), ("BraTS lesions", lesion_estimates(evaluation))):
+        for name, metrics in parts.items():
+            row = _row(f"{rule}: {name}", {"jaccard": nothing, "nsd": nothing, **metrics}, uncounted)
+            rows.append([*row[:-3], "-", "-", "-"])
     title = (
         f"{evaluation.provenance.data['name']}: {evaluation.counted}, split {evaluation.subset}, "
         f"protocol {evaluation.protocol.name}; intervals over patients"

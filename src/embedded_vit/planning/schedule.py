@@ -138,7 +138,7 @@ def choose_size(
     native = native_pixels(fingerprint, orientation, field)
     shares = narrowest_shares(fingerprint, orientation, field)
     name, share = min(shares.items(), key=lambda each: each[1])
-    sizes = [size for size in SIZES if size // 2 < OVERSAMPLED * native / 2] or [SIZES[0]]
+    sizes = [size for size in SIZES if size <= OVERSAMPLED * native] or [SIZES[0]]
     enough = next((size for size in sizes if share * size >= WIDE_ENOUGH), sizes[-1])
     reason = "as fine as the scans are" if enough == sizes[-1] else f"{name} is {share * enough:.0f} pixels wide"
     size = enough
