@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from artifact_fixtures import threshold_graph, threshold_manifest
 from dicom_fixtures import make_slice
 from pydicom.dataset import Dataset
@@ -22,6 +25,7 @@ from pynetdicom.sop_class import SecondaryCaptureImageStorage, SegmentationStora
 
 from embedded_vit.artifact.manifest import sealed
 from embedded_vit.node.sender import hold_reactor
+from embedded_vit.node.settings import TlsFiles
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WAIT_SECONDS = 60
@@ -34,6 +38,33 @@ def write_model(path: Path, **fields: Any) -> Path:
     temporary.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
     temporary.replace(path)
     return path
+
+
+def make_certificates(folder: Path) -> Path:
+    """Make an authority, certificates of a node, a sender and an archive that it signed, and a stranger's."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the program openssl is not installed")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for name in ("authority", "stranger"):
+        openssl(*("req", "-x509", *key, "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem"),
+                *("-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"))  # fmt: skip
+    for name, names in (("node", "DNS:localhost,IP:127.0.0.1"), ("sender", "DNS:localhost,IP:127.0.0.1"),
+                        ("archive", "IP:127.0.0.1"), ("elsewhere", "DNS:pacs.example")):  # fmt: skip
+        (folder / "names").write_text(f"subjectAltName={names}\n")
+        openssl("req", "-new", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed = ("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem", "-days", "2")
+    return folder
+
+
+def tls_files(folder: Path, name: str) -> TlsFiles:
+    """Return the files of one of `make_certificates`."""
+    files = {"certificate": f"{name}.pem", "key": f"{name}.key", "authority": "authority.pem"}
+    return TlsFiles(**{what: folder / file for what, file in files.items()})
 
 
 def bright_images(study: str, series: str = "", images: int = 3, **tags: Any) -> list[Dataset]:
@@ -100,14 +131,14 @@ def echo(port: int, **options: Any) -> int:
 class Archive:
     """An archive that keeps every object by its UID, and counts how often each came."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.objects: dict[str, Dataset] = {}
         self.times: Counter[str] = Counter()
         entity = AE("ARCHIVE")
         for sop_class in (SegmentationStorage, SecondaryCaptureImageStorage):
             entity.add_supported_context(sop_class)
         handlers = [(evt.EVT_C_STORE, self._store)]
-        self.server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        self.server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         self.port = self.server.server_address[1]
 
     def _store(self, event: Any) -> int:

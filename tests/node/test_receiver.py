@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import socket
+import sqlite3
 import ssl
 import subprocess
 import tempfile
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_fixtures import bright_images, echo, send, wait_until, write_model
+from node_fixtures import bright_images, echo, make_certificates, send, tls_files, wait_until, write_model
 from pydicom.uid import CTImageStorage, MRImageStorage
 from pynetdicom import AE, _config
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -24,7 +24,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from embedded_vit.node.audit import AuditLog
 from embedded_vit.node.model_versions import ModelVersions
 from embedded_vit.node.receiver import Receiver
+from embedded_vit.node.sender import hold_reactor
 from embedded_vit.node.settings import Caller, Destination, Limits, NodeSettings, TlsFiles
+from embedded_vit.node.shared import Shared
 from embedded_vit.node.study_folder import StudyFolder
 from embedded_vit.node.study_queue import StudyQueue, read_rows
 
@@ -42,7 +44,8 @@ class Bench:
         self.queue = StudyQueue(self.folder.queue_path)
         audit = AuditLog(self.folder.path / "audit.log")
         models = ModelVersions(write_model(folder / "model.onnx", **model), self.folder.models, audit)
-        self.receiver = Receiver(self.settings, self.folder, self.queue, models, audit, lambda path: free_bytes)
+        shared = Shared(self.settings, self.folder, self.queue, models, audit)
+        self.receiver = Receiver(shared, lambda path: free_bytes)
         self.port = self.receiver.start()
 
     @property
@@ -105,6 +108,7 @@ def test_a_full_store_says_so(bench: Any) -> None:
         image.add_new(0x00091010, "OB", bytes(500 * 2**10))
     assert send(node.port, big) == [0, 0, 0xA700]
     assert node.audit.count("the store is full") == 1
+    assert send(node.port, big[:1]) == [0xA700]  # even in place of the same image, as both are there for a moment
     node.folder.remove(1)
     assert send(node.port, big[2:]) == [0]
 
@@ -162,6 +166,7 @@ def test_a_false_length_of_a_pdu_ends_the_connection_at_once(bench: Any) -> None
     with socket.create_connection(("127.0.0.1", node.port)) as client:
         client.sendall(b"\x01\x00\xff\xff\xff\xff")
         assert closed_after(client, 5) < 5
+    assert [reason for _, reason in node.receiver.connections.watch()[1]] == ["a PDU that is too long"]
 
 
 def test_an_object_that_is_too_large_ends_the_association_and_leaves_no_file(bench: Any) -> None:
@@ -173,12 +178,60 @@ def test_an_object_that_is_too_large_ends_the_association_and_leaves_no_file(ben
     assert send(node.port, images[1:]) == [0]
 
 
-def test_a_large_object_stops_when_the_disk_is_full(bench: Any) -> None:
+def test_a_large_object_takes_nothing_of_a_full_disk_and_is_answered(bench: Any) -> None:
     node, images = bench(free_bytes=2**20, limits=Limits(object_bytes=2**30)), bright_images("1.2.10", images=1)
     images[0].add_new(0x00091010, "OB", bytes(20 * 2**20))
-    assert send(node.port, images, patience_seconds=2) == [-1]
+    assert send(node.port, images) == [0xA700]
     wait_until(lambda: node.receiver.connections.watch()[0])
     assert list(node.folder.incoming.iterdir()) == []
+    assert node.audit.count("the store is full") == 1
+
+
+def test_a_queue_that_cannot_be_written_is_a_full_disk_too(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    node = bench()
+    with monkeypatch.context() as full:
+        full.setattr(node.queue, "begin", fail)
+        assert send(node.port, bright_images("1.2.10")) == [0xA700] * 3
+    assert "OperationalError at " in node.audit
+    assert send(node.port, bright_images("1.2.10")) == [0] * 3
+
+
+def test_an_image_without_a_data_set_is_refused(bench: Any) -> None:
+    node, entity = bench(), AE("SCANNER")
+    entity.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
+    association = entity.associate("127.0.0.1", node.port, ae_title="EMBEDDEDVIT")
+    request = C_STORE()
+    request.MessageID, request.AffectedSOPClassUID = 1, CTImageStorage
+    request.AffectedSOPInstanceUID, request.Priority = "1.2.3", 2
+    hold_reactor(association)
+    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    _, answer = association.dimse.get_msg(block=True)
+    association.abort()
+    assert answer.Status == 0xC000
+    assert send(node.port, bright_images("1.2.10")) == [0] * 3
+
+
+def test_a_mistake_in_the_code_is_logged_by_its_place_and_without_its_words(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("Doe^Jane")
+
+    node = bench()
+    monkeypatch.setattr(node.folder, "keep", fail)
+    assert send(node.port, bright_images("1.2.10", images=1)) == [0xC000]
+    assert '"reason": "KeyError at test_receiver.py:' in node.audit
+    assert "Doe" not in node.audit
+
+
+def test_who_is_not_on_the_list_is_rejected_when_the_audit_log_cannot_be_written(bench: Any) -> None:
+    node = bench(allowed=(Caller.read("CT1@127.0.0.1"),))
+    (node.folder.path / "audit.log").mkdir()
+    assert send(node.port, bright_images("1.2.20"), caller="CT2") == []
+    assert send(node.port, bright_images("1.2.20"), caller="CT1") == [0] * 3
 
 
 def test_half_an_object_is_removed_when_its_sender_is_gone(bench: Any) -> None:
@@ -216,23 +269,8 @@ def test_an_idle_association_makes_room(bench: Any, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, and certificates of the node and of a sender that it signed; and a stranger's."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the program openssl is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    for name in ("authority", "stranger"):
-        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for name in ("node", "sender"):
-        openssl("req", "-new", *key[:-2], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signed = ("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem", "-days", "2")
-    return folder
+    """Certificates of a node and of a sender, and a stranger's."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def client_tls(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
@@ -242,12 +280,13 @@ def client_tls(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
 
 
 def test_tls_takes_only_certificates_of_the_authority(bench: Any, certificates: Path) -> None:
-    names = {"certificate": "node.pem", "key": "node.key", "authority": "authority.pem"}
-    node = bench(tls=TlsFiles(**{what: certificates / name for what, name in names.items()}))
+    node = bench(tls=tls_files(certificates, "node"))
     with socket.create_connection(("127.0.0.1", node.port)):  # says nothing: nobody waits for its handshake
         assert send(node.port, bright_images("1.2.10"), tls=client_tls(certificates, "sender")) == [0] * 3
         assert send(node.port, bright_images("1.2.20"), tls=client_tls(certificates, "stranger")) in ([], [-1] * 3)
     assert len(read_rows(node.folder.queue_path)) == 1
+    reasons = [reason for _, reason in node.receiver.connections.watch()[1]]
+    assert any("the certificate is not accepted" in reason for reason in reasons), reasons
 
 
 def test_files_that_are_no_certificates_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -260,3 +299,17 @@ def test_files_that_are_no_certificates_are_refused_in_one_line(tmp_path: Path) 
         server_context(files)
     assert server_context(None) is None
     assert os.listdir(tmp_path) == ["x.pem"]
+
+
+def test_a_key_with_a_password_or_of_another_certificate_is_refused_and_nobody_is_asked(
+    certificates: Path, tmp_path: Path
+) -> None:
+    from embedded_vit.errors import ConfigError
+    from embedded_vit.node.tls import server_context
+
+    files, locked = tls_files(certificates, "node"), tmp_path / "locked.key"
+    words = ["openssl", "ec", "-aes256", "-passout", "pass:secret", "-in", str(files.key), "-out", str(locked)]
+    subprocess.run(words, check=True, capture_output=True)
+    for key in (locked, certificates / "sender.key"):
+        with pytest.raises(ConfigError, match="expected a certificate and its key, without a password"):
+            server_context(files.model_copy(update={"key": key}))

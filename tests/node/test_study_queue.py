@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,52 @@ def received(folder: StudyFolder, content: bytes) -> Path:
     return path
 
 
+def bytes_there(folder: StudyFolder) -> int:
+    return sum(path.stat().st_size for path in (folder.path / "studies").rglob("*") if path.is_file())
+
+
 def test_room_is_counted_and_given_back(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, 1000)
-    assert folder.reserve(600)
-    folder.keep(received(folder, bytes(600)), 7, "1.2", "1.2.3")
-    assert not folder.reserve(600)
+    with folder.reserved(600) as fits:
+        assert fits
+        with folder.reserved(600) as fits_too:
+            assert not fits_too
+        folder.keep(received(folder, bytes(600)), 7, "1.2", "1.2.3")
     folder.keep(received(folder, bytes(500)), 7, "1.2", "1.2.3")  # the same image again, which replaces it
     assert folder.image_count(7) == 1
-    folder.measure()
-    assert folder.reserve(500)
+    assert folder.taken_bytes == bytes_there(folder) == 500
+    folder.keep(received(folder, bytes(300)), 8, "1.2", "1.2.3")
+    folder.results(8).mkdir()
+    (folder.results(8) / "seg.dcm").write_bytes(bytes(100))
+    folder.measure(8)
+    assert folder.taken_bytes == bytes_there(folder) == 900
+    folder.lock_path.touch()
+    again = StudyFolder(tmp_path, 1000)  # after a kill
+    again.sweep([7, 8])
+    assert again.taken_bytes == 900
     folder.remove(7)
-    assert folder.reserve(1000)
+    assert folder.taken_bytes == bytes_there(folder) == 400
+    with folder.reserved(600) as fits:
+        assert fits
+
+
+def test_what_could_not_be_kept_takes_no_room(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, 1000)
+    (tmp_path / "studies" / "7").write_text("in the way")
+    with pytest.raises(OSError, match="studies"), folder.reserved(600):
+        folder.keep(received(folder, bytes(600)), 7, "1.2", "1.2.3")
+    assert folder.taken_bytes == 0
+
+
+def test_a_study_is_removed_without_a_look_at_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = StudyFolder(tmp_path, 1000)
+    for number in (7, 8):
+        folder.keep(received(folder, bytes(100)), number, "1.2", "1.2.3")
+    walked, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda top, **options: walked.append(str(top)) or walk(top, **options))
+    folder.remove(7)
+    assert [path for path in walked if not path.endswith("/7")] == []
+    assert folder.taken_bytes == 100
 
 
 def test_what_a_killed_node_left_is_swept(tmp_path: Path) -> None:

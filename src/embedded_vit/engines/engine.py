@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.boundary import PASSED_ON
 from embedded_vit.errors import FileFormatError
 
 __all__ = ["Engine", "GraphEngine", "GraphSettings", "Tensor", "first_line"]
@@ -96,6 +97,8 @@ class GraphEngine(ABC):
         try:
             for session in self._open(graph, settings):
                 self._idle.put(session)
+        except PASSED_ON:
+            raise
         except Exception as error:  # the libraries' exceptions share no base
             raise FileFormatError(f"{self._source}: {self.title} cannot load it: {self._reason(error)}") from error
 
@@ -110,7 +113,9 @@ class GraphEngine(ABC):
         try:
             with self._idle_session() as session:
                 logits = [self._compute(session, part) for part in parts]
-        except Exception as error:
+        except PASSED_ON:
+            raise
+        except Exception as error:  # as above
             raise FileFormatError(f"{self._source}: {self.title} cannot run it: {self._reason(error)}") from error
         answer = logits[0] if len(logits) == 1 else np.concatenate(logits)
         refuse_not_finite(answer, self._source, self.title)

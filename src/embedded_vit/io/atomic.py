@@ -1,6 +1,7 @@
 """Files that exist whole or not at all: written beside their place, flushed to the disk, then renamed.
 
-The folder is not flushed. After a loss of power the older file may be back, but it is whole too.
+`atomic_path` does not flush the folder: after a loss of power the older file may be back, but it is whole too. Who
+must not lose the new one calls `flush` with the folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from embedded_vit.errors import OutputError
 
-__all__ = ["atomic_path", "check_folder", "refuse_existing", "sweep_leftovers", "write_text"]
+__all__ = ["atomic_path", "check_folder", "flush", "refuse_existing", "sweep_leftovers", "write_text"]
 
 TEMPORARY = re.compile(r"\.([0-9a-f]{6})[0-9a-f]{2}\..")  # the number of the process, and a random byte
 
@@ -40,8 +41,7 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "r+b") as file:  # Windows flushes only what may be written
-            os.fsync(file.fileno())
+        flush(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -50,6 +50,19 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it was never made, or its place is no folder
             temporary.unlink()
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names of the files in a folder, are on the disk.
+
+    Raises:
+        OSError: It cannot be opened or written.
+    """
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes only what may be written
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def sweep_leftovers(folder: Path, suffixes: Sequence[str]) -> None:

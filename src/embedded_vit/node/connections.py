@@ -37,7 +37,8 @@ class Connection:
         studies: The numbers of the studies that it sent images of.
         images: How many of its images were answered with Success.
         is_over: Whether it was given up before it became an association.
-        is_shut: Whether this side has shut it.
+        shut_for: Why this side has shut it; empty while it has not.
+        is_told: Whether `Connections.watch` has told of that.
         discard: Removes what was received of it and not answered; called when it has ended.
     """
 
@@ -50,7 +51,8 @@ class Connection:
     studies: set[int] = field(default_factory=set)
     images: int = 0
     is_over: bool = False
-    is_shut: bool = False
+    shut_for: str = ""
+    is_told: bool = False
     discard: Callable[[], None] = lambda: None
 
     @property
@@ -59,24 +61,36 @@ class Connection:
         return self.association is not None and self.association.is_established
 
     @property
+    def is_shut(self) -> bool:
+        """Whether this side has shut it."""
+        return bool(self.shut_for)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether threads of pynetdicom run for it, or have run."""
+        return self.association is not None and self.association.ident is not None
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing runs for it any more."""
-        association = self.association
-        started = association is not None and association.ident is not None
-        return self.is_over or (started and association is not None and not association.is_alive())
+        return self.is_over or (self.has_begun and self.association is not None and not self.association.is_alive())
 
-    def shut(self) -> None:
-        """Shut it; whoever waits for the other side stops waiting."""
-        self.is_shut = True
+    def shut(self, reason: str) -> None:
+        """Shut it; whoever waits for the other side stops waiting.
+
+        Args:
+            reason: For the audit log; no text of what was sent.
+        """
+        self.shut_for = self.shut_for or reason
         with suppress(OSError):
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)  # of TLS too, whose own one waits for the other side
         association = self.association
         if association is not None and association.requestor.primitive is None:
             association.dul.to_user_queue.put(None)  # it waits for a request, and has its threads ask all the time
 
-    def close(self) -> None:
-        """Give it up; no association uses it."""
-        self.shut()
+    def close(self, reason: str) -> None:
+        """Give it up, as `shut`; no association uses it."""
+        self.shut(reason)
         with suppress(OSError):
             self.socket.close()
         self.is_over = True
@@ -107,7 +121,7 @@ class Connections:
                 victim = _least_useful(open_ones)
                 if victim is None:
                     return None
-                victim.shut()
+                victim.shut("idle, and another one came")
             connection = Connection(client, address)
             self._all.append(connection)
             return connection
@@ -126,15 +140,17 @@ class Connections:
         """Shut what is overdue, and forget what has ended.
 
         Returns:
-            Connections that have ended since the last call; those that were shut now, and why.
+            Connections that have ended since the last call; those that were shut since then, and why.
         """
         now, shut = time.monotonic(), []
         with self._lock:
             for connection in self._all:
                 reason = "" if connection.is_shut else connection.overdue(now, self._limits)
                 if reason:
-                    connection.shut()
-                    shut.append((connection, reason))
+                    connection.shut(reason)
+                if connection.is_shut and not connection.is_told:
+                    connection.is_told = True
+                    shut.append((connection, connection.shut_for))
             ended = [connection for connection in self._all if connection.has_ended]
             self._all = [connection for connection in self._all if connection not in ended]
         for connection in ended:
@@ -145,7 +161,7 @@ class Connections:
         """Shut every connection."""
         with self._lock:
             for connection in self._all:
-                connection.shut()
+                connection.shut("the node ends")
 
 
 def _least_useful(connections: list[Connection]) -> Connection | None:

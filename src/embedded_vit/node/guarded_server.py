@@ -1,4 +1,4 @@
-"""pynetdicom's server with limits: on connections, on the length of PDUs, commands and objects, and on time."""
+"""pynetdicom's server with limits: on connections, on the length of PDUs, commands and objects, on time and on disk."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from embedded_vit.node.audit import kind_and_place
 from embedded_vit.node.connections import Connection, Connections
 from embedded_vit.node.settings import Limits
+from embedded_vit.node.tls import tls_failure
 
-__all__ = ["GuardedServer"]
+__all__ = ["GuardedServer", "Nowhere"]
 
 HEADER_BYTES = 6  # of a PDU: type, nothing, length
 LONGEST_REQUEST = 256 * 2**10  # of an association with 128 contexts of many syntaxes; no PDU of data is longer
-LOOK_BYTES = 16 * 2**20  # after so much of an object it is seen whether the disk has room for more
+LOOK_BYTES = 2 * 2**20  # after so much of an object it is seen whether the disk has room for more
 WAITING_MESSAGES = 4  # a sender waits for the answer to each
 IS_COMMAND = 1  # the bit of a fragment's header (PS3.8 section E.2)
 
@@ -72,8 +74,13 @@ class GuardedServer(ThreadedAssociationServer):
                 connection.socket = wrapped
                 wrapped.do_handshake()
             _GuardedHandler(connection.socket, client_address, self, connection)
-        except Exception:  # whatever the other side does is its own affair
-            connection.close()
+        except OSError as error:
+            connection.close(f"no connection: {tls_failure(error)}")
+        except RuntimeError:  # the system has no thread for it
+            connection.close("too many threads")
+        finally:
+            if not connection.has_begun:
+                connection.close("no association could be made")
 
 
 class _GuardedHandler(RequestHandler):
@@ -116,7 +123,7 @@ class _GuardedSocket(AssociationSocket):
             OSError: It is too long, or the connection is lost.
         """
         if nr_bytes > self._longest:
-            self._connection.shut()
+            self._connection.shut("a PDU that is too long")
             raise OSError("a PDU that is too long")
         if self._connection.pdu_began is None:
             self._connection.pdu_began = time.monotonic()
@@ -125,6 +132,22 @@ class _GuardedSocket(AssociationSocket):
             self._connection.pdu_began, self._connection.progress = None, time.monotonic()
         self._is_body = not self._is_body
         return content
+
+
+class Nowhere:
+    """Stands for the file of an object that the disk has no room for, which is read to its end and then refused."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.file = name, self
+
+    def write(self, content: bytes) -> None:
+        """Drop it."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class _BoundedDimse(DIMSEServiceProvider):
@@ -141,35 +164,60 @@ class _BoundedDimse(DIMSEServiceProvider):
         """Take fragments; what breaks a rule ends the connection."""
         if self._connection.is_shut:
             return
-        looked = self._object_bytes // LOOK_BYTES
+        before = self._object_bytes
         try:
             for _, fragment in primitive.presentation_data_value_list:
                 if fragment[0] & IS_COMMAND:
                     self._command_bytes += len(fragment)
                 else:
                     self._object_bytes += len(fragment)
-            if (
-                self._command_bytes > self._limits.command_bytes
-                or self._object_bytes > self._limits.object_bytes
-                or self.msg_queue.qsize() > WAITING_MESSAGES
-                or (self._object_bytes // LOOK_BYTES > looked and not self._has_room())
-            ):
-                raise ValueError("too much of it")
+            reason = self._too_much()
+            if reason:
+                self._give_up(reason)
+                return
+            if before == 0 or self._object_bytes // LOOK_BYTES > before // LOOK_BYTES:
+                self._look_for_room()
             super().receive_primitive(primitive)
-        except Exception:  # pynetdicom's thread would end with a traceback
-            self._connection.shut()
-            self.discard()
+        except OSError as error:
+            self._give_up(f"what was sent cannot be written: {error.strerror or type(error).__name__}")
+        except Exception as error:  # pynetdicom raises whatever an odd fragment leads to, and its thread would end
+            self._give_up(f"what was sent is not DICOM: {kind_and_place(error)}")
         if self.message is None:
             self._command_bytes = self._object_bytes = 0
 
+    def _too_much(self) -> str:
+        """Return which limit is passed; an empty text if none is."""
+        if self._command_bytes > self._limits.command_bytes:
+            return "a command that is too long"
+        if self._object_bytes > self._limits.object_bytes:
+            return "an object that is too large"
+        return "more messages than answers" if self.msg_queue.qsize() > WAITING_MESSAGES else ""
+
+    def _look_for_room(self) -> None:
+        """Where the disk has no room, let what is still to come of an object go nowhere."""
+        message: Any = self.message
+        file = None if message is None else message._data_set_file
+        if file is not None and not isinstance(file, Nowhere) and not self._has_room():
+            message._data_set_file = Nowhere(file.name)
+            _remove(file)
+
+    def _give_up(self, reason: str) -> None:
+        self._connection.shut(reason)
+        self.discard()
+
     def discard(self) -> None:
         """Remove the files of objects that were not received to their end, or that nobody will answer any more."""
-        files = [] if self.message is None else [self.message._data_set_file]
+        files: list[Any] = [] if self.message is None else [self.message._data_set_file]
         self.message = None
         while not self.msg_queue.empty():
             files.append(getattr(self.msg_queue.get()[1], "_dataset_file", None))
         for file in files:
             if file is not None:
-                file.close()
-                with suppress(OSError):
-                    os.unlink(file.name)
+                _remove(file)
+
+
+def _remove(file: Any) -> None:
+    with suppress(OSError):  # closing writes what is left, for which there may be no room; or it is gone already
+        file.close()
+    with suppress(OSError):
+        os.unlink(file.name)

@@ -6,6 +6,7 @@ in `incoming` while it comes, so that no object is ever in memory; here it is lo
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
@@ -19,13 +20,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from embedded_vit.errors import EmbeddedVitError
 from embedded_vit.io.dicom.header import read_tags
 from embedded_vit.io.dicom.syntaxes import readable_syntaxes
-from embedded_vit.node.audit import AuditLog
+from embedded_vit.node.audit import kind_and_place
 from embedded_vit.node.connections import Connections
-from embedded_vit.node.guarded_server import GuardedServer
-from embedded_vit.node.model_versions import ModelVersions
-from embedded_vit.node.settings import NodeSettings
-from embedded_vit.node.study_folder import StudyFolder, short_digest
-from embedded_vit.node.study_queue import StudyQueue
+from embedded_vit.node.guarded_server import GuardedServer, Nowhere
+from embedded_vit.node.shared import Shared
+from embedded_vit.node.study_folder import short_digest
 from embedded_vit.node.tls import server_context
 
 __all__ = ["Receiver"]
@@ -45,18 +44,16 @@ MORE_THAN_WE_ADMIT = 10_000  # `Connections` counts them, not pynetdicom
 class Receiver:
     """The side of a node that listens."""
 
-    def __init__(
-        self,
-        settings: NodeSettings,
-        folder: StudyFolder,
-        queue: StudyQueue,
-        models: ModelVersions,
-        audit: AuditLog,
-        free_bytes: Callable[[Path], int],
-    ) -> None:
-        self._settings, self._folder, self._queue, self._models, self._audit = settings, folder, queue, models, audit
-        self._free_bytes = free_bytes
-        self.connections = Connections(settings.limits)
+    def __init__(self, shared: Shared, free_bytes: Callable[[Path], int]) -> None:
+        """Prepare to listen.
+
+        Args:
+            shared: What all parts of the node share.
+            free_bytes: Returns the room on the disk that a path lies on.
+        """
+        self._settings, self._folder, self._queue = shared.settings, shared.folder, shared.queue
+        self._models, self._audit, self._free_bytes = shared.models, shared.audit, free_bytes
+        self.connections = Connections(shared.settings.limits)
         self.lock = threading.Lock()  # a study is not closed while an image finds its place in it
         self._server: GuardedServer | None = None
         self._was_full = False
@@ -109,19 +106,27 @@ class Receiver:
         address = str(association.requestor.address)
         if not self._settings.may_send(caller, address):
             association.acse.send_reject(REJECTED_FOR_EVER, BY_USER, CALLER_NOT_RECOGNISED)
-            self._audit.write("association rejected", caller=caller, address=address)
             association.kill()
+            self._audit.write("association rejected", caller=caller, address=address)
 
     def _on_image(self, event: Event) -> int:
         """Keep an image; return the status of the answer."""
+        request: Any = event.request
+        if request._dataset_file is None:  # the request came alone
+            return CANNOT_UNDERSTAND
         received = Path(event.dataset_path)
         try:
+            if isinstance(request._dataset_file, Nowhere):
+                self._tell_full()
+                return OUT_OF_RESOURCES
             return self._keep(event, received)
         except OSError as error:
             self._audit.write("an image could not be kept", reason=error.strerror or type(error).__name__)
             return OUT_OF_RESOURCES
+        except Exception as error:  # pynetdicom answers with C211, and says nothing
+            self._audit.write("an image could not be kept", reason=kind_and_place(error))
+            return OUT_OF_RESOURCES if isinstance(error, sqlite3.Error) else CANNOT_UNDERSTAND
         finally:
-            request: Any = event.request
             request._dataset_file.close()
             received.unlink(missing_ok=True)
 
@@ -138,18 +143,23 @@ class Receiver:
         if (sop_class, instance) != (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)):
             return DOES_NOT_MATCH
         size = received.stat().st_size
-        if self._free_bytes(received) < ROOM_BYTES + size or not self._folder.reserve(size):
-            if not self._was_full:
-                self._audit.write("the store is full", store_bytes=self._settings.store_bytes)
-            self._was_full = True
-            return OUT_OF_RESOURCES
-        self._was_full = False
-        connection = self.connections.of(event.assoc)
-        with self.lock:
-            version = self._models.current()
-            sender = str(event.assoc.requestor.ae_title).strip()
-            number = self._queue.begin(short_digest(study), sender, version.name, version.sha256)
-            connection.studies.add(number)
-        self._folder.keep(received, number, series, instance)
+        with self._folder.reserved(size) as fits:
+            if not fits or self._free_bytes(received) < ROOM_BYTES + size:
+                self._tell_full()
+                return OUT_OF_RESOURCES
+            self._was_full = False
+            connection = self.connections.of(event.assoc)
+            with self.lock:
+                version = self._models.current()
+                sender = str(event.assoc.requestor.ae_title).strip()
+                number = self._queue.begin(short_digest(study), sender, version.name, version.sha256)
+                connection.studies.add(number)
+            self._folder.keep(received, number, series, instance)
         connection.images += 1
         return SUCCESS
+
+    def _tell_full(self) -> None:
+        """Note that there is no room, once until there is again."""
+        if not self._was_full:
+            self._audit.write("the store is full", store_bytes=self._settings.store_bytes)
+        self._was_full = True

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from embedded_vit.fresh_python import end_python, start_python
 from embedded_vit.node.settings import NodeSettings
 
 __all__ = ["Segmenter"]
@@ -25,7 +23,7 @@ class Segmenter:
 
     def __init__(self, settings: NodeSettings) -> None:
         self._settings, self._lock = settings, threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._done, self._began = 0, 0.0
         self._is_stopped = False
 
@@ -58,11 +56,11 @@ class Segmenter:
         assert process.stdout is not None
         self._began = time.monotonic()
         try:
-            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except OSError:
-            line = ""
+            line = b""
         self._began, self._done = 0.0, self._done + 1
         if not line:
             self._end(process)
@@ -85,31 +83,19 @@ class Segmenter:
             if self._process is not None:
                 self._process.kill()
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 limits = (self._settings.threads, self._settings.memory_bytes)
                 words = ["-" if limit is None else str(limit) for limit in limits]
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "embedded_vit.node.segmenting", *words],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env=os.environ | {"PYTHONSAFEPATH": "1"},
-                    text=True,
-                )
+                self._process = start_python(["-m", "embedded_vit.node.segmenting", *words])
                 self._done = 0
                 if self._is_stopped:
                     self._process.kill()
             return self._process
 
-    def _end(self, process: subprocess.Popen[str]) -> None:
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        process.kill()
-        process.wait()
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        end_python(process)
         with self._lock:
             if self._process is process:
                 self._process = None

@@ -1,20 +1,24 @@
 """The process that segments for a node: `python -m embedded_vit.node.segmenting`, one JSON object a line.
 
     asked     {"images": folder, "results": folder, "model": file, "kinds": "dicom-seg"}
-    answered  {"results": 2, "refused": ["..."]}   or   {"error": "..."}
+    answered  {"results": 2, "refused": ["..."]}   or   {"error": "...", "passes": false}
 
-Without images it loads the model, before there is a study.
+Without images it loads the model, before there is a study. An error that passes is not one of the study: the disk is
+full.
 
 A damaged image can end this process, and only it. It ends too when the node does.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from embedded_vit.fresh_python import serve_pipes
 
 if TYPE_CHECKING:
     from embedded_vit.predict.predictor import Predictor
@@ -28,10 +32,11 @@ PARENT_DEATH_SIGNAL, SIGKILL = 1, 9  # of prctl(2)
 def main() -> None:
     """Answer requests until there are no more."""
     threads, memory_bytes = (int(word) if word != "-" else None for word in sys.argv[1:3])
+    requests, answers = serve_pipes()
     _end_with_parent()
     _prepare(memory_bytes)
     predictors: dict[str, Predictor] = {}
-    for line in sys.stdin:
+    for line in requests:
         asked = json.loads(line)
         model = str(asked["model"])
         try:
@@ -41,10 +46,10 @@ def main() -> None:
                 predictors.clear()
                 predictors[model] = Predictor.load(model, threads=threads)
             answer = _segment_study(predictors[model], asked, memory_bytes)
-        except Exception as error:  # said to the node, which tries again; a library's text may quote a header
-            answer = {"error": _reason(error)}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        except Exception as error:  # the libraries raise whatever an odd header leads to; the node tries again
+            answer = {"error": _reason(error), "passes": _passes(error)}
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
 
 
 def _prepare(memory_bytes: int | None) -> None:
@@ -77,8 +82,8 @@ def _segment_study(predictor: Predictor, asked: dict[str, Any], memory_bytes: in
     import shutil
 
     from embedded_vit.clinic import results_for
-    from embedded_vit.errors import ContractError, InputError, OutputError
-    from embedded_vit.node.study_folder import flush
+    from embedded_vit.errors import ContractError, InputError
+    from embedded_vit.io.atomic import flush
 
     if asked["images"] is None:
         return {}
@@ -92,8 +97,8 @@ def _segment_study(predictor: Predictor, asked: dict[str, Any], memory_bytes: in
         try:
             _segment_series(predictor, series, unfinished, kinds, memory_bytes)
         except (ContractError, InputError) as error:
-            if isinstance(error, OutputError) and isinstance(error.__cause__, OSError):
-                raise  # the disk is full, which passes; otherwise no result can be made of this series
+            if _passes(error):
+                raise  # otherwise no result can be made of this series
             for left in unfinished.glob(f"{series.name}*"):
                 left.unlink()
             refused.append(str(error).replace(f"{series}{os.sep}", "").replace(str(series), "series"))
@@ -121,10 +126,19 @@ def _segment_series(predictor: Predictor, series: Path, folder: Path, kinds: Any
         result.write(folder / f"{series.name}{result.ending}", prediction, predictor.contract)
 
 
+def _passes(error: Exception) -> bool:
+    """Whether the disk did not take something, which may pass."""
+    from embedded_vit.errors import OutputError
+
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
 def _reason(error: Exception) -> str:
     from embedded_vit.errors import EmbeddedVitError
+    from embedded_vit.node.audit import kind_and_place
 
-    return str(error) if isinstance(error, EmbeddedVitError) else type(error).__name__
+    return str(error) if isinstance(error, EmbeddedVitError) else kind_and_place(error)
 
 
 if __name__ == "__main__":

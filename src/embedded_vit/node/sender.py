@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 
 from embedded_vit.io.dicom.header import read_tags
@@ -69,23 +70,16 @@ class Sender:
         Raises:
             SendError: One of them was not stored.
         """
-        destination, entity = self._settings.send_to, AE(self._settings.ae_title)
+        entity = AE(self._settings.ae_title)
         patience_seconds = min(FIRST_PATIENCE_SECONDS * 2 ** min(attempts, 8), MOST_PATIENCE_SECONDS)
         entity.connection_timeout, entity.acse_timeout = CONNECT_SECONDS, patience_seconds
         entity.dimse_timeout = entity.network_timeout = patience_seconds
         headers = [read_tags(path, ["SOPClassUID", "SOPInstanceUID"]) for path in files]
         for sop_class in dict.fromkeys(str(header.SOPClassUID) for header in headers):
             entity.add_requested_context(sop_class, EXPLICIT_LITTLE_ENDIAN)
-        tls = None if self._tls is None else (self._tls, destination.host)
         self._began = time.monotonic()
         try:
-            self._association = association = entity.associate(
-                destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls
-            )
-            if association.is_rejected:
-                raise SendError("the archive rejected the association; it may not know our AE title")
-            if not association.is_established:
-                raise SendError("no association with the archive")
+            self._association = association = self._associate(entity)
             try:
                 for path in files:
                     self._send_one(association, path)
@@ -105,6 +99,33 @@ class Sender:
             if transport is not None and transport.socket is not None:
                 with suppress(OSError):
                     socket.socket.shutdown(transport.socket, socket.SHUT_RDWR)
+
+    def _associate(self, entity: AE) -> Association:
+        """Ask for an association.
+
+        Raises:
+            SendError: There is none; the message says how far it came.
+        """
+        destination, opened = self._settings.send_to, threading.Event()
+        if self._tls is not None:
+            self._tls.failure = ""
+        association = entity.associate(
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            tls_args=None if self._tls is None else (self._tls, destination.host),
+            evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: opened.set())],
+        )
+        if association.is_established:
+            return association
+        if association.is_rejected:
+            raise SendError("the archive rejected the association; it may not know our AE title")
+        if self._tls is not None and self._tls.failure:
+            raise SendError(f"no TLS with the archive: {self._tls.failure}")
+        if not opened.is_set():
+            raise SendError(f"no connection to the archive at {destination.host}:{destination.port}")
+        hint = "it may expect TLS (--send-tls)" if self._tls is None else "it may not accept our certificate"
+        raise SendError(f"the archive ended the connection before there was an association; {hint}")
 
     def _send_one(self, association: Association, path: Path) -> None:
         hold_reactor(association)

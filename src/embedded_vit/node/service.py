@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -20,21 +21,22 @@ from pathlib import Path
 
 from embedded_vit.errors import ConfigError, EmbeddedVitError
 from embedded_vit.io.file_lock import file_lock
-from embedded_vit.node.audit import AuditLog
+from embedded_vit.node.audit import AuditLog, kind_and_place
 from embedded_vit.node.model_versions import ModelVersions
 from embedded_vit.node.receiver import Receiver
 from embedded_vit.node.segmenter import Segmenter
-from embedded_vit.node.sender import Sender, SendError
+from embedded_vit.node.sender import Sender
 from embedded_vit.node.settings import NodeSettings
+from embedded_vit.node.shared import Shared
+from embedded_vit.node.steps import StudySteps
 from embedded_vit.node.study_folder import StudyFolder
-from embedded_vit.node.study_queue import LIVE, State, StudyQueue, StudyRow
+from embedded_vit.node.study_queue import LIVE, StudyQueue
 
 __all__ = ["Node"]
 
 TICK_SECONDS = 0.05
 WAIT_SECONDS = 0.25  # of a thread that looks whether there is something to do
-MOST_ATTEMPTS = 3  # to segment a study
-MOST_CHARACTERS = 300  # of a reason
+DISK_SECONDS = 10  # until a store that cannot be written is tried again
 
 
 class Node:
@@ -67,6 +69,7 @@ class Node:
         self._audit = AuditLog(folder / "audit.log", on_line)
         self._model, self._free_bytes = model, free_bytes
         self._stopped, self._work = threading.Event(), threading.Event()
+        self._failure, self._is_warm = "", False
         self._last: dict[int, float] = {}  # number of a study -> when a connection that sent it ended
         self.port = 0
 
@@ -98,7 +101,8 @@ class Node:
         self._recover()
         settings = self._settings
         self._segmenter, self._sender = Segmenter(settings), Sender(settings)
-        self._receiver = Receiver(settings, self._folder, self._queue, self._models, self._audit, self._free_bytes)
+        shared = Shared(settings, self._folder, self._queue, self._models, self._audit)
+        self._receiver = Receiver(shared, self._free_bytes)
         try:
             self.port = self._receiver.start()
         except OSError as error:
@@ -108,13 +112,13 @@ class Node:
             ) from error
         version = self._models.current()
         self._audit.write("started", port=self.port, model=version.name, sha256=version.sha256)
+        self._steps = StudySteps(shared, self._segmenter, self._sender, lock=self._receiver.lock, stopped=self._stopped)
         threads = [threading.Thread(target=step, daemon=True) for step in (self._segment_all, self._send_all)]
         for thread in threads:
             thread.start()
         on_ready(self.port)
         try:
-            while not self._stopped.wait(TICK_SECONDS):
-                self._watch()
+            self._repeat(self._watch, lambda: self._stopped.wait(TICK_SECONDS))
         finally:
             self._stopped.set()
             self._receiver.stop()
@@ -122,6 +126,9 @@ class Node:
             for thread in threads:
                 thread.join(timeout=5)
             self._audit.write("stopped")
+        if self._failure:
+            raise EmbeddedVitError(f"the node ended by a mistake in its code ({self._failure}): report it; nothing is "
+                                   "lost, start it again")  # fmt: skip
 
     def _recover(self) -> None:
         """Go on where a node was stopped or killed."""
@@ -131,23 +138,21 @@ class Node:
                 self._queue.remove(row.number)
             elif row.state == "receiving":
                 self._last[row.number] = now
-            elif row.state == "segmenting":
-                self._queue.change(row.number, "waiting")
-            elif row.state == "sending":
+            else:
                 self._queue.change(row.number, next_try=0)
         live = self._queue.rows(*LIVE)
         self._folder.sweep(row.number for row in live)
         self._models.forget(row.model_sha256 for row in live)
 
-    def _watch(self) -> None:
-        """Look after connections and processes, and close studies that are complete."""
+    def _watch(self) -> bool:
+        """Look after connections and processes, and close studies that are complete; return that there is no hurry."""
         ended, shut = self._receiver.connections.watch()
+        self._last |= {number: time.monotonic() for connection in ended for number in connection.studies}
         for connection, reason in shut:
             self._audit.write("connection shut", address=connection.address, reason=reason)
         for connection in ended:
             released = connection.association is not None and connection.association.is_released
             for number in connection.studies:
-                self._last[number] = time.monotonic()
                 count = self._folder.image_count(number)
                 self._queue.change(number, released=int(released), images=count)
                 how = "released" if released else "aborted"
@@ -155,6 +160,7 @@ class Node:
         self._segmenter.watch()
         self._sender.watch()
         self._close_complete()
+        return False
 
     def _close_complete(self) -> None:
         """Let studies be segmented whose associations have ended, and that were quiet for long enough."""
@@ -169,80 +175,45 @@ class Node:
                 quiet = self._settings.quiet_seconds if row and row.released else self._settings.interrupted_seconds
                 if row is not None and now - last < quiet:
                     continue
+                if row is not None:
+                    self._queue.change(number, "waiting", images=self._folder.image_count(number))
                 del self._last[number]
-                if row is None:
-                    continue
-                self._queue.change(number, "waiting", images=self._folder.image_count(number))
             self._work.set()
 
     def _segment_all(self) -> None:
-        self._segmenter.warm_up(self._models.path(self._models.current().sha256))
-        while not self._stopped.is_set():
-            row = self._queue.due("waiting")
-            if row is None:
-                self._work.wait(WAIT_SECONDS)
-                self._work.clear()
-            else:
-                self._segment(row)
+        def segment() -> bool:
+            if not self._is_warm:
+                self._is_warm = True
+                self._segmenter.warm_up(self._models.path(self._models.current().sha256))
+            return self._steps.segment()
 
-    def _segment(self, row: StudyRow) -> None:
-        """Segment a study, and say what has become of it."""
-        number = row.number
-        self._queue.change(number, "segmenting")
-        began, model = time.monotonic(), self._models.path(row.model_sha256)
-        answer = self._segmenter.segment(self._folder.images(number), self._folder.results(number), model)
-        if self._stopped.is_set() and "error" in answer:
-            self._queue.change(number, "waiting")
-            return
-        seconds, facts = round(time.monotonic() - began, 2), {"study": number, "model": row.model}
-        note = "; ".join(answer.get("refused", []))[:MOST_CHARACTERS]
-        if "error" in answer:
-            note = str(answer["error"])[:MOST_CHARACTERS]
-            self._audit.write("segmenting failed", **facts, attempt=row.attempts + 1, reason=note)
-            if row.attempts + 1 < MOST_ATTEMPTS:
-                pause = self._pause(row.attempts)
-                self._queue.change(
-                    number, "waiting", attempts=row.attempts + 1, next_try=time.time() + pause, note=note
-                )
-            else:
-                self._finish(number, "failed", note)
-        elif answer["results"] == 0:
-            self._audit.write("refused", **facts, reason=note)
-            self._finish(number, "refused", note)
-        else:
-            self._audit.write("segmented", **facts, sha256=row.model_sha256, results=answer["results"], seconds=seconds)
-            self._queue.change(number, "sending", results=answer["results"], attempts=0, next_try=0, note=note)
+        def wait() -> None:
+            self._work.wait(WAIT_SECONDS)
+            self._work.clear()
+
+        self._repeat(segment, wait)
 
     def _send_all(self) -> None:
+        self._repeat(self._steps.send, lambda: self._stopped.wait(TICK_SECONDS))
+
+    def _repeat(self, step: Callable[[], bool], wait: Callable[[], object]) -> None:
+        """Do a step until the node is stopped.
+
+        Args:
+            step: Returns whether there was something to do.
+            wait: Waits where there was nothing.
+        """
         while not self._stopped.is_set():
-            row = self._queue.due("sending")
-            if row is None:
-                self._stopped.wait(TICK_SECONDS)
-            else:
-                self._send(row)
+            try:
+                if not step():
+                    wait()
+            except (OSError, sqlite3.Error) as error:  # no room on the disk, no process: both may pass
+                self._tell_waiting(error)
+                self._stopped.wait(DISK_SECONDS)
+            except Exception as error:  # a mistake of ours: the node must not seem to work
+                self._failure = kind_and_place(error)
+                self._stopped.set()
 
-    def _send(self, row: StudyRow) -> None:
-        """Send the results of a study; try again later where the archive does not take them."""
-        try:
-            sent = self._sender.send(self._folder.result_files(row.number), row.attempts)
-        except (SendError, EmbeddedVitError) as error:
-            pause, note = self._pause(row.attempts), str(error)[:MOST_CHARACTERS]
-            self._queue.change(row.number, attempts=row.attempts + 1, next_try=time.time() + pause, note=note)
-            self._audit.write("not sent", study=row.number, attempt=row.attempts + 1, reason=note, again_in_s=pause)
-        else:
-            self._audit.write("sent", study=row.number, to=self._settings.send_to.ae_title, instances=sent)
-            self._finish(row.number, "sent", row.note)
-
-    def _pause(self, attempts: int) -> float:
-        """Return the seconds until a step is tried again."""
-        return float(
-            min(self._settings.first_retry_seconds * 2 ** min(attempts, 30), self._settings.longest_retry_seconds)
-        )
-
-    def _finish(self, number: int, state: State, note: str) -> None:
-        """Note the end of a study, and remove its files."""
-        self._queue.change(number, state, note=note)
-        self._folder.remove(number)
-        self._queue.forget_old()
-        with self._receiver.lock:  # a study that begins now may begin with the version before
-            self._models.forget(row.model_sha256 for row in self._queue.rows(*LIVE))
+    def _tell_waiting(self, error: Exception) -> None:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+        self._audit.write("waiting for the system", reason=reason)

@@ -16,13 +16,14 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedded_vit.errors import ConfigError
-from embedded_vit.io.atomic import check_folder
+from embedded_vit.io.atomic import check_folder, flush
 
-__all__ = ["StudyFolder", "flush", "short_digest"]
+__all__ = ["StudyFolder", "short_digest"]
 
 OWNER_ONLY = 0o700
 
@@ -32,17 +33,8 @@ def short_digest(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
-def flush(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
 class StudyFolder:
-    """The folder, and how many bytes of it are taken."""
+    """The folder, and how many bytes of it are taken; any thread may call."""
 
     def __init__(self, path: Path, store_bytes: int) -> None:
         """Make the folder if it is not there.
@@ -60,7 +52,9 @@ class StudyFolder:
         path.chmod(OWNER_ONLY)
         for folder in (self.incoming, self.models, self._studies):
             folder.mkdir(mode=OWNER_ONLY, exist_ok=True)
-        self._lock, self._store_bytes, self._taken = threading.Lock(), store_bytes, 0
+        self._lock, self._store_bytes = threading.Lock(), store_bytes
+        self._taken: dict[int, int] = {}  # bytes of the files of each study
+        self._reserved = 0  # bytes of images that find their place just now
 
     @property
     def queue_path(self) -> Path:
@@ -72,13 +66,16 @@ class StudyFolder:
         """The file that a running node holds a lock on."""
         return self.path / "lock"
 
+    def _study(self, number: int) -> Path:
+        return self._studies / str(number)
+
     def images(self, number: int) -> Path:
         """Return the folder of a study's series."""
-        return self._studies / str(number) / "images"
+        return self._study(number) / "images"
 
     def results(self, number: int) -> Path:
         """Return the folder of what is sent on."""
-        return self._studies / str(number) / "results"
+        return self._study(number) / "results"
 
     def image_count(self, number: int) -> int:
         """Return how many images of a study there are."""
@@ -88,46 +85,62 @@ class StudyFolder:
         """Return the files that are to be sent on, in an order that stays."""
         return sorted(self.results(number).iterdir())
 
-    def reserve(self, size: int) -> bool:
-        """Take room for an object; False where the store would be too full."""
+    @property
+    def taken_bytes(self) -> int:
+        """How much is taken, with what is reserved."""
         with self._lock:
-            if self._taken + size > self._store_bytes:
-                return False
-            self._taken += size
-            return True
+            return self._reserved + sum(self._taken.values())
 
     def keep(self, received: Path, number: int, series: str, instance: str) -> None:
         """Move a received object to its place, and wait until it is on the disk; a second copy replaces the first.
 
         Args:
-            received: The file in `incoming`.
+            received: The file in `incoming`, for which there is room (`reserved`).
             number: Of its study.
             series, instance: Its UIDs.
+
+        Raises:
+            OSError: The disk does not take it.
         """
         folder = self.images(number) / short_digest(series)
-        new = [place for place in (folder, folder.parent, folder.parent.parent) if not place.exists()]
         folder.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
         flush(received)
-        received.replace(folder / short_digest(instance))
-        for place in (folder, *(made.parent for made in new)):
-            flush(place)
+        place = folder / short_digest(instance)
+        with self._lock:  # who else brings the same image must see this one as the first
+            more = received.stat().st_size - (place.stat().st_size if place.exists() else 0)
+            received.replace(place)
+            self._taken[number] = self._taken.get(number, 0) + more
+        for changed in (folder, *folder.parents[:3]):  # somebody else may have made them, and not flushed them yet
+            flush(changed)
+
+    @contextmanager
+    def reserved(self, size: int) -> Iterator[bool]:
+        """Hold room for an object while it finds its place; False where the store would be too full."""
+        with self._lock:
+            fits = self._reserved + sum(self._taken.values()) + size <= self._store_bytes
+            self._reserved += size if fits else 0
+        try:
+            yield fits
+        finally:
+            with self._lock:
+                self._reserved -= size if fits else 0
 
     def remove(self, number: int) -> None:
         """Remove the files of a study."""
-        shutil.rmtree(self._studies / str(number), ignore_errors=True)
-        self.measure()
+        shutil.rmtree(self._study(number), ignore_errors=True)
+        self.measure(number)
 
-    def measure(self) -> None:
-        """Count the bytes that are taken; objects that are being received count with the next call."""
+    def measure(self, number: int) -> None:
+        """Count the bytes of a study again, as another process wrote to it."""
         taken = 0
-        for folder, _, files in os.walk(self._studies):
+        for folder, _, files in os.walk(self._study(number)):
             for name in files:
-                try:
+                with suppress(FileNotFoundError):  # another process has just moved or removed it
                     taken += os.stat(os.path.join(folder, name)).st_size
-                except FileNotFoundError:  # the process that segments has just moved or removed it
-                    continue
         with self._lock:
-            self._taken = taken
+            self._taken[number] = taken
+            if taken == 0:
+                del self._taken[number]
 
     def sweep(self, live: Iterable[int]) -> None:
         """Remove what a killed node left: half-received objects, files of finished studies, unfinished results.
@@ -147,4 +160,4 @@ class StudyFolder:
                         left.unlink()
                     elif left not in (self.images(int(folder.name)), self.results(int(folder.name))):
                         shutil.rmtree(left, ignore_errors=True)
-        self.measure()
+                self.measure(int(folder.name))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -84,8 +84,14 @@ class StudyRow:
 class StudyQueue:
     """The table of studies. Any thread may call; every change is on the disk when the call returns."""
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        """Open it, or make it.
+
+        Args:
+            path: Its file.
+            clock: Returns the seconds since 1970.
+        """
+        self._lock, self._clock = threading.Lock(), clock
         self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -103,7 +109,7 @@ class StudyQueue:
                 "SELECT number, released FROM studies WHERE study = ? AND state = 'receiving'", (study,)
             ).fetchone()
             if found is None:
-                now = time.time()
+                now = self._clock()
                 values = (study, sender, "receiving", model, model_sha256, now, now)
                 names = "study, sender, state, model, model_sha256, begun, changed"
                 inserted = self._connection.execute(f"INSERT INTO studies ({names}) VALUES (?,?,?,?,?,?,?)", values)
@@ -115,7 +121,7 @@ class StudyQueue:
     def change(self, number: int, state: State | None = None, **values: Any) -> None:
         """Change the state of a study, other columns, or both."""
         if state is not None:
-            values |= {"state": state, "changed": time.time()}
+            values |= {"state": state, "changed": self._clock()}
         names = ", ".join(f"{name} = ?" for name in values)
         with self._lock:
             self._connection.execute(f"UPDATE studies SET {names} WHERE number = ?", (*values.values(), number))
@@ -130,9 +136,13 @@ class StudyQueue:
         with self._lock:
             return _select(self._connection, states)
 
+    def again_in(self, number: int, pause_seconds: float, **values: Any) -> None:
+        """Have a step of a study tried again later."""
+        self.change(number, next_try=self._clock() + pause_seconds, **values)
+
     def due(self, state: State) -> StudyRow | None:
         """Return the oldest study in a state whose time has come."""
-        now = time.time()
+        now = self._clock()
         return next((row for row in self.rows(state) if row.next_try <= now), None)
 
     def forget_old(self) -> None:

@@ -11,7 +11,6 @@ import json
 import struct
 import subprocess
 import threading
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from embedded_vit.errors import FileFormatError
-from embedded_vit.fresh_python import start_python
+from embedded_vit.fresh_python import end_python, start_python
 
 __all__ = ["CompressedFrame", "FrameDecoder"]
 
@@ -100,6 +99,8 @@ class FrameDecoder:
         try:
             write_message(process.stdin, asdict(frame), content)
             header, length = read_header(process.stdout)
+            if "mistake" in header:
+                raise ImportError(f"the process that decodes slices cannot work: {header['mistake']}")
             if "error" in header:
                 raise FileFormatError(f"{source}: a compressed slice is damaged; copy the file again")
             dtype = np.dtype(header["dtype"]) if header.get("dtype") in DTYPES else None
@@ -121,15 +122,9 @@ class FrameDecoder:
         return self._process
 
     def _end(self) -> None:
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            with suppress(OSError):  # what was not sent any more
-                if stream is not None:
-                    stream.close()
-        process.wait()
+        if self._process is not None:
+            end_python(self._process)
+            self._process = None
 
 
 def write_message(stream: IO[bytes], header: dict[str, Any], content: bytes | memoryview = b"") -> None:

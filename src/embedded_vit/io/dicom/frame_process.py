@@ -9,7 +9,6 @@ those of DCMTK.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
+from embedded_vit.fresh_python import serve_pipes
 from embedded_vit.io.dicom.frame_decoder import CompressedFrame, read_exactly, read_header, write_message
 
 __all__ = ["decoded", "serve"]
@@ -43,6 +43,8 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         _limit(frame, base)
         try:
             words = np.ascontiguousarray(decoded(frame, content))
+        except (NameError, ImportError) as error:  # no byte of a file leads to these; `boundary` keeps the same list
+            write_message(answers, {"mistake": f"{type(error).__name__}: {error}"})
         except Exception as error:  # the libraries raise whatever a damaged byte leads to
             write_message(answers, {"error": type(error).__name__})
         else:
@@ -117,11 +119,7 @@ def _limit(frame: CompressedFrame, base: int) -> None:
 def main() -> None:
     """Serve on standard input and output; what the libraries print goes nowhere."""
     warnings.simplefilter("ignore")
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
-    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    requests, answers = serve_pipes()
     with suppress(BrokenPipeError):  # nobody waits for the answer any more
         serve(requests, answers)
 

@@ -22,7 +22,7 @@ class Driver:
 
     Args:
         queue: The cases.
-        workers: Who segments them.
+        workers: Who segments them; the caller closes them.
         listener: Whom to tell how it goes on.
     """
 
@@ -52,7 +52,6 @@ class Driver:
                 for answer in self._workers.wait():
                     self._take(answer)
         finally:
-            self._workers.close()
             self._queue.commit()
         for folder in self._swept:  # of what workers left that ended
             sweep_masks(folder)

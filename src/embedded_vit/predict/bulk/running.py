@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from embedded_vit.engines import EngineChoice
 from embedded_vit.errors import ConfigError, InputError, OutputError
 from embedded_vit.io.atomic import check_folder
 from embedded_vit.io.channels import FoundScan
-from embedded_vit.io.digest import sha256_of
 from embedded_vit.io.file_lock import file_lock
 from embedded_vit.io.mask_file import is_mask_name, mask_name
 from embedded_vit.io.scan_folder import find_scans
@@ -103,7 +103,7 @@ def predict_in_bulk(
     with file_lock(output / LOCK) as held:
         if not held:
             raise OutputError(f"{output}: another run writes there, or the disk has no locks; choose another folder")
-        digest = sha256_of(model)
+        digest = hashlib.sha256(content).hexdigest()
         with closing(CaseQueue(output, output / MANIFEST, digest)) as queue:
             setup = WorkerSetup(
                 model=content if crew.on_ray else model,
