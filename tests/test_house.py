@@ -6,6 +6,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,14 @@ def imported_modules(path: Path) -> Iterator[str]:
                 yield str(node.module)
 
 
+def imported_names(path: Path) -> Iterator[str]:
+    """Yield the full names of all modules that a file imports, and of all that it imports out of packages."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def unit_of(path: Path) -> str:
     """Return the folder of a file, or the file's own name if it lies in the package root."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -150,6 +159,25 @@ def test_imports_run_along_the_allowed_arrows() -> None:
 def test_the_table_holds_no_arrow_that_nobody_draws() -> None:
     drawn = arrows()
     assert {unit: set(below) - drawn[unit] for unit, below in (FOLDERS | TOP).items() if set(below) - drawn[unit]} == {}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Not even inside functions; a name that a package hands on counts for the file that defines it."""
+    home = {}
+    for face in PACKAGE.rglob("*/__init__.py"):
+        package = ".".join(["embedded_vit", *face.parent.relative_to(PACKAGE).parts])
+        for node in ast.walk(tree_of(face)):
+            if isinstance(node, ast.ImportFrom):
+                home |= {f"{package}.{alias.name}": str(node.module) for alias in node.names}
+    graph: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "__init__.py":
+            name = ".".join(["embedded_vit", *path.relative_to(PACKAGE).with_suffix("").parts])
+            graph[name] = {home.get(imported, imported) for imported in imported_names(path)}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
 
 
 def test_nothing_imports_the_package_root() -> None:

@@ -134,9 +134,9 @@ def test_a_volume_of_512_with_eight_organs_takes_seconds_at_most() -> None:
                 ((slices - 45) / 30) ** 2 + ((rows - row) / radius) ** 2 + ((columns - column - shift) / radius) ** 2
             )
             mask[inside <= 1] = label
-    start = time.perf_counter()
+    start = time.process_time()
     results = compare_masks(prediction, truth, labels=8, spacing=ANISOTROPIC_MM, tolerance=2)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert all(result.dice is not None and 0.7 < result.dice < 1 for result in results)
     assert seconds < 5  # half a second on two idle cores; medpy takes a minute
 

@@ -54,10 +54,10 @@ def test_plain_values_are_read(tmp_path):
 def test_hostile_or_broken_files_are_refused_at_once(content, expected, tmp_path):
     path = tmp_path / "file.yaml"
     path.write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError) as caught:
         read_yaml(path)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert expected in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)

@@ -145,9 +145,9 @@ def test_nothing_else_is_computed(text):
 
 def test_variables_that_double_each_other_take_no_time():
     variables = {"v0": 1.0} | {f"v{place}": f"eval(v{place - 1} + v{place - 1})" for place in range(1, 16)}
-    started = time.perf_counter()
+    started = time.process_time()
     assert evaluate("eval(v15)", variables, source="file") == 2.0**15
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_tags_are_only_names_and_only_where_they_are_asked_for():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedded_vit.engines.artifact_engine import ArtifactEngine, load_tried
-from embedded_vit.engines.fastest import fastest_engine
 from embedded_vit.engines.registry import ENGINES, EngineChoice, check_threads
 from embedded_vit.errors import ConfigError
 from embedded_vit.provenance import available_cores
@@ -33,6 +32,8 @@ def load(
     """
     check_threads(threads, streams)
     if engine == "auto":
+        from embedded_vit.engines.fastest import fastest_engine  # what measures is not loaded for an engine by name
+
         threads = threads or available_cores()
         engine = fastest_engine(Path(path), threads=max(1, threads // streams)).engine
     elif engine not in ENGINES:

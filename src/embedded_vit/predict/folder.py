@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 from embedded_vit.errors import OutputError
 from embedded_vit.io.channels import FoundScan, found_scans
 from embedded_vit.io.mask_file import is_folder_name, is_mask_name, mask_name, summary_path, sweep_masks
 from embedded_vit.io.scan_source import is_scan, scan_stem
-from embedded_vit.predict.bulk.case_queue import CaseQueue
-from embedded_vit.predict.bulk.running import cases_of, run_cases, scans_in
-from embedded_vit.predict.bulk.workers import InThisProcess
 from embedded_vit.predict.listener import Listener
 from embedded_vit.predict.one_scan import ScanWriter
 from embedded_vit.predict.predictor import Predictor
@@ -79,6 +75,8 @@ def _predict_one(writer: ScanWriter, scan: FoundScan, output: Path) -> list[Path
 
 
 def _predict_folder(writer: ScanWriter, folder: Path, output: Path) -> list[Path]:
+    from embedded_vit.predict.bulk.running import predict_here, scans_in  # what a single scan does not wait for
+
     if output.exists() and not output.is_dir() and not is_mask_name(output):
         raise OutputError(f"{output}: is a file; give a folder for the masks of a folder of scans")
     scans = scans_in(folder, writer.predictor.manifest.preprocessing.channels, output, writer.listener)
@@ -88,6 +86,4 @@ def _predict_folder(writer: ScanWriter, folder: Path, output: Path) -> list[Path
                 f"{output}: is the name of one mask, and {folder} holds {len(scans)} scans; give a folder"
             )
         return _predict_one(writer, scans[0], output)
-    cases = cases_of(scans, folder, output, writer.results)
-    with closing(CaseQueue(output, None, writer.predictor.model_sha256)) as queue:
-        return run_cases(folder, output, cases, queue, InThisProcess(writer), writer.listener, writer.results)
+    return predict_here(writer, scans, folder, output)

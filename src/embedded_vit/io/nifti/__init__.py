@@ -22,8 +22,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from embedded_vit.io.nifti.geometry import NiftiGeometry
-    from embedded_vit.io.nifti.read import read_geometry, read_labels, read_volume
-    from embedded_vit.io.nifti.source import NiftiSource
+    from embedded_vit.io.nifti.read import read_geometry, read_labels
+    from embedded_vit.io.nifti.source import NiftiSource, read_volume
     from embedded_vit.io.nifti.stream import SUFFIX, SUFFIXES, is_nifti
     from embedded_vit.io.nifti.write import write_labels, write_probabilities, write_volume
 else:
@@ -31,8 +31,8 @@ else:
         __name__,
         {
             "geometry": ["NiftiGeometry"],
-            "read": ["read_geometry", "read_labels", "read_volume"],
-            "source": ["NiftiSource"],
+            "read": ["read_geometry", "read_labels"],
+            "source": ["NiftiSource", "read_volume"],
             "stream": ["SUFFIX", "SUFFIXES", "is_nifti"],
             "write": ["write_labels", "write_probabilities", "write_volume"],
         },

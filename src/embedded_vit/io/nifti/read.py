@@ -1,4 +1,4 @@
-"""Scans, masks and geometries out of NIfTI files, for callers that know a file to be NIfTI."""
+"""Masks and geometries out of NIfTI files, for callers that know a file to be NIfTI."""
 
 from __future__ import annotations
 
@@ -6,35 +6,17 @@ from pathlib import Path
 
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.nifti.geometry import NiftiGeometry, read_header
-from embedded_vit.io.nifti.source import NiftiSource
 from embedded_vit.io.nifti.stream import open_nifti, open_voxels
-from embedded_vit.volume import LabelMap, Volume
+from embedded_vit.volume import LabelMap
 
-__all__ = ["read_geometry", "read_labels", "read_volume"]
-
-
-def read_volume(path: str | Path, *, channels: int = 1) -> Volume:
-    """Read a scan.
-
-    Args:
-        path: A `.nii` or `.nii.gz` file: 3-D, or 4-D with its channels on the last axis (BraTS of the Decathlon).
-        channels: How many channels are expected; trailing axes of length one are tolerated.
-
-    Returns:
-        The volume in the file's dtype and axis order; `slope` and `intercept` as the header states them.
-
-    Raises:
-        FileFormatError: The file is unreadable, truncated, damaged, too large, of another kind, not finite, or has
-            another number of axes or channels.
-    """
-    return NiftiSource(path, channels=channels).read()
+__all__ = ["read_geometry", "read_labels"]
 
 
 def read_labels(path: str | Path) -> LabelMap:
     """Read a mask: integers 0 to 255, which a file may store as floating point numbers.
 
     Raises:
-        FileFormatError: As `read_volume`, or a number is not an integer in 0 to 255.
+        FileFormatError: As `open_voxels`, or a number is not an integer in 0 to 255.
     """
     with open_voxels(path, channels=1) as stream:
         array = stream.read_array(stream.blocks())[0]

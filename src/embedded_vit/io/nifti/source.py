@@ -20,11 +20,12 @@ from typing_extensions import Self
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.nifti.geometry import NiftiGeometry
 from embedded_vit.io.nifti.pair import PAIR_SUFFIXES, is_pair, looks_like_pair
+from embedded_vit.io.nifti.read import read_labels
 from embedded_vit.io.nifti.stream import SUFFIXES, open_nifti, open_voxels
 from embedded_vit.io.spool import Spool, SpooledVolume, SpoolView, check_free_disk, slice_axis_of
 from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Volume
 
-__all__ = ["NiftiSource"]
+__all__ = ["NiftiSource", "read_volume"]
 
 
 class NiftiSource(ScanSource):
@@ -58,8 +59,6 @@ class NiftiSource(ScanSource):
     @classmethod
     def read_mask(cls, path: Path) -> LabelMap:
         """Read a mask; see `ScanSource.read_mask`."""
-        from embedded_vit.io.nifti.read import read_labels
-
         return read_labels(path)
 
     @property
@@ -123,3 +122,20 @@ class NiftiSource(ScanSource):
     def close(self) -> None:
         """Close the file."""
         self._opened.close()
+
+
+def read_volume(path: str | Path, *, channels: int = 1) -> Volume:
+    """Read a scan.
+
+    Args:
+        path: A `.nii` or `.nii.gz` file: 3-D, or 4-D with its channels on the last axis (BraTS of the Decathlon).
+        channels: How many channels are expected; trailing axes of length one are tolerated.
+
+    Returns:
+        The volume in the file's dtype and axis order; `slope` and `intercept` as the header states them.
+
+    Raises:
+        FileFormatError: The file is unreadable, truncated, damaged, too large, of another kind, not finite, or has
+            another number of axes or channels.
+    """
+    return NiftiSource(path, channels=channels).read()

@@ -22,13 +22,14 @@ from embedded_vit.predict.bulk.case import Case
 from embedded_vit.predict.bulk.case_queue import MANIFEST, CaseQueue
 from embedded_vit.predict.bulk.driver import Driver
 from embedded_vit.predict.bulk.worker import WorkerSetup
-from embedded_vit.predict.bulk.workers import Workers
+from embedded_vit.predict.bulk.workers import InThisProcess, Workers
 from embedded_vit.predict.listener import Listener
+from embedded_vit.predict.one_scan import ScanWriter
 from embedded_vit.predict.results import Results
 from embedded_vit.predict.volumes_table import check_table, write_table
 from embedded_vit.provenance import available_cores
 
-__all__ = ["Crew", "cases_of", "predict_in_bulk", "run_cases", "scans_in"]
+__all__ = ["Crew", "cases_of", "predict_here", "predict_in_bulk", "run_cases", "scans_in"]
 
 LOCK = ".predictions.lock"
 
@@ -118,6 +119,13 @@ def predict_in_bulk(
             )
             cases = cases_of(scans, folder, output, results)
             return run_cases(folder, output, cases, queue, _workers(crew, setup), listener, results)
+
+
+def predict_here(writer: ScanWriter, scans: Sequence[FoundScan], folder: Path, output: Path) -> list[Path]:
+    """Segment the scans of a folder in this process; arguments, result and errors as `predict_path`."""
+    cases = cases_of(scans, folder, output, writer.results)
+    with closing(CaseQueue(output, None, writer.predictor.model_sha256)) as queue:
+        return run_cases(folder, output, cases, queue, InThisProcess(writer), writer.listener, writer.results)
 
 
 def _check(crew: Crew, folder: Path, output: Path) -> None:
