@@ -1,5 +1,5 @@
 # make setup   the full environment in .venv        make test   every test
-# make demo    build a model, segment a scan         make lint   ruff and mypy
+# make demo    build a model, segment a scan         make lint   ruff, mypy, tsc, eslint
 # make bench   the figures of docs/results.md      DATA=DIR    your own data set for the demo; MINUTES=60
 # make docs    docs/ as a site in build/site, its links checked
 # make wheel   the package for a device in dist/; needs no `make setup`
@@ -50,6 +50,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python web/build_page.py --lint
 
 docs: .venv/docs-ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

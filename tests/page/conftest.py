@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,22 +98,5 @@ def browse(chromium: str) -> Callable[..., dict[str, Any]]:
         answer: dict[str, Any] = json.loads(run_node(WEB / "test" / "browser.mjs", job))
         assert answer["failure"] is None, (answer["failure"], answer["answers"], answer["complaints"])
         return answer
-
-    return run
-
-
-@pytest.fixture
-def run_verb(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Run a verb: (exit status, standard output, standard error)."""
-    from embedded_vit.cli import main
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", *map(str, words)])
-        try:
-            main()
-            status = 0
-        except SystemExit as exited:
-            status = int(exited.code or 0)
-        return status, *capfd.readouterr()
 
     return run

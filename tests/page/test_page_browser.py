@@ -10,10 +10,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph, threshold_manifest
+from artifact_fixtures import write_artifact
 
 import embedded_vit
-from embedded_vit.artifact.manifest import sealed
 from embedded_vit.builtin.index import artifact_path
 from embedded_vit.contract import SpacingRange
 from embedded_vit.page import write_page
@@ -29,14 +28,12 @@ CANARY = "<b>DOE^JANE</b>"
 def threshold_page(page_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A page of a model that labels what is bright, with a hostile name, and the model."""
     folder = tmp_path_factory.mktemp("page")
-    graph = threshold_graph().SerializeToString()
-    fields = {
+    fields: dict[str, Any] = {
         "preprocessing": Preprocessing.for_modality("CT", image_size=32),
         "spacing_range": SpacingRange(slices_mm=(0.5, 5.0), in_plane_mm=(0.5, 2.5)),
         "name": "</script><script>alert(1)</script>",
     }
-    model = folder / "model.onnx"
-    model.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
+    model = write_artifact(folder / "model.onnx", **fields)
     write_page(model, folder / "page.html")
     return folder / "page.html", model
 
@@ -94,6 +91,38 @@ def test_a_scan_is_dropped_segmented_shown_and_saved(
         key: wanted[key] for key in wanted if key not in ("engine", "seconds")
     }
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_cancelled_scan_leaves_nothing_behind(
+    browse: Browse, threshold_page: tuple[Path, Path], scan: Path, tmp_path: Path
+) -> None:
+    page, model = threshold_page
+    long = tmp_path / "long.nii"
+    array = np.random.default_rng(0).normal(0, 20, (80, 80, 400)).astype(np.int16)
+    array[:8] = -1000
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), long)
+    cancel = [{"do": "cancel", "files": [str(long)], "after": 3}, {"do": "memory"}]
+    steps = [
+        {"do": "open", "hash": "#streams=1"},
+        *(4 * cancel),
+        {"do": "axe"},
+        {"do": "choose", "files": [str(scan)]},
+        {"do": "save", "what": "mask", "path": str(tmp_path / "mask.nii.gz")},
+    ]
+    answer = browse(page, steps, tmp_path)
+    *cancelled, axe, shown, _ = answer["answers"][1:]
+    for stopped in cancelled[::2]:
+        assert stopped["refused"] == "Cancelled. Nothing was kept."
+        assert stopped["left"] == 0  # no progress, no result, no canvas
+        assert stopped["drop"] > 0
+        assert 3 <= stopped["at"] < 400
+    _, _, third, fourth = cancelled[1::2]
+    assert third["workers"] == 2
+    assert abs(fourth["bytes"] - third["bytes"]) < array.nbytes / 4  # a scan that is kept has all of them
+    assert axe["violations"] == answer["complaints"] == answer["requests"] == []
+    assert shown["refused"] is None
+    mask = np.asanyarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, embedded_vit.load(model).predict(scan).mask.array)
 
 
 def test_what_does_not_fit_is_refused_and_can_be_forced(

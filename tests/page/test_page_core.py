@@ -12,12 +12,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph, threshold_manifest
+from artifact_fixtures import threshold_graph, write_artifact
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from numpy.typing import NDArray
 
 import embedded_vit
-from embedded_vit.artifact.manifest import sealed
 from embedded_vit.builtin.index import artifact_path, builtin_names
 from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.datasets.phantom import PhantomSettings
@@ -59,15 +58,6 @@ def ball_scan(slope: float, channels: int = 1) -> Volume:
     return Volume(np.rint((array - 24) / slope).astype(np.int16), affine, slope, 24.0, source="boxes")
 
 
-def model_file(folder: Path, **fields: Any) -> Path:
-    """Write a model that labels what is brighter than the middle of the range."""
-    preprocessing = fields["preprocessing"]
-    graph = threshold_graph(preprocessing.image_size, channels=preprocessing.input_channels).SerializeToString()
-    path = folder / "model.onnx"
-    path.write_bytes(sealed(graph, threshold_manifest(graph, **fields)))
-    return path
-
-
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_every_stage_is_that_of_the_test_vectors(core: Callable[..., Any], name: str, tmp_path: Path) -> None:
     modality, settings, slope = CONTRACTS[name]
@@ -77,7 +67,9 @@ def test_every_stage_is_that_of_the_test_vectors(core: Callable[..., Any], name:
         "labels": LabelSet.from_names(["bright"]),
         "postprocessing": Postprocessing(smallest_component={"bright": 0.2}),
     }
-    write_test_vectors(model_file(tmp_path, **fields), ball_scan(slope, len(preprocessing.channels)), tmp_path / "v")
+    write_test_vectors(
+        write_artifact(tmp_path / "model.onnx", **fields), ball_scan(slope, len(preprocessing.channels)), tmp_path / "v"
+    )
     expected = {name: np.load(tmp_path / "v" / f"{name}.npy") for name in ("scan", "inputs", "logits", "labels")}
     facts = json.loads((tmp_path / "v" / "contract.json").read_text())
     job = {name: str(tmp_path / f"{name}.raw") for name in ("scan", "inputs", "logits", "labels", "postprocessed")}
@@ -126,9 +118,8 @@ def test_all_48_orientations_give_the_masks_of_predict(
     segment_in_node: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     preprocessing = Preprocessing.for_modality("CT", image_size=32, context_slices=3)
-    model = model_file(
-        tmp_path, preprocessing=preprocessing, postprocessing=Postprocessing(smallest_component={"bright": 0.2})
-    )
+    postprocessing = Postprocessing(smallest_component={"bright": 0.2})
+    model = write_artifact(tmp_path / "model.onnx", preprocessing=preprocessing, postprocessing=postprocessing)
     upright = ball_scan(1.0).reoriented("RAS")
     array = (upright.array[0, :, :, 6:16] + np.int16(24)).astype(np.int16)
     oblique = upright.affine.copy()
@@ -255,7 +246,7 @@ def test_what_predict_refuses_is_refused_in_the_same_words(
 ) -> None:
     allowed = SpacingRange(slices_mm=(0.5, 5.0), in_plane_mm=(0.5, 2.0))
     preprocessing = Preprocessing.for_modality("CT", image_size=32)
-    model = model_file(tmp_path, preprocessing=preprocessing, spacing_range=allowed)
+    model = write_artifact(tmp_path / "model.onnx", preprocessing=preprocessing, spacing_range=allowed)
     paths = [tmp_path / name for name in refused_files()]
     for path, content in zip(paths, refused_files().values(), strict=True):
         path.write_bytes(content)

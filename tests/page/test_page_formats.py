@@ -10,11 +10,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph, threshold_manifest
+from artifact_fixtures import write_artifact
 from numpy.typing import NDArray
 
 import embedded_vit
-from embedded_vit.artifact.manifest import sealed
 from embedded_vit.page import write_page
 from embedded_vit.preprocessing import Preprocessing
 
@@ -24,9 +23,7 @@ Browse = Callable[..., dict[str, Any]]
 
 def page_of(folder: Path, preprocessing: Preprocessing) -> tuple[Path, Path]:
     """Write a model that labels what is bright, and its page."""
-    graph = threshold_graph(channels=preprocessing.input_channels).SerializeToString()
-    model = folder / "model.onnx"
-    model.write_bytes(sealed(graph, threshold_manifest(graph, preprocessing=preprocessing)))
+    model = write_artifact(folder / "model.onnx", preprocessing=preprocessing)
     write_page(model, folder / "page.html")
     return folder / "page.html", model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import zipfile
 from collections.abc import Callable
@@ -75,6 +76,18 @@ def test_without_the_template_the_verb_says_why_in_one_line(
     assert status == 2
     assert error.count("\n") == 1
     assert "npm" in error
+
+
+def test_without_npm_the_page_is_not_checked_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "web")
+    building = importlib.import_module("build_page")
+    monkeypatch.setattr(building, "npm", lambda: None)
+    assert building.lint_page()
+    assert capsys.readouterr().err == "no npm: the page in web/ was not checked by tsc and eslint\n"
+    monkeypatch.setattr(building, "npm", lambda: ["false"])
+    assert not building.lint_page()
 
 
 def test_files_of_the_page_are_short() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from embedded_vit.cli import main
 from embedded_vit.io.scan_source import scan_stem
 
 MakeArtifact = Callable[..., Path]
@@ -25,20 +23,8 @@ def write_ct(path: Path, lowest: int = -1000) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line: (exit status, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as exited:
-            status = int(exited.code or 0)
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
+def run(run_verb: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return run_verb
 
 
 def files_in(folder: Path) -> list[str]:

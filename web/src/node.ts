@@ -35,7 +35,7 @@ interface VectorJob {
 
 async function network(model: string, wasm: string): Promise<Network> {
   const binary = await readFile(wasm);
-  const bytes = binary.buffer.slice(binary.byteOffset, binary.byteOffset + binary.byteLength) as ArrayBuffer;
+  const bytes = binary.buffer.slice(binary.byteOffset, binary.byteOffset + binary.byteLength);
   return openNetwork(bytes, await readFile(model), model);
 }
 

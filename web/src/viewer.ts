@@ -1,6 +1,6 @@
 // The viewer: the scan in three planes and in 3-D with the mask over it, by NiiVue. A script of its own, loaded late.
 
-import { NVImage, Niivue, SLICE_TYPE } from "@niivue/niivue";
+import { NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 
 import type { Label } from "./core/manifest";
 
@@ -48,7 +48,7 @@ export class Viewer {
       crosshairColor: [0.55, 0.8, 1, 0.7],
       fontMinPx: 11,
       isRadiologicalConvention: true,
-      multiplanarShowRender: 1, // always
+      multiplanarShowRender: SHOW_RENDER.ALWAYS,
       dragAndDropEnabled: false,
       logLevel: "silent",
     });

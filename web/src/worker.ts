@@ -67,7 +67,7 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
   cancelled = false;
   try {
     const started = performance.now();
-    const opened = await openScan(files, contract!, async () => dicomWasm!);
+    const opened = await openScan(files, contract!, () => Promise.resolve(dicomWasm!));
     const read = performance.now();
     const segmented = await segment(opened.scan, contract!, network!, {
       force,

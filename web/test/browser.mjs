@@ -13,7 +13,7 @@ const job = JSON.parse(await readFile(process.argv[2], "utf8"));
 const patience = job.patience_ms ?? 90_000;
 const browser = await chromium.launch({
   executablePath: job.chromium,
-  args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
+  args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--js-flags=--expose-gc", "--enable-precise-memory-info"],
 });
 const context = await browser.newContext({
   viewport: { width: 1280, height: 900 },
@@ -75,10 +75,44 @@ const steps = {
     await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
     return ended();
   },
-  async cancel({ files }) {
+  /** Press the button as soon as so many slices are done. */
+  async cancel({ files, after }) {
+    if (await page.locator("#again").count()) await page.click("#again");
+    await page.evaluate((enough) => {
+      new MutationObserver((_, observer) => {
+        const progress = document.querySelector("#working progress");
+        if (!(progress?.value >= enough)) return;
+        observer.disconnect();
+        globalThis.cancelledAt = progress.value;
+        document.querySelector("#working button").click();
+      }).observe(document.body, { subtree: true, childList: true, attributes: true });
+    }, after);
     await page.setInputFiles("#file", files);
-    await page.getByRole("button", { name: "Cancel" }).click();
-    return ended();
+    const answer = await ended();
+    const left = await page.locator("#working, #result, canvas").count();
+    const drop = await page.locator(".drop button").count();
+    return { ...answer, left, drop, at: await page.evaluate(() => globalThis.cancelledAt) };
+  },
+  /** Return the bytes that the page and its workers hold, arrays included, after the garbage is collected. */
+  async memory() {
+    await Promise.all([page, ...page.workers()].map((each) => each.evaluate(() => globalThis.gc({ execution: "async" }))));
+    const inspector = await context.newCDPSession(page);
+    const answers = new Map();
+    const targets = [];
+    inspector.on("Target.attachedToTarget", ({ sessionId }) => targets.push(sessionId));
+    inspector.on("Target.receivedMessageFromTarget", ({ sessionId, message }) => {
+      const { id, result } = JSON.parse(message);
+      if (id === 1) answers.get(sessionId)?.(result);
+    });
+    await inspector.send("Target.setAutoAttach", { autoAttach: true, waitForDebuggerOnStart: false, flatten: false });
+    const inWorkers = targets.map((sessionId) => new Promise((done) => {
+      answers.set(sessionId, done);
+      const message = JSON.stringify({ id: 1, method: "Runtime.getHeapUsage" });
+      void inspector.send("Target.sendMessageToTarget", { sessionId, message });
+    }));
+    const usages = await Promise.all([inspector.send("Runtime.getHeapUsage"), ...inWorkers]);
+    await inspector.detach();
+    return { workers: inWorkers.length, bytes: usages.reduce((sum, each) => sum + each.usedSize + each.backingStorageSize, 0) };
   },
   async force() {
     await page.click("#force");

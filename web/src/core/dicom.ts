@@ -17,6 +17,8 @@ interface Converter {
   callMain(words: string[]): number;
 }
 
+type OpenModule = (options: { wasmBinary: ArrayBuffer; print(): void; printErr(): void }) => Promise<Converter>;
+
 interface Series {
   name: string;
   nifti: Blob;
@@ -58,7 +60,7 @@ export async function readDicom(
 
 async function converted(files: NamedFile[], wasm: ArrayBuffer): Promise<Series[]> {
   const silent = () => undefined;
-  const module = (await openModule({ wasmBinary: wasm, print: silent, printErr: silent })) as Converter;
+  const module = await (openModule as OpenModule)({ wasmBinary: wasm, print: silent, printErr: silent });
   module.FS.mkdir("/in");
   module.FS.mkdir("/out");
   for (const [number, { file }] of files.entries()) {
@@ -81,8 +83,12 @@ async function converted(files: NamedFile[], wasm: ArrayBuffer): Promise<Series[
       return {
         name: stem,
         nifti: new Blob([new Uint8Array(module.FS.readFile(`/out/${name}`))]),
-        modality: String(facts["Modality"] ?? "unknown"),
-        number: `series ${String(facts["SeriesNumber"] ?? stem)}`,
+        modality: stated(facts["Modality"]) ?? "unknown",
+        number: `series ${stated(facts["SeriesNumber"]) ?? stem}`,
       };
     });
+}
+
+function stated(value: unknown): string | null {
+  return typeof value === "string" || typeof value === "number" ? String(value) : null;
 }

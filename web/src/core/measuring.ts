@@ -37,8 +37,8 @@ export function brightnessOf(
     return { mean: rounded(mean), deviation: rounded(Math.sqrt(variance)) };
   };
   const named = contract.labels.labels.map(({ name, id }) => {
-    const found = contract.preprocessing.channels.map((channel, number) => [channel, of(number, id)]);
-    return [name, counts[id] ? Object.fromEntries(found) : null];
+    const found = contract.preprocessing.channels.map((channel, number) => [channel, of(number, id)] as const);
+    return [name, counts[id] ? Object.fromEntries(found) : null] as const;
   });
   return Object.fromEntries(named);
 }

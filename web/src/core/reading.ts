@@ -62,7 +62,7 @@ async function openNifti(files: NamedFile[], channels: number): Promise<OpenedSc
     const next = await readNifti(file, name, 1);
     checkSameGrid(read.placed, next.placed, first.name, name);
     if (next.volume.slope !== read.volume.slope || next.volume.intercept !== read.volume.intercept) {
-      throw new FileFormatError(`${name}: scaled otherwise than ${first.name}, ${"segment them with `embedded-vit predict`"}`);
+      throw new FileFormatError(`${name}: scaled otherwise than ${first.name}, segment them with \`embedded-vit predict\``);
     }
     scan.volume.channels.push(...next.volume.channels);
   }

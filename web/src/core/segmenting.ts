@@ -130,15 +130,16 @@ async function labelAll(
   const failures: unknown[] = [];
   let index = 0;
   for (const input of networkInputs(upright, contract.preprocessing, ranges, grid)) {
+    if (options.isCancelled?.()) failures.push(new Cancelled("cancelled"));
+    if (failures.length) break;
     const task = label(index++, input)
       .catch((error: unknown) => void failures.push(error))
       .finally(() => pending.delete(task));
     pending.add(task);
     if (pending.size > network.streams) await Promise.race(pending);
-    if (failures.length) break;
-    if (options.isCancelled?.()) failures.push(new Cancelled("cancelled"));
   }
   await Promise.all(pending);
+  if (options.isCancelled?.()) failures.unshift(new Cancelled("cancelled"));
   if (failures.length) throw failures[0];
 }
 

@@ -48,9 +48,9 @@ export class ByteReader {
 
   private async next(): Promise<boolean> {
     try {
-      const { value, done } = await this.pieces.next();
-      this.rest = value ?? new Uint8Array(0);
-      return !done;
+      const next = await this.pieces.next();
+      this.rest = next.done ? new Uint8Array(0) : next.value;
+      return !next.done;
     } catch (error) {
       if (error instanceof FileFormatError) throw error;
       throw new FileFormatError(`${this.source}: truncated or damaged: ${reasonOf(error)}; copy the file again`);

@@ -10,8 +10,8 @@ import { ResultView } from "./result";
 import { STRINGS } from "./strings";
 
 const facts = readFacts();
-const stage = byId<HTMLElement>("stage");
-const status = byId<HTMLElement>("status");
+const stage = byId("stage");
+const status = byId("status");
 let engine: Promise<Engine> | null = null;
 let isBusy = false;
 

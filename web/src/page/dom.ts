@@ -18,8 +18,8 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-export function byId<T extends HTMLElement>(id: string): T {
-  return document.getElementById(id) as T;
+export function byId(id: string): HTMLElement {
+  return document.getElementById(id)!;
 }
 
 /** Save bytes as a file of the user's computer. */
