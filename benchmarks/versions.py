@@ -64,9 +64,11 @@ def predict(checkout: Path, model: str, scan: Path, mask: Path, *, threads: int)
     for path in mask.parent.glob(f"{mask.name.partition('.')[0]}*"):
         path.unlink()
     command = ["predict", model, str(scan), "-o", str(mask), "--threads", str(threads)]
+    variables = os.environ | {"PYTHONPATH": str(checkout.resolve() / "src")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     subprocess.run(
         [sys.executable, "-m", "embedded_vit", *command],
-        env=os.environ | {"PYTHONPATH": str(checkout.resolve() / "src")},
+        env=variables,
         check=True,
         stdout=subprocess.DEVNULL,
     )
