@@ -1,10 +1,12 @@
-"""What the window and the field of view of a plan gain: trainings of equal length with and without them, on phantoms.
+"""What the window, the slices and the field of view of a plan gain: equal trainings with and without them.
 
     python benchmarks/planned_scans.py [--anatomy chest] [--patients 12] [--minutes 2] [--seeds 0]
+    python benchmarks/planned_scans.py --data DATA [--patient PATTERN] [--passes 20]
 
-Phantoms are generated and planned as `build` does. Each variant is trained for the same minutes from the same first
-weights and scored on the quarter of the patients that is held out: "planned" as the plan says, "fixed window" with -125
-to 275 HU in place of the planned window, "whole slice" without the planned field of view. Ten minutes on one core.
+Phantoms, or a data set of yours, are planned as `build` does for these minutes. Each variant is trained for the planned
+passes from the same first weights, and scored on the patients that are held out: "planned" as the plan says, "fixed
+window" with -125 to 275 HU in place of the planned window, "axial slices" in place of the planned ones, "whole slice"
+without the planned field of view. However busy the computer is, all variants see equally many passes.
 """
 
 from __future__ import annotations
@@ -33,35 +35,47 @@ SLICES = 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a data set in place of phantoms")
+    parser.add_argument("--patient", help="pattern of the names of its cases; what it matches is the patient")
     parser.add_argument("--anatomy", choices=get_args(AnatomyName), default="chest")
     parser.add_argument("--patients", type=int, default=12)
     parser.add_argument("--size", type=int, default=128, help="rows and columns of a phantom")
-    parser.add_argument("--minutes", type=float, default=2.0, help="of each training")
+    parser.add_argument("--minutes", type=float, default=2.0, help="of each training, as planned")
+    parser.add_argument("--passes", type=int, help="at each image size; by default as planned for these minutes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = PhantomSettings(size=arguments.size, slices=SLICES, anatomy=arguments.anatomy)
-        write_phantoms(folder / "data", arguments.patients, layout="nnunet", settings=settings)
-        data_set = open_data_set(folder / "data")
-        plan = plan_for(data_set, minutes=arguments.minutes)
+        data = arguments.data or phantoms(folder / "data", arguments.anatomy, arguments.patients, arguments.size)
+        data_set = open_data_set(data, patient=arguments.patient)
+        plan = plan_for(data_set, minutes=arguments.minutes, patient=arguments.patient)
+        if arguments.passes:
+            coarse = arguments.passes if plan.training.coarse_epochs else 0
+            settings = plan.training.model_copy(update={"epochs": arguments.passes, "coarse_epochs": coarse})
+            plan = plan.model_copy(update={"training": settings})
         variants = variants_of(plan)
         dice = {
             variant: np.mean(
-                [
-                    trained(plan, change, data_set, folder / f"{variant} {seed}", arguments.minutes, seed)
-                    for seed in arguments.seeds
-                ],
+                [trained(plan, change, data_set, folder / f"{variant} {seed}", seed) for seed in arguments.seeds],
                 axis=0,
             )
             for variant, change in variants.items()
         }
     print(footnote())
-    print(f"{arguments.anatomy}, {arguments.patients} phantoms, {arguments.minutes:g} minutes, seeds {arguments.seeds}")
-    print(f"{plan.reasons['intensities']}\n{plan.reasons['field_of_view']}\n")
+    epochs = f"{plan.training.coarse_epochs} + {plan.training.epochs} passes, seeds {arguments.seeds}"
+    print(f"{arguments.data or arguments.anatomy}, {plan.network.image_size} pixels, {epochs}")
+    print(*(plan.reasons[name] for name in ("patients", "intensities", "orientation", "field_of_view")), "", sep="\n")
     rows = [["Dice, held out", "mean", *data_set.labels.names]]
     rows += [[variant, *(f"{value:.3f}" for value in (values.mean(), *values))] for variant, values in dice.items()]
     print("\n".join(in_columns(rows, left=1)))
+
+
+def phantoms(folder: Path, anatomy: AnatomyName, patients: int, size: int) -> Path:
+    """Write phantoms; the spine has the slices that such scans have."""
+    slices = None if anatomy == "spine" else SLICES
+    settings = PhantomSettings(size=size, slices=slices, anatomy=anatomy)
+    write_phantoms(folder, patients, layout="nnunet", settings=settings)
+    return folder
 
 
 def variants_of(plan: BuildPlan) -> dict[str, dict[str, Any]]:
@@ -70,14 +84,14 @@ def variants_of(plan: BuildPlan) -> dict[str, dict[str, Any]]:
     variants: dict[str, dict[str, Any]] = {"planned": {}}
     if planned.window_hu not in (None, CT_WINDOW_HU):
         variants["fixed window"] = {"window_hu": CT_WINDOW_HU}
+    if planned.orientation != "SLP":
+        variants["axial slices"] = {"orientation": "SLP", "context_mm": None}
     if planned.field_of_view != "slice" or planned.field_mm is not None:
         variants["whole slice"] = {"field_of_view": "slice", "field_mm": None}
     return variants
 
 
-def trained(
-    plan: BuildPlan, change: dict[str, Any], data_set: DataSet, folder: Path, minutes: float, seed: int
-) -> np.ndarray:
+def trained(plan: BuildPlan, change: dict[str, Any], data_set: DataSet, folder: Path, seed: int) -> np.ndarray:
     """Train a variant and return the held-out Dice of each structure."""
     config = plan.run_config(data_set)
     config = config.model_copy(update={"preprocessing": config.preprocessing.model_copy(update=change)})
@@ -85,7 +99,6 @@ def trained(
         *(data_set, config.with_training(seed=seed), folder),
         split=plan.split_of(data_set),
         threads=1,
-        seconds_limit=60 * minutes,
         listener=TrainingListener(),
     )
     evaluation, _ = score_model(folder, data_set.folder, threads=1, bars=False)

@@ -169,6 +169,8 @@ def test_a_plan_is_made_where_there_is_none(
 
 
 def test_options_that_the_plan_contradicts_are_refused(built: Path, nnunet_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"was made for --plane axial, now it is coronal"):
+        build(nnunet_folder, built, plane="coronal")
     with pytest.raises(ConfigError, match=r"was made for --budget latency_ms left out, now it is 5"):
         build(nnunet_folder, built, latency_ms=5.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planning_bench import FAST, ball, made, seen
 
-from embedded_vit.planning.geometry import choose_field_of_view, choose_mirror, choose_orientation
+from embedded_vit.planning.geometry import choose_field_of_view, choose_mirror, choose_orientation, choose_plane
 from embedded_vit.planning.intensities import choose_intensities
 from embedded_vit.planning.pace import Pace
 from embedded_vit.planning.schedule import Workload, choose_batch_size, choose_epochs, choose_size, narrowest_shares
@@ -85,6 +85,40 @@ def test_names_of_nnunet_are_respected(channel: str, kind: str) -> None:
 def test_slices_lie_along_the_coarsest_axis(spacing: tuple[float, float, float] | None, orientation: str) -> None:
     fingerprint = seen(made([lungs(0), lungs(1)], names=("a", "b"), spacing=spacing))
     assert choose_orientation(fingerprint).value == orientation
+
+
+SIDES = ("right ball", "left ball")
+
+
+@pytest.mark.parametrize(
+    ("names", "dice", "orientation", "tried"),
+    [
+        (("a", "b"), {"SLP": 0.70, "PLI": 0.71, "LPI": 0.719}, "SLP", 3),  # within what seeds differ by
+        (("a", "b"), {"SLP": 0.70, "PLI": 0.73, "LPI": 0.72}, "PLI", 3),
+        (("a", "b"), {"SLP": 0.70, "PLI": 0.71, "LPI": 0.90}, "LPI", 3),
+        (SIDES, {"SLP": 0.70, "PLI": 0.71, "LPI": 0.90}, "SLP", 2),  # left and right look alike in sagittal slices
+        (("a", "b"), {"SLP": None, "PLI": None, "LPI": None}, "SLP", 3),
+    ],
+)
+def test_another_plane_has_to_gain_two_points(names, dice, orientation, tried) -> None:
+    fingerprint = seen(made([lungs(0), lungs(1)], names=names))
+    asked: list[str] = []
+
+    def dice_of(codes: str) -> float | None:
+        asked.append(codes)
+        return dice[codes]
+
+    found = choose_plane(fingerprint, choose_orientation(fingerprint), dice_of)
+    assert (found.value, len(asked)) == (orientation, tried)
+    assert asked[0] == "SLP"
+    shown = "no validation patient" if dice["SLP"] is None else "axial 0.700, coronal 0.7"
+    assert shown in found.reason
+
+
+def test_sagittal_scans_of_two_sides_come_with_a_warning() -> None:
+    found = choose_orientation(seen(made([lungs(0), lungs(1)], names=SIDES, spacing=(1.0, 5.0, 1.0))))
+    assert found.value == "LPI"
+    assert "right ball and the other side look alike" in found.reason
 
 
 def body(seed: int, *, side: int = 80, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -204,10 +238,11 @@ def test_thin_structures_get_pixels_before_passes_and_the_user_is_told() -> None
     assert "less than 3 pixels wide, so do not expect much of them: ball" in size_for(512, less, width=2)[1]
 
 
-def test_epochs_fill_the_time_and_no_more() -> None:
-    epochs = choose_epochs(128, WORKLOAD, batch_size=24, pace=FAST).value
-    spent = epochs.full * WORKLOAD.epoch_seconds(128, 24, FAST) + epochs.coarse * WORKLOAD.epoch_seconds(64, 24, FAST)
-    assert 0.85 * WORKLOAD.seconds < spent <= WORKLOAD.seconds
+def test_epochs_are_a_little_more_than_fill_the_time() -> None:
+    work = Workload(slices=1000, validated=100, seconds=1000)
+    epochs = choose_epochs(128, work, batch_size=24, pace=FAST).value
+    spent = epochs.full * work.epoch_seconds(128, 24, FAST) + epochs.coarse * work.epoch_seconds(64, 24, FAST)
+    assert 1.25 * work.seconds < spent <= 1.4 * work.seconds  # the clock ends a training
     assert epochs.coarse > epochs.full
     endless = Workload(slices=1000, validated=100, seconds=1e7)
     assert choose_epochs(128, endless, batch_size=24, pace=FAST).value.full == 300

@@ -21,6 +21,7 @@ from embedded_vit.planning.build_plan import BuildPlan, read_budget
 from embedded_vit.planning.fingerprint import fingerprint_of
 from embedded_vit.planning.pace import measured_latency_ms, measured_pace
 from embedded_vit.planning.planning import plan_for
+from embedded_vit.planning.trial import measured_dice
 
 
 def test_a_plan_says_everything_that_a_run_needs(nnunet_folder: Path) -> None:
@@ -40,6 +41,26 @@ def test_a_latency_that_no_size_meets_asks_for_pruning(nnunet_folder: Path) -> N
     plan = plan_for(open_data_set(nnunet_folder), minutes=5, latency_ms=0.001, clocks=CLOCKS)
     assert plan.compression == "embedded-cpu"
     assert plan.network.image_size == 32
+
+
+def test_the_plane_is_what_was_asked_for_or_what_short_trainings_say(nnunet_folder: Path) -> None:
+    data_set, dice, tried = open_data_set(nnunet_folder), {"SLP": 0.5, "PLI": 0.6, "LPI": 0.4}, []
+    clocks = replace(CLOCKS, dice=lambda _, plan: dice[plan.preprocessing.orientation])
+    asked = plan_for(data_set, minutes=5, plane="coronal", clocks=clocks)
+    assert asked.preprocessing.orientation == "PLI"
+    assert "asked for" in asked.reasons["orientation"]
+    measured = plan_for(data_set, minutes=5, plane="measured", clocks=clocks, on_trial=tried.append)
+    assert measured.preprocessing == asked.preprocessing
+    assert set(tried) >= {"axial", "coronal"}
+    assert "coronal 0.600" in measured.reasons["orientation"]
+    assert measured.minutes == 5
+    assert measured.training.epochs < asked.training.epochs  # the trials took their share of the minutes
+
+
+def test_pictures_are_not_cut_in_a_plane() -> None:
+    pictures = replace(made([body(0), body(1)]), modality="picture")
+    with pytest.raises(ConfigError, match="slices already"):
+        plan_for(pictures, plane="coronal", clocks=CLOCKS)
 
 
 def test_what_tests_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,14 +128,25 @@ def test_steps_and_latency_are_measured_on_this_computer(nnunet_folder: Path, mo
         update={"training": plan.training.model_copy(update={"batch_size": 2, "deep_supervision": True})}
     ).run_config(open_data_set(nnunet_folder))
 
-    def at(size: int):  # type: ignore[no-untyped-def]
-        network = config.network.model_copy(update={"image_size": size})
-        preprocessing = config.preprocessing.model_copy(update={"image_size": size})
-        return config.model_copy(update={"network": network, "preprocessing": preprocessing})
-
-    pace = measured_pace(at(32), at(64))
+    pace = measured_pace(at(config, 32), at(config, 64))
     assert 0 < pace.seconds(64) < 5
-    assert 0 < measured_latency_ms(at(32)) < 1000
+    assert 0 < measured_latency_ms(at(config, 32)) < 1000
+
+
+def test_the_dice_of_a_plane_is_that_of_the_validation_patients(nnunet_folder: Path) -> None:
+    data_set = open_data_set(nnunet_folder)
+    plan = at(plan_for(data_set, minutes=0.5, clocks=CLOCKS), 32)
+    plan = plan.model_copy(update={"training": plan.training.model_copy(update={"epochs": 1, "coarse_epochs": 0})})
+    dice = measured_dice(data_set, plan)
+    assert dice is not None
+    assert 0 <= dice <= 1
+
+
+def at(described, size: int):  # type: ignore[no-untyped-def]
+    """A run or a plan, at an image size."""
+    network = described.network.model_copy(update={"image_size": size})
+    preprocessing = described.preprocessing.model_copy(update={"image_size": size})
+    return described.model_copy(update={"network": network, "preprocessing": preprocessing})
 
 
 def test_the_verb_prints_the_plan_and_writes_it(

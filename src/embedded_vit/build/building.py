@@ -31,7 +31,9 @@ from embedded_vit.counted import counted
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.io.atomic import check_folder
 from embedded_vit.io.file_lock import file_lock
+from embedded_vit.planning.planning import Plane
 from embedded_vit.planning.summary import plan_text
+from embedded_vit.slicing import PLANES
 from embedded_vit.training.processes import check_device
 
 __all__ = ["build"]
@@ -47,6 +49,7 @@ def build(
     minutes: float | None = None,
     patient: str | None = None,
     structures: Sequence[str] | None = None,
+    plane: Plane | None = None,
     init: str | Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -61,6 +64,7 @@ def build(
         minutes: For the whole build; by default 60, or what the plan says.
         patient: A pattern of the cases' names, as `open_data_set` takes it.
         structures: The structures to learn, as `open_data_set` takes them.
+        plane: In which scans are cut into slices, as `plan_for` takes it; None for what the plan says.
         init: A run folder or a model file whose network is trained further; None for a fresh network.
         device: "cpu", "cuda", "cuda:1", ...
         threads: CPU threads; all cores by default.
@@ -81,6 +85,7 @@ def build(
         device=device,
         threads=threads,
         patient=patient,
+        plane=plane,
         latency_ms=latency_ms,
         minutes=minutes,
         listener=listener or BuildListener(),
@@ -163,6 +168,8 @@ def _context(
             )
     if init is not None and options.get("latency_ms") is not None:
         raise ConfigError("--budget chooses a network, and --init brings one: leave one of them out")
+    if init is not None and options.get("plane") is not None:
+        raise ConfigError("--plane cuts scans for a fresh network, and --init brings one: leave one of them out")
     return BuildContext(data_folder, output, record, device=device, init=init, listener=listener, **options)
 
 
@@ -197,6 +204,8 @@ def _check_plan(context: BuildContext) -> None:
         "--budget latency_ms": (context.latency_ms, context.plan.latency_ms),
         "--patient": (context.patient, context.plan.split.patient),
     }
+    if context.plane != "measured":
+        asked["--plane"] = (context.plane, PLANES[context.plan.preprocessing.orientation])
     if context.plan.structures is not None:
         asked["--structures"] = (context.record.structures, context.plan.structures)
     for option, (given, planned) in asked.items():

@@ -12,6 +12,7 @@ from embedded_vit.build.record import BuildRecord, write_build_record
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.planning.build_plan import PLAN_FILE, BuildPlan
+from embedded_vit.planning.planning import Plane
 from embedded_vit.training.settings import RunConfig
 
 __all__ = ["BuildContext"]
@@ -28,6 +29,7 @@ class BuildContext:
         device: Where to train.
         threads: CPU threads; None for all cores.
         patient: How cases of one patient are told, for a plan that is made now.
+        plane: How scans are cut into slices, likewise.
         latency_ms, minutes: The budgets, likewise.
         init: The run folder or model file whose weights are trained further; None for fresh weights.
         listener: Hears of the build.
@@ -39,6 +41,7 @@ class BuildContext:
     device: str = "cpu"
     threads: int | None = None
     patient: str | None = None
+    plane: Plane | None = None
     latency_ms: float | None = None
     minutes: float | None = None
     init: Path | None = None

@@ -29,6 +29,7 @@ __all__ = ["STAGE_FUNCTIONS", "make_plan"]
 
 MINUTES = 60.0
 LEAST_TRAINING = 0.25  # of the minutes: a training this short is worth more than the minutes that are kept
+UNSEEN = 0.03  # of the minutes, for what is not expected
 COMPRESSION_SHARE = 0.4  # of the time for trainings, where the plan compresses
 
 
@@ -48,8 +49,10 @@ def make_plan(context: BuildContext) -> None:
             minutes=minutes,
             patient=context.patient,
             structures=context.record.structures,
+            plane=context.plane,
             device=context.device,
             on_case=lambda name: context.listener.advance(next(seen) / names),
+            on_trial=lambda plane: context.listener.say(f"a short training in {plane} slices ..."),
         )
     else:
         plan = fine_tuning_plan(data_set, context.init, minutes=minutes, patient=context.patient)
@@ -88,7 +91,8 @@ def train(context: BuildContext) -> None:
     training, record = context.config.training, context.record
     if record.training_seconds is None:
         minutes = 60 * context.plan.minutes
-        seconds = max(minutes - record.elapsed - sum(record.expected.values()), LEAST_TRAINING * minutes)
+        left = minutes - record.elapsed - sum(record.expected.values())
+        seconds = max(left - UNSEEN * minutes, LEAST_TRAINING * minutes)
         context.keep(record.model_copy(update={"training_seconds": seconds, "plan_sha256": context.plan_sha256}))
     seconds = (context.record.training_seconds or 0.0) * (
         1 if context.plan.compression is None else 1 - COMPRESSION_SHARE

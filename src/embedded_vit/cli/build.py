@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from embedded_vit.cli.options import Names, OutputAlias
 from embedded_vit.cli.showing import show
@@ -17,6 +17,7 @@ def command(
     minutes: float | None = None,
     patient: str | None = None,
     structures: Names | None = None,
+    plane: Literal["axial", "coronal", "sagittal", "measured"] | None = None,
     init: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -34,6 +35,8 @@ def command(
         patient: Pattern of the cases' names, for example 'patient[0-9]+'; what it matches is the patient, whose cases
             stay together.
         structures: Structures to learn, by their names; the others become background. All by default.
+        plane: How scans are cut into slices: axial, coronal, sagittal; or measured: a network is trained in each plane
+            for a tenth of the minutes. By default as their spacing says.
         init: Run folder, model file or built-in model whose network is trained further on these cases.
         device: Device to train on: cpu, cuda, cuda:1, ...
         threads: CPU threads; all cores by default.
@@ -51,6 +54,7 @@ def command(
             minutes=minutes,
             patient=patient,
             structures=structures,
+            plane=plane,
             init=None if init is None else model_path(init),
             device=device,
             threads=threads,

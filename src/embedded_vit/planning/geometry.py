@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from embedded_vit.planning.decision import Decision
 from embedded_vit.planning.fingerprint import Fingerprint
 from embedded_vit.slicing import PLANES, Orientation, across_slices
 
-__all__ = ["choose_field_of_view", "choose_mirror", "choose_orientation", "mirrored_likeness"]
+__all__ = ["choose_field_of_view", "choose_mirror", "choose_orientation", "choose_plane", "mirrored_likeness"]
 
+SAGITTAL: Orientation = "LPI"
 COARSER = 1.5  # times the next spacing: from here on the slices of a scan are told from its pixels
+BETTER_PLANE = 0.02  # of Dice: seeds of one plane differ by one to two points
 SAVES = 0.9  # of the side, at most, in every case: what saves less is not worth another rule
 ONE_SCALE = 1.3  # largest over smallest side: augmentation zooms by 0.75 to 1.35
 FIELD_MARGIN, FEWEST_CASES = 1.15, 8  # of a square that has to hold the structures of patients to come
@@ -38,9 +40,44 @@ def choose_orientation(fingerprint: Fingerprint) -> Decision[Orientation]:
     if coarsest < COARSER * next_one:
         return Decision("SLP", f"axial slices: no axis of {shown} mm (height x width x depth) is much coarser")
     orientation = next(codes for codes in PLANES if across_slices(codes) == int(order[2]))
-    return Decision(
-        orientation, f"{PLANES[orientation]} slices: they lie {coarsest:.3g} mm apart, their pixels {next_one:.3g} mm"
-    )
+    reason = f"{PLANES[orientation]} slices: they lie {coarsest:.3g} mm apart, their pixels {next_one:.3g} mm"
+    pairs = _pairs(fingerprint.data_set.labels)
+    if orientation == SAGITTAL and pairs:
+        reason += f"; {', '.join(pairs)} and the other side look alike in them, so see whether they are confused"
+    return Decision(orientation, reason)
+
+
+def choose_plane(
+    fingerprint: Fingerprint, by_spacing: Decision[Orientation], dice_of: Callable[[Orientation], float | None]
+) -> Decision[Orientation]:
+    """Take another plane where a short training in it has a Dice that is better by two points.
+
+    Sagittal slices are not tried where structures have a left and a right: they look alike there.
+
+    Args:
+        fingerprint: Of the training cases.
+        by_spacing: What the spacing says.
+        dice_of: Trains in a plane for a while, and returns the Dice of the validation patients; None without any.
+    """
+    if fingerprint.data_set.modality == "picture":
+        return by_spacing
+    tried = [by_spacing.value, *(codes for codes in PLANES if codes != by_spacing.value)]
+    if _pairs(fingerprint.data_set.labels):
+        tried = [codes for codes in tried if codes != SAGITTAL or codes == by_spacing.value]
+    dice = {codes: found for codes in tried if (found := dice_of(codes)) is not None}
+    if len(dice) < len(tried):
+        return Decision(by_spacing.value, f"{by_spacing.reason}; no validation patient can compare the planes")
+    best = max(dice, key=lambda codes: dice[codes])
+    shown = ", ".join(f"{PLANES[codes]} {value:.3f}" for codes, value in dice.items())
+    compared = f"validation Dice after short trainings: {shown}"
+    if dice[best] < dice[by_spacing.value] + BETTER_PLANE:
+        return Decision(by_spacing.value, f"{by_spacing.reason}; {compared}")
+    return Decision(best, f"{PLANES[best]} slices; {compared}")
+
+
+def _pairs(labels: LabelSet) -> list[str]:
+    """Return the structures that have one of the other side; one name a pair."""
+    return [label.name for label in labels.labels if labels.mirrored_numbers[label.id] > label.id]
 
 
 def choose_field_of_view(fingerprint: Fingerprint, orientation: Orientation) -> Decision[Mapping[str, Any]]:
@@ -78,7 +115,7 @@ def choose_mirror(fingerprint: Fingerprint) -> Decision[bool]:
     if labels.mirror:
         return Decision(True, "left and right are exchanged in training, as dataset.json says")
     alike, mirrored = mirrored_likeness(fingerprint)
-    pairs = [label.name for label in labels.labels if labels.mirrored_numbers[label.id] > label.id]
+    pairs = _pairs(labels)
     figures = f"mirrored cases are {mirrored:.2f} like others, cases themselves {alike:.2f}"
     if alike > 0 and mirrored >= AS_ALIKE * alike:
         with_pairs = f", with {', '.join(pairs)} and the other side" if pairs else ""

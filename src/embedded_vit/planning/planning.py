@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.datasets.patients import with_patients
+from embedded_vit.errors import ConfigError
 from embedded_vit.models.registry import network_config
 from embedded_vit.planning.build_plan import BuildPlan, SplitPlan
 from embedded_vit.planning.decision import Decision
 from embedded_vit.planning.fingerprint import Fingerprint, fingerprint_of
-from embedded_vit.planning.geometry import choose_field_of_view, choose_mirror, choose_orientation
+from embedded_vit.planning.geometry import choose_field_of_view, choose_mirror, choose_orientation, choose_plane
 from embedded_vit.planning.intensities import choose_intensities
 from embedded_vit.planning.pace import Pace, measured_latency_ms, measured_pace
 from embedded_vit.planning.schedule import (
@@ -25,15 +26,18 @@ from embedded_vit.planning.schedule import (
     choose_epochs,
     choose_size,
 )
+from embedded_vit.planning.trial import measured_dice
 from embedded_vit.preprocessing import Preprocessing
-from embedded_vit.slicing import Orientation, across_slices
+from embedded_vit.slicing import PLANES, Orientation, across_slices
 from embedded_vit.training.settings import RunConfig, TrainingConfig
 
-__all__ = ["Clocks", "plan_for"]
+__all__ = ["Clocks", "Plane", "plan_for"]
 
 CONTEXT_SLICES = 3
 MEASURED_SIZES = (64, 128)  # on which the pace of this computer is measured
 PRUNING = "embedded-cpu"  # where no size is fast enough
+TRIAL_SHARE = 0.1  # of the minutes, for the training in each plane
+Plane = Literal["axial", "coronal", "sagittal", "measured"]
 MeasurePace = Callable[[RunConfig, RunConfig], Pace]
 
 
@@ -43,6 +47,7 @@ class Clocks:
 
     pace: MeasurePace = measured_pace
     latency_ms: Callable[[RunConfig], float] = field(default=measured_latency_ms)
+    dice: Callable[[DataSet, BuildPlan], float | None] = measured_dice
 
 
 def plan_for(
@@ -52,10 +57,12 @@ def plan_for(
     minutes: float = 60.0,
     patient: str | None = None,
     structures: Sequence[str] | None = None,
+    plane: Plane | None = None,
     seed: int = 0,
     device: str = "cpu",
     clocks: Clocks | None = None,
     on_case: Callable[[str], None] = lambda name: None,
+    on_trial: Callable[[str], None] = lambda plane: None,
 ) -> BuildPlan:
     """Decide how a network for a data set is built.
 
@@ -67,23 +74,36 @@ def plan_for(
         minutes: For the whole build, on this computer.
         patient: A pattern of the cases' names, as `with_patients` takes it.
         structures: Those that the data set was opened with; the plan repeats them. None: all that its folder has.
+        plane: In which scans are cut into slices; "measured" trains in each for a tenth of the minutes. None: as the
+            spacing says.
         seed: Of the split, the initial weights and the augmentation.
         device: Where the network is trained.
         clocks: What is measured on this computer.
         on_case: Called after each case that was read.
+        on_trial: Called before the training in a plane, with its name.
 
     Raises:
         DataSetError: The data set cannot be planned.
         FileFormatError: A case cannot be read.
-        ConfigError: The pattern is not a regular expression.
+        ConfigError: The pattern is not a regular expression, or pictures are to be cut in a plane.
     """
+    if plane is not None and data_set.modality == "picture":
+        raise ConfigError(f"--plane {plane}: {data_set.folder} holds pictures, which are slices already; leave it out")
     data_set = with_patients(data_set, patient)
     split = make_split(data_set, seed=seed)
     fingerprint = fingerprint_of(data_set, sorted(split.train + split.validation), on_case=on_case)
-    measured = clocks or Clocks(pace=partial(measured_pace, device=device))
-    return _Planner(fingerprint, split, minutes, latency_ms, seed, measured).plan(
-        patient, None if structures is None else tuple(structures)
+    measured = clocks or Clocks(pace=partial(measured_pace, device=device), dice=partial(measured_dice, device=device))
+    planner = _Planner(
+        *(fingerprint, split, minutes, latency_ms, seed, measured),
+        patient=patient,
+        structures=None if structures is None else tuple(structures),
     )
+    if plane == "measured":
+        planner = planner.in_the_best_plane(on_trial)
+    elif plane is not None:
+        codes = next(codes for codes, name in PLANES.items() if name == plane)
+        planner = replace(planner, orientation=Decision(codes, f"{plane} slices, as was asked for"))
+    return planner.plan()
 
 
 @dataclass(frozen=True)
@@ -96,11 +116,30 @@ class _Planner:
     latency_ms: float | None
     seed: int
     clocks: Clocks
+    patient: str | None = None
+    structures: tuple[str, ...] | None = None
+    orientation: Decision[Orientation] | None = None
+    spent: float = 0.0  # of the minutes
 
-    def plan(self, patient: str | None, structures: tuple[str, ...] | None) -> BuildPlan:
+    def in_the_best_plane(self, on_trial: Callable[[str], None]) -> _Planner:
+        """Train in each plane for a while, and return the planner that cuts scans in the best one."""
+        spent = 0.0
+
+        def dice_of(codes: Orientation) -> float | None:
+            nonlocal spent
+            on_trial(PLANES[codes])
+            spent += TRIAL_SHARE * self.minutes
+            plan = replace(self, orientation=Decision(codes, ""), minutes=TRIAL_SHARE * self.minutes).plan()
+            return self.clocks.dice(self.fingerprint.data_set, plan)
+
+        orientation = choose_plane(self.fingerprint, choose_orientation(self.fingerprint), dice_of)
+        return replace(self, orientation=orientation, spent=spent)
+
+    def plan(self) -> BuildPlan:
         """Decide everything."""
         found = self.fingerprint
-        intensities, orientation, mirror = choose_intensities(found), choose_orientation(found), choose_mirror(found)
+        orientation = self.orientation or choose_orientation(found)
+        intensities, mirror = choose_intensities(found), choose_mirror(found)
         seen = choose_field_of_view(found, orientation.value)
         context = _choose_context(found, orientation.value)
         scan = {
@@ -113,7 +152,7 @@ class _Planner:
             scan["context_mm"] = _rounded(found.median_spacing()[across_slices(orientation.value)])
         workload = Workload.of(
             *(found, self.split.train, orientation.value),
-            minutes=self.minutes,
+            minutes=self.minutes - self.spent,
             empty_slice_weight=self._training(24).empty_slice_weight,
             all_cases=len(found.data_set.cases),
         )
@@ -149,8 +188,8 @@ class _Planner:
             network=config.network,
             training=config.training,
             mirror=mirror.value,
-            split=SplitPlan(seed=self.seed, patient=patient),
-            structures=structures,
+            split=SplitPlan(seed=self.seed, patient=self.patient),
+            structures=self.structures,
             compression=compression.value,
             latency_ms=self.latency_ms,
             minutes=self.minutes,
