@@ -3,12 +3,14 @@
     python benchmarks/node.py SERIES [--model abdomen-ct] [--repeats 5] [--threads 2]
 
 Needs Debian's orthanc and dcmtk. Both ways are measured in turns on the same series; of the node's time the quiet time
-is taken away. `predict` is `embedded-vit predict --format dicom-seg` as a command, its start included.
+is taken away. `predict` is `embedded-vit predict --format dicom-seg` as a command, its start included. The last line
+is the most memory that the processes of the node took.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
@@ -43,6 +45,7 @@ def main() -> None:
             for _ in range(arguments.repeats):
                 by_predict.append(time_of_predict(arguments, folder))
                 through_node.append(time_through_node(arguments.series, syntax, port, header.StudyInstanceUID, orthanc))
+            memory = most_memory_mb(node.pid)
         finally:
             node.terminate()
             node.wait()
@@ -51,6 +54,14 @@ def main() -> None:
     for way, seconds in (("predict --format dicom-seg", by_predict), ("node, less the quiet time", through_node)):
         print(f"| {way} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {max(seconds):.2f} |")
     print(f"\nThe node takes {statistics.median(through_node) / statistics.median(by_predict):.2f} times as long.")
+    print(f"Most resident memory: the process that listens {memory[0]} MB, the one that segments {max(memory[1:])} MB.")
+
+
+def most_memory_mb(pid: int) -> list[int]:
+    """Return the most resident memory that a process and its children took."""
+    children = [word for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    status = [Path(f"/proc/{number}/status").read_text() for number in (pid, *children)]
+    return [int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) // 1024 for text in status]
 
 
 def start_node(model: str, threads: int, folder: Path, orthanc: Orthanc) -> tuple[int, subprocess.Popen[str]]:

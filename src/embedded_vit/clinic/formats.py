@@ -41,7 +41,9 @@ def results_for(result_format: ResultFormat, *, labelmap: bool = False, probabil
         raise ConfigError(f"--format {result_format}: {missing_extra('highdicom, which writes DICOM,', 'dicom')}")
     from embedded_vit.clinic.secondary_capture import SecondaryCapture
     from embedded_vit.clinic.segmentation_object import SegmentationObject
+    from embedded_vit.clinic.standard_modules import lighten
 
+    lighten()
     segmentation, capture = SegmentationObject(labelmap=labelmap), SecondaryCapture()
     if result_format == "dicom-seg":
         return Results(mask=False, others=(segmentation,))
