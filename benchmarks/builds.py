@@ -3,9 +3,9 @@
     embedded-vit build --data DATA --output OUT --minutes 40
     python benchmarks/builds.py OUT [OUT ...] [--confusions]
 
-Dice is the mean over structures on held-out patients, with its 95 % bootstrap interval. `--confusions` segments the
-held-out cases again and prints, for each build, what the voxels of each structure were taken for: right for left, for
-example.
+Dice is the mean over structures on held-out patients, with its 95 % bootstrap interval; regions follow the structures.
+`--confusions` segments the held-out cases again and prints, for each build, what the voxels of each structure were
+taken for: right for left, for example.
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ def row(folder: Path) -> tuple[str, ...]:
     record, manifest = _finished(folder)
     metrics = read_json_object(folder / "evaluation" / METRICS_FILE, CheckpointError)
     interval = metrics["mean_interval_95"]["dice"]  # None for a single case
-    structures = ", ".join(f"{name} {values['dice']:.3f}" for name, values in metrics["organs"].items())
+    parts = [
+        *metrics["organs"].items(),
+        *((f"region {name}", each) for name, each in metrics.get("regions", {}).items()),
+    ]
+    structures = ", ".join(f"{name} {values['dice']:.3f}" for name, values in parts)
     return (
         f"{manifest.name}, {manifest.preprocessing.image_size} pixels",
         str(metrics["counts"]["cases"]),

@@ -109,6 +109,15 @@ class Prediction:
             return "mm2" if self.mask.spacing_known else "pixels"
         return "ml" if self.mask.spacing_known else "voxels"
 
+    @property
+    def regions(self) -> dict[str, float]:
+        """The size of every region of several structures, in `unit`."""
+        names = self.labels.names
+        return {
+            region.name: round(sum(self.volumes[names[member - 1]] for member in region.members), 3)
+            for region in self.labels.regions
+        }
+
     def summary(self) -> dict[str, object]:
         """Return the content of the JSON file that `save` writes."""
         return {
@@ -122,6 +131,7 @@ class Prediction:
             "warnings": list(self.warnings),
             "unit": self.unit,
             "volumes" if self.overlay is None else "areas": self.volumes,
+            **({"regions": self.regions} if self.labels.regions else {}),
             "intensities": {
                 label.name: {channel: asdict(each) for channel, each in found.items()}
                 if (found := self.brightness.get(label.name))

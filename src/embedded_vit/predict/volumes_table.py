@@ -64,8 +64,8 @@ def write_table(folder: Path) -> None:
 
 
 def _sizes(summary: dict[str, Any]) -> dict[str, object]:
-    """Return the sizes of a scan's structures; a structure that is called as a column of ours is told from it."""
-    sizes = next(summary[key] for key in SIZES if key in summary)
+    """Return the sizes of a scan's structures and regions; one that is called as a column of ours is told from it."""
+    sizes = {**next(summary[key] for key in SIZES if key in summary), **summary.get("regions", {})}
     return {f"{name} " if name in (*BEFORE, *AFTER) else name: size for name, size in sizes.items()}
 
 
