@@ -4,7 +4,7 @@
 # make docs    docs/ as a site in build/site, its links checked
 # make wheel   the package for a device in dist/; needs no `make setup`
 # make bundle  wheels and an install script for a computer without internet (MACHINE=aarch64 PYTHON_VERSION=3.11 EXTRAS=dicom,pictures)
-# make sbom    bill of materials (CycloneDX) and licences, from requirements.lock     make audit   known weaknesses in it, by pip-audit
+# make sbom    bill of materials (CycloneDX) and licences, from requirements.lock     make audit   known weaknesses in it, by pip-audit (exit status 3: no data base reached)
 # make arm64   predict on an emulated ARM computer and compare; as root (MODELS='a.onnx b.onnx')
 # make peers DATA=DIR   networks of others beside ours, into runs/peers (OPTIONS='--folds 5 --fold 0 --networks unet-16@64')
 # make any-network   networks that others wrote, pruned to half of their latency, in every engine (OPTIONS='--networks unext')
@@ -32,7 +32,7 @@ setup: .venv/ready build/web/ready
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,openvino,litert,dicom,itk,node,dev]'
+	$(BIN)/pip install $(PIP_FLAGS) --constraint requirements.lock --editable '.[train,search,postgres,openvino,litert,dicom,itk,node,dev]'
 	touch $@
 
 # The browser page; without npm there is none, and `embedded-vit page` says so.
@@ -77,7 +77,7 @@ sbom: setup
 	$(BIN)/python release/sbom.py
 
 audit: build/audit-tools/ready
-	build/audit-tools/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off
+	build/audit-tools/bin/python release/audit.py build/audit-tools/bin/pip-audit
 
 build/audit-tools/ready:
 	$(PYTHON) -m venv build/audit-tools

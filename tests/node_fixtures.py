@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import ssl
@@ -29,6 +30,8 @@ from embedded_vit.node.settings import TlsFiles
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WAIT_SECONDS = 60
+SENDERS = 3
+MOST_AHEAD = 8  # studies that were sent and are not in the archive
 
 
 def write_model(path: Path, **fields: Any) -> Path:
@@ -67,10 +70,10 @@ def tls_files(folder: Path, name: str) -> TlsFiles:
     return TlsFiles(**{what: folder / file for what, file in files.items()})
 
 
-def bright_images(study: str, series: str = "", images: int = 3, **tags: Any) -> list[Dataset]:
-    """Make the images of a study of its own, small, with a bright block in the middle ones."""
+def bright_images(study: str, series: str = "", images: int = 3, rows: int = 8, **tags: Any) -> list[Dataset]:
+    """Make the images of a study of its own, small, with a bright block of so many rows in the middle ones."""
     hounsfield = np.full((images, 32, 40), -1000, np.int16)
-    hounsfield[1:-1, 8:16, 8:16] = 400
+    hounsfield[1:-1, 8 : 8 + rows, 8:16] = 400
     series = series or f"{study}.1"
     made = []
     for index, plane in enumerate(hounsfield):
@@ -158,12 +161,12 @@ class Archive:
 
 
 class RunningNode:
-    """A node, and its process."""
+    """A node, and its process; `before` are words before the program, as of strace."""
 
-    def __init__(self, model: Path, archive_port: int, store: Path, *options: str) -> None:
+    def __init__(self, model: Path, archive_port: int, store: Path, *options: str, before: Sequence[str] = ()) -> None:
         self.store, self.lines = store, []
         self._words = [
-            *(sys.executable, "-m", "embedded_vit", "node", str(model), "--port", "0", "--store", str(store)),
+            *(*before, sys.executable, "-m", "embedded_vit", "node", str(model), "--port", "0", "--store", str(store)),
             *("--send-to", f"ARCHIVE@127.0.0.1:{archive_port}", "--threads", "1", *options),
         ]
         self.start()
@@ -223,3 +226,43 @@ def wait_until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> A
             return found
         time.sleep(0.02)
     raise AssertionError(f"still not so after {seconds} s")
+
+
+class Sending(threading.Thread):
+    """Sends studies, each until it was received; the port changes when the node is started again."""
+
+    def __init__(self, node: RunningNode, archive: Archive, numbers: range) -> None:
+        super().__init__(daemon=True)
+        self.node, self.archive, self.numbers = node, archive, numbers
+
+    def run(self) -> None:
+        for number in self.numbers:
+            while number - len(self.archive.objects) > MOST_AHEAD:  # so that kills meet every step
+                time.sleep(0.05)
+            images = bright_images(f"1.2.{1000 + number}")
+            while send(self.node.port, images, caller=f"CT{number % SENDERS}", patience_seconds=2) != [0] * len(images):
+                time.sleep(0.1)
+
+
+def through_kills(node: RunningNode, archive: Archive, count: int, kills: int) -> tuple[list[str], list[int]]:
+    """Send studies while a node is killed again and again, and wait until all were sent on and nothing is left of them.
+
+    Returns:
+        The studies, and the memory before each kill and at the end, in bytes.
+    """
+    pauses, memory = random.Random(7), []
+    senders = [Sending(node, archive, range(first, count, SENDERS)) for first in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    for kill in range(kills):
+        due = (kill + 1) * count / (kills + 1)  # spread over the whole test
+        wait_until(lambda due=due: len(archive.objects) >= due - 1, 300)
+        time.sleep(pauses.uniform(0, 0.6))
+        memory.append(node.resident_bytes(with_children=True))
+        node.kill()
+        node.start()
+    studies = [f"1.2.{1000 + number}" for number in range(count)]
+    wait_until(lambda: all(archive.of(study) for study in studies), 60 + count * 5)
+    memory.append(node.resident_bytes(with_children=True))
+    wait_until(lambda: not list((node.store / "studies").iterdir()))
+    return studies, memory

@@ -36,8 +36,9 @@ from embedded_vit.io.file_lock import file_lock
 from embedded_vit.predict import memory
 from embedded_vit.predict.predictor import Predictor
 from embedded_vit.preprocessing import Preprocessing
+from embedded_vit.search.alive import FileLocks, taken_trials, trial_lock, try_again_what_died
 from embedded_vit.search.space import Budget, SearchSettings
-from embedded_vit.search.study import open_study, taken_trials, trial_lock, try_again_what_died
+from embedded_vit.search.study import open_study
 from embedded_vit.training.slices import prepare_slices
 
 MakeArtifact = Callable[..., Path]
@@ -190,8 +191,8 @@ def test_a_search_is_joined_and_its_dead_trials_are_found(like_windows: None, tm
     first, second = (open_study(tmp_path, settings, "data") for _ in range(2))
     with trial_lock(tmp_path, first.ask().number) as locked:
         assert locked
-        assert not try_again_what_died(second, tmp_path)
-    assert [trial.number for trial in try_again_what_died(second, tmp_path)] == [0]
+        assert not try_again_what_died(second, FileLocks(tmp_path))
+    assert [trial.number for trial in try_again_what_died(second, FileLocks(tmp_path))] == [0]
     assert taken_trials(open_study(tmp_path, settings, "data")) == 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 

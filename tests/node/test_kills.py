@@ -7,37 +7,16 @@ with SIGKILL and started again. `make node-test` sends 200 studies through 30 ki
 from __future__ import annotations
 
 import os
-import random
-import threading
-import time
 from pathlib import Path
 
 import pytest
-from node_fixtures import Archive, RunningNode, bright_images, send, wait_until, write_model
+from node_fixtures import Archive, RunningNode, bright_images, send, through_kills, wait_until, write_model
 
 STUDIES = int(os.environ.get("NODE_STUDIES", "10"))
 KILLS = int(os.environ.get("NODE_KILLS", "3"))
-SENDERS = 3
-MOST_AHEAD = 8  # studies that were sent and are not in the archive
 MOST_RESIDENT_BYTES = 300 * 2**20
 LONG_TEST = 100  # studies; from here on it is seen whether memory stays flat
 MOST_GROWTH = 0.05  # of the memory of both processes, from the 10th to the 40th study of a life
-
-
-class Sending(threading.Thread):
-    """Sends studies, each until it was received; the port changes when the node is started again."""
-
-    def __init__(self, node: RunningNode, archive: Archive, numbers: range) -> None:
-        super().__init__(daemon=True)
-        self.node, self.archive, self.numbers = node, archive, numbers
-
-    def run(self) -> None:
-        for number in self.numbers:
-            while number - len(self.archive.objects) > MOST_AHEAD:  # so that kills meet every step
-                time.sleep(0.05)
-            images = bright_images(f"1.2.{1000 + number}")
-            while send(self.node.port, images, caller=f"CT{number % SENDERS}", patience_seconds=2) != [0] * len(images):
-                time.sleep(0.1)
 
 
 def growth_of_memory(node: RunningNode, archive: Archive) -> float:
@@ -56,23 +35,10 @@ def growth_of_memory(node: RunningNode, archive: Archive) -> float:
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 @pytest.mark.timeout(3600)
 def test_no_study_is_lost_and_none_is_stored_twice(tmp_path: Path) -> None:
-    archive, pauses, memory = Archive(), random.Random(7), []
+    archive = Archive()
     options = ("--quiet", "0.2", "--quiet-after-abort", "6")
     node = RunningNode(write_model(tmp_path / "model.onnx"), archive.port, tmp_path / "store", *options)
-    senders = [Sending(node, archive, range(first, STUDIES, SENDERS)) for first in range(SENDERS)]
-    for sender in senders:
-        sender.start()
-    for kill in range(KILLS):
-        due = (kill + 1) * STUDIES / (KILLS + 1)  # spread over the whole test
-        wait_until(lambda due=due: len(archive.objects) >= due - 1, 300)
-        time.sleep(pauses.uniform(0, 0.6))
-        memory.append(node.resident_bytes(with_children=True))
-        node.kill()
-        node.start()
-    studies = [f"1.2.{1000 + number}" for number in range(STUDIES)]
-    wait_until(lambda: all(archive.of(study) for study in studies), 60 + STUDIES * 5)
-    memory.append(node.resident_bytes(with_children=True))
-    wait_until(lambda: not list((node.store / "studies").iterdir()))
+    studies, memory = through_kills(node, archive, STUDIES, KILLS)
     growth = growth_of_memory(node, archive) if STUDIES >= LONG_TEST else 0.0
     assert node.stop() == 0
     archive.stop()

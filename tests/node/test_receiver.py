@@ -15,42 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_fixtures import bright_images, echo, make_certificates, send, tls_files, wait_until, write_model
+from node_fixtures import bright_images, echo, make_certificates, send, tls_files, wait_until
 from pydicom.uid import CTImageStorage, MRImageStorage
 from pynetdicom import AE, _config
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
+from receiving_fixtures import PLENTY, Bench
 
-from embedded_vit.node.audit import AuditLog
-from embedded_vit.node.model_versions import ModelVersions
-from embedded_vit.node.receiver import Receiver
 from embedded_vit.node.sender import hold_reactor
-from embedded_vit.node.settings import Caller, Destination, Limits, NodeSettings, TlsFiles
-from embedded_vit.node.shared import Shared
-from embedded_vit.node.study_folder import StudyFolder
-from embedded_vit.node.study_queue import StudyQueue, read_rows
-
-ARCHIVE = Destination.read("ARCHIVE@127.0.0.1:1")
-PLENTY = 2**40
-
-
-class Bench:
-    """A receiver and what it writes to."""
-
-    def __init__(self, folder: Path, free_bytes: int, model: dict[str, Any], **settings: Any) -> None:
-        values = {"send_to": ARCHIVE, "port": 0, "store_bytes": 2**20} | settings
-        self.settings = NodeSettings.parse(values, source="the test")
-        self.folder = StudyFolder(folder / "store", self.settings.store_bytes)
-        self.queue = StudyQueue(self.folder.queue_path)
-        audit = AuditLog(self.folder.path / "audit.log")
-        models = ModelVersions(write_model(folder / "model.onnx", **model), self.folder.models, audit)
-        shared = Shared(self.settings, self.folder, self.queue, models, audit)
-        self.receiver = Receiver(shared, lambda path: free_bytes)
-        self.port = self.receiver.start()
-
-    @property
-    def audit(self) -> str:
-        return (self.folder.path / "audit.log").read_text() if (self.folder.path / "audit.log").exists() else ""
+from embedded_vit.node.settings import Caller, Limits, TlsFiles
+from embedded_vit.node.study_queue import read_rows
 
 
 @pytest.fixture
@@ -62,13 +36,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     started: list[Bench] = []
 
     def start(free_bytes: int = PLENTY, model: dict[str, Any] | None = None, **settings: Any) -> Bench:
-        started.append(Bench(tmp_path, free_bytes, model or {}, **settings))
+        started.append(Bench(tmp_path / "store", tmp_path, free_bytes, model, **settings))
         return started[-1]
 
     yield start
     for one in started:
-        one.receiver.stop()
-        one.queue.close()
+        one.close()
 
 
 def test_images_are_kept_by_study_and_series(bench: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded_vit.errors import ConfigError
+from embedded_vit.errors import ConfigError, OutputError
 from embedded_vit.node import study_queue
 from embedded_vit.node.study_folder import StudyFolder
 from embedded_vit.node.study_queue import StudyQueue, read_rows
@@ -125,3 +125,10 @@ def test_what_a_killed_node_left_is_swept(tmp_path: Path) -> None:
     assert list(folder.incoming.iterdir()) == []
     assert not folder.images(1).exists()
     assert [path.name for path in folder.images(2).parent.iterdir()] == ["images"]
+
+
+def test_a_queue_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "queue.sqlite").write_bytes(b"not a data base" * 100)
+    for path in (tmp_path / "queue.sqlite", tmp_path / "nowhere" / "queue.sqlite"):
+        with pytest.raises(OutputError, match=r"the queue cannot be written: .*; make room on the disk"):
+            StudyQueue(path)

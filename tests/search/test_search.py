@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_fixtures import ScriptedMeter
 
-from embedded_vit.costs.complexity import complexity
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.search import searching as module
-from embedded_vit.search.latency import MeasuredLatency
 from embedded_vit.search.record import SearchRecord
 from embedded_vit.search.searching import search
 from embedded_vit.search.space import Budget, Candidate, SearchSettings
@@ -36,20 +35,6 @@ SCRIPT = (
     candidate(40, 24, 96),
     candidate(32, 16, 32, convolution_widths=(8, 16)),
 )
-
-
-class ScriptedMeter:
-    """A machine that takes 1 ms for every 20 million MACs, and twice that once the search has begun."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def reference_ms(self) -> float:
-        return 10.0
-
-    def measure(self, config) -> MeasuredLatency:
-        quiet_ms = complexity(config.network, input_channels=config.preprocessing.input_channels).macs / 20e6
-        return MeasuredLatency(2 * quiet_ms, 20.0, quiet_ms / 10.0)
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from optuna.trial import TrialState
@@ -13,15 +15,9 @@ from optuna.trial import TrialState
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
 from embedded_vit.errors import ConfigError, FileFormatError, OutputError
+from embedded_vit.search.alive import FileLocks, next_trial, taken_trials, trial_lock, try_again_what_died
 from embedded_vit.search.space import Budget, SearchSettings, first_candidates, suggest
-from embedded_vit.search.study import (
-    JOURNAL,
-    data_identity,
-    open_study,
-    taken_trials,
-    trial_lock,
-    try_again_what_died,
-)
+from embedded_vit.search.study import JOURNAL, data_identity, journal_errors, open_study
 
 SETTINGS = SearchSettings(budget=Budget.read("latency_ms=5"), threads=1)
 
@@ -102,18 +98,66 @@ def test_a_trial_at_work_is_left_alone_and_a_dead_one_is_tried_again(tmp_path: P
     trial = study.ask()
     candidate = suggest(trial, SETTINGS)
     hold = (
-        "import sys, time; from pathlib import Path; from embedded_vit.search.study import trial_lock\n"
+        "import sys, time; from pathlib import Path; from embedded_vit.search.alive import trial_lock\n"
         f"with trial_lock(Path(sys.argv[1]), {trial.number}) as locked: print(locked, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "True\n"
-        assert try_again_what_died(study, tmp_path) == []
+        assert try_again_what_died(study, FileLocks(tmp_path)) == []
         with trial_lock(tmp_path, trial.number) as locked:
             assert not locked
         process.kill()
-    assert [dead.number for dead in try_again_what_died(study, tmp_path)] == [trial.number]
+    assert [dead.number for dead in try_again_what_died(study, FileLocks(tmp_path))] == [trial.number]
     assert study.trials[trial.number].state == TrialState.FAIL
     assert taken_trials(study) == 0
     assert [suggest(study.ask(), SETTINGS) for _ in first_candidates()][-1] == candidate
     assert first_candidates()[0].items() <= study.trials[-1].params.items()  # those of the other family are drawn too
-    assert try_again_what_died(study, tmp_path) == []
+    drawn = len(first_candidates())  # by nobody who holds their locks
+    assert len(try_again_what_died(study, FileLocks(tmp_path))) == drawn
+    assert try_again_what_died(study, FileLocks(tmp_path)) == []
+
+
+def test_whoever_closes_a_dead_trial_may_die_before_its_candidate_is_queued(tmp_path: Path) -> None:
+    study, signs = open_study(tmp_path, SETTINGS, "data"), FileLocks(tmp_path)
+    known = [suggest(study.ask(), SETTINGS) for _ in first_candidates("fast")]
+    candidate = suggest(study.ask(), SETTINGS)
+    for trial in study.trials:
+        study.tell(trial.number, state=TrialState.FAIL)
+    for _ in range(2):
+        assert try_again_what_died(study, signs) == []
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    assert [suggest(study.ask(), SETTINGS) for _ in waiting] == [*known, candidate]
+
+
+def test_a_process_that_draws_a_trial_is_waited_for(tmp_path: Path) -> None:
+    study, signs = open_study(tmp_path, SETTINGS, "data"), FileLocks(tmp_path)
+    drawn = []
+    with signs.alone():
+        other = Thread(target=lambda: drawn.append(next_trial(study, signs, 1).__enter__()))
+        other.start()
+        other.join(timeout=0.3)
+        assert drawn == []
+    other.join()
+    assert drawn[0].number == 0
+    with next_trial(study, signs, 1) as surplus:
+        assert surplus is None
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write: the disk is full"),
+        (RuntimeError("Error: did not possess lock"), "search.journal: cannot write: its lock cannot be given back"),
+    ],
+)
+def test_a_journal_that_cannot_be_written_is_one_line(raised: Exception, said: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=said), journal_errors(tmp_path):
+        raise raised
+    with pytest.raises(RuntimeError, match="block"), journal_errors(tmp_path):
+        raise RuntimeError("no block")
+
+
+def test_a_folder_of_a_search_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("")
+    with pytest.raises(OutputError, match="cannot write"), trial_lock(tmp_path, 0):
+        pass

@@ -18,6 +18,7 @@ def command(
     budget: str,
     output: Annotated[Path, OutputAlias],
     trials: int = 30,
+    storage: str | None = None,
     epochs: int = 20,
     family: Literal["fast", "hybrid", "dual", "unet"] = "fast",
     space: str | None = None,
@@ -40,6 +41,8 @@ def command(
         budget: Most that the network may cost: latency_ms=5, macs=2e8 or parameters=1e6.
         output: Folder of the search. Several processes may work on one search.
         trials: Number of candidates, including those over the budget, which are not trained.
+        storage: PostgreSQL data base for the trials of many machines, as postgresql://USER@HOST/DATABASE; its password
+            in the variable PGPASSWORD. By default the trials lie in --output.
         epochs: Epochs of each short training.
         family: Family of networks to search in: fast, both of the next two; hybrid, made for low latency; unet, plain
             U-Nets; or dual, the paper's.
@@ -64,6 +67,7 @@ def command(
         output,
         settings=_settings(budget, image_sizes, context_slices, threads=threads, **others),
         trials=trials,
+        storage=storage,
         device=device,
         on_event=tell,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from embedded_vit.errors import OutputError
 
-__all__ = ["atomic_path", "check_folder", "flush", "refuse_existing", "sweep_leftovers", "write_text"]
+__all__ = ["atomic_path", "check_folder", "flush", "output_errors", "refuse_existing", "sweep_leftovers", "write_text"]
 
 TEMPORARY = re.compile(r"\.([0-9a-f]{6})[0-9a-f]{2}\..")  # the number of the process, and a random byte
 
@@ -39,17 +39,29 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         refuse_existing(path)
     temporary = path.with_name(f".{os.getpid() & 0xFFFFFF:06x}{secrets.token_hex(1)}.{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise OutputError(f"{path}: cannot write: {reason}") from error
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            flush(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):  # it was never made, or its place is no folder
             temporary.unlink()
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the system raises where a file or folder cannot be written into one line.
+
+    Raises:
+        OutputError: It cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        raise OutputError(f"{path}: cannot write: {reason}") from error
 
 
 def flush(path: Path) -> None:
@@ -58,7 +70,7 @@ def flush(path: Path) -> None:
     Raises:
         OSError: It cannot be opened or written.
     """
-    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes only what may be written
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows flushes only what may be written
     try:
         os.fsync(number)
     finally:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from embedded_vit.errors import OutputError
+
 __all__ = ["LIVE", "State", "StudyQueue", "StudyRow", "read_rows"]
 
 State = Literal["receiving", "waiting", "segmenting", "sending", "sent", "refused", "failed"]
@@ -90,12 +92,21 @@ class StudyQueue:
         Args:
             path: Its file.
             clock: Returns the seconds since 1970.
+
+        Raises:
+            OutputError: It cannot be written, or is something else.
         """
         self._lock, self._clock = threading.Lock(), clock
-        self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(TABLE)
+        options: dict[str, Any] = {"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
+        try:
+            self._connection = sqlite3.connect(path, **options)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(TABLE)
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{path}: the queue cannot be written: {error}; make room on the disk, or give another --store"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

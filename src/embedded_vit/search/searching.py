@@ -1,6 +1,6 @@
 """Search for the best network within a budget: choose a candidate, measure it, train it briefly, repeat.
 
-OUTPUT/search.journal       every trial; several processes or machines may work on one
+OUTPUT/search.journal       every trial, unless a data base has them; several processes or machines may work on one
 OUTPUT/trials/0003/         an ordinary run folder; its score in validation/, its initial weights in start/
 OUTPUT/slices/64/           prepared once for all trials at 64 pixels
 OUTPUT/search.json, .csv, .png
@@ -17,9 +17,11 @@ from pathlib import Path
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from embedded_vit.costs.complexity import complexity
+from embedded_vit.counted import counted
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, DataSetError, TrainingError
@@ -27,12 +29,14 @@ from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.models.registry import build_network
 from embedded_vit.provenance import describe_machine, versions
+from embedded_vit.search.alive import SignsOfLife, next_trial, taken_trials, try_again_what_died
+from embedded_vit.search.database import open_database, told_in_one_line
 from embedded_vit.search.inheritance import inherit, likeness, tensor_shapes
 from embedded_vit.search.latency import REFERENCE, LatencyMeter, busy_now
 from embedded_vit.search.record import SearchRecord, TrialRecord, train_command, with_front, write_record
 from embedded_vit.search.space import Candidate, SearchSettings, suggest
-from embedded_vit.search.study import data_identity, open_study, taken_trials, trial_lock, try_again_what_died
-from embedded_vit.training.checkpoint import Checkpoint, TrainingRecord
+from embedded_vit.search.study import data_identity, journal_errors, open_study, signs_of_life
+from embedded_vit.training.checkpoint import MODEL, Checkpoint, TrainingRecord
 from embedded_vit.training.processes import check_device
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.training import plan, train
@@ -40,6 +44,7 @@ from embedded_vit.training.training import plan, train
 __all__ = ["search"]
 
 RECORD, REFERENCE_MS, ENGINE = "record", "reference_ms", "engine"  # attributes of a trial and of the study
+WAIT_SECONDS = 2.0  # between two looks at what other processes work on
 
 
 def search(
@@ -48,6 +53,7 @@ def search(
     *,
     settings: SearchSettings,
     trials: int,
+    storage: str | None = None,
     device: str = "cpu",
     on_event: Callable[[str], None] = lambda event: None,
 ) -> SearchRecord:
@@ -58,11 +64,13 @@ def search(
         output: The folder of the search; an existing search is continued, even while other processes work on it.
         settings: The search space and the budget.
         trials: Trials of all processes together, including those over the budget, which are not trained.
+        storage: The address of a data base that has the trials, as `open_database` takes it; None for the folder.
         device: Where to train; latency is always measured on the processor.
         on_event: Called with one line for each event.
 
     Raises:
-        ConfigError: The folder holds another search, or there are no validation cases to select on.
+        ConfigError: The folder or data base holds another search, the data base cannot be reached, or there are no
+            validation cases to select on.
         InputError: Data, settings or the folder are not usable.
     """
     check_device(device)
@@ -72,16 +80,11 @@ def search(
     split = make_split(data_set, seed=settings.seed, validation_cases=settings.validation_cases)
     if not split.validation:
         raise ConfigError("a search needs validation cases to select on; raise --validation-cases or add patients")
-    study = open_study(output, settings, data_identity(data_set, split))
-    searcher = _Searcher(data_set, split, output, settings, study, device, on_event)
-    while True:
-        for dead in try_again_what_died(study, output):
-            on_event(f"trial {dead.number}: its process died; its candidate is tried again")
-            shutil.rmtree(searcher.folder(dead.number), ignore_errors=True)
-        if taken_trials(study) >= trials:
-            return searcher.write()
-        searcher.run_trial(trials)
-        searcher.write()
+    database = None if storage is None else open_database(storage)
+    with journal_errors(output) if database is None else told_in_one_line(database.shown):
+        study = open_study(output, settings, data_identity(data_set, split), database)
+        signs = signs_of_life(output, database)
+        return _Searcher(data_set, split, output, settings, study, signs, device, on_event).search(trials)
 
 
 @dataclass
@@ -93,20 +96,40 @@ class _Searcher:
     output: Path
     settings: SearchSettings
     study: optuna.Study
+    signs: SignsOfLife
     device: str
     on_event: Callable[[str], None]
+
+    def search(self, trials: int) -> SearchRecord:
+        """Try candidates until there are enough, and take up those of processes that died."""
+        waited_for: list[int] = []
+        while True:
+            for dead in try_again_what_died(self.study, self.signs):
+                self.on_event(f"trial {dead.number}: its process died; its candidate is tried again")
+                shutil.rmtree(self.folder(dead.number), ignore_errors=True)
+            if self.run_trial(trials):
+                self.write()
+                continue
+            others = self.signs.others(self.study)
+            if not others and taken_trials(self.study) >= trials:
+                return self.write()
+            if others != waited_for:
+                self.on_event(f"waiting for {counted(len(others), 'trial')} of other processes")
+            waited_for = others
+            time.sleep(WAIT_SECONDS)
 
     def folder(self, number: int) -> Path:
         """Return the run folder of a trial."""
         return self.output / "trials" / f"{number:04d}"
 
-    def run_trial(self, trials: int) -> None:
-        """Ask for a candidate, measure and score it, and write the result into the journal."""
+    def run_trial(self, trials: int) -> bool:
+        """Ask for a candidate, measure and score it, and write the result; return whether one was still wanted."""
         before = self.records()
         drawn = len(self.study.get_trials(deepcopy=False))  # a resumed search must not draw the same candidates again
         self.study.sampler = optuna.samplers.TPESampler(seed=self.settings.seed + drawn)
-        trial = self.study.ask()
-        with trial_lock(self.output, trial.number):
+        with next_trial(self.study, self.signs, trials) as trial:
+            if trial is None:
+                return False
             candidate = suggest(trial, self.settings)
             self.on_event(f"trial {trial.number} of {trials}: {candidate}")
             same = next((record for record in before if record.candidate == candidate), None)
@@ -115,15 +138,23 @@ class _Searcher:
             else:
                 record = same.model_copy(update={"number": trial.number, "same_as": same.number, "seconds": 0.0})
                 self.on_event(f"trial {trial.number}: the same as trial {same.number}")
-            trial.set_user_attr(RECORD, record.model_dump(mode="json"))
-            if record.state == "trained":
-                assert record.validation_dice is not None
-                assert record.latency_ms is not None
-                self.study.tell(trial, [record.validation_dice, record.latency_ms])
-            else:
-                if record.state == "over budget":
-                    trial.set_constraint("budget", self._over_budget(record))
-                self.study.tell(trial, state=TrialState.PRUNED)
+            try:
+                self._tell(trial, record)
+            except UpdateFinishedTrialError:
+                self.on_event(f"trial {trial.number}: was taken for dead by another process, which tries it again")
+        return True
+
+    def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """Write the result of a trial."""
+        trial.set_user_attr(RECORD, record.model_dump(mode="json"))
+        if record.state == "trained":
+            assert record.validation_dice is not None
+            assert record.latency_ms is not None
+            self.study.tell(trial, [record.validation_dice, record.latency_ms])
+        else:
+            if record.state == "over budget":
+                trial.set_constraint("budget", self._over_budget(record))
+            self.study.tell(trial, state=TrialState.PRUNED)
 
     def records(self) -> list[TrialRecord]:
         """Return the finished trials."""
@@ -261,8 +292,12 @@ class _Searcher:
         return facts | {"state": "trained", "validation_dice": dice}
 
     def _parent(self, config: RunConfig, before: Sequence[TrialRecord]) -> TrialRecord | None:
-        """Return the trained trial that is most similar to a candidate; of equally similar ones the best."""
-        trained = [record for record in before if record.state == "trained" and record.same_as is None]
+        """Return the trained trial that is most similar to a candidate; of equally similar ones the best.
+
+        Machines that share a data base only have the weights of their own trials.
+        """
+        here = [record for record in before if (self.folder(record.number) / MODEL).is_file()]
+        trained = [record for record in here if record.state == "trained" and record.same_as is None]
         if not (self.settings.inherit and trained):
             return None
         with torch.device("meta"):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedded_vit.columns import csv_text
-from embedded_vit.io.atomic import atomic_path, write_text
+from embedded_vit.io.atomic import atomic_path, output_errors, write_text
 from embedded_vit.labels import LabelSet
 from embedded_vit.overlay import overlay
 from embedded_vit.training.checkpoint import EpochMetrics
@@ -27,6 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 __all__ = ["Journal"]
 
 CURVES_EVERY_SECONDS = 15
+TENSORBOARD = "tensorboard"
 
 
 @contextmanager
@@ -45,18 +46,19 @@ class Journal:
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
         self.folder = folder
-        with _nameless_host():
-            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+        with _nameless_host(), output_errors(folder / TENSORBOARD):
+            self.tensorboard = SummaryWriter(str(folder / TENSORBOARD), purge_step=first_epoch)
             self.tensorboard.flush()
         self.curves_drawn = -math.inf
 
     def record(self, history: Sequence[EpochMetrics], *, last: bool) -> None:
         """Write the log of all epochs so far, and the curves every 15 seconds and after the last epoch."""
         latest = history[-1]
-        for name, value in latest.model_dump(exclude={"epoch"}).items():
-            if value is not None:
-                self.tensorboard.add_scalar(name, value, latest.epoch)
-        self.tensorboard.flush()
+        with output_errors(self.folder / TENSORBOARD):  # which a thread of TensorBoard writes
+            for name, value in latest.model_dump(exclude={"epoch"}).items():
+                if value is not None:
+                    self.tensorboard.add_scalar(name, value, latest.epoch)
+            self.tensorboard.flush()
         log = csv_text(list(EpochMetrics.model_fields), (row.model_dump() for row in history))
         write_text(self.folder / "log.csv", log, overwrite=True)
         if last or time.monotonic() - self.curves_drawn > CURVES_EVERY_SECONDS:
@@ -94,7 +96,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the TensorBoard log."""
-        self.tensorboard.close()
+        with output_errors(self.folder / TENSORBOARD):
+            self.tensorboard.close()
 
     def _draw_curves(self, history: Sequence[EpochMetrics]) -> None:
         epochs = [row.epoch for row in history]

@@ -20,6 +20,7 @@ __all__ = [
     "check_device",
     "joined_processes",
     "keep_freed_memory",
+    "may_restart",
     "sum_over_processes",
 ]
 
@@ -60,9 +61,25 @@ class Processes:
         return float(tensor) / self.count
 
 
+def may_restart() -> bool:
+    """Whether torchrun starts the processes again when one has died: `torchrun --max-restarts N`.
+
+    All processes of a training see the same, which is not so for the number of restarts.
+    """
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "")
+    return restarts.isdecimal() and int(restarts) > 0
+
+
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, by gloo, or NCCL for GPUs; without torchrun there is one process."""
+    """Join the processes that torchrun started, by gloo, or NCCL for GPUs; without torchrun there is one process.
+
+    Where somebody has joined them already, as Ray Train does, they stay joined.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if distributed.is_available() and distributed.is_initialized():
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), local_rank)
+        return
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes()
@@ -70,7 +87,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Processes(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+        yield Processes(distributed.get_rank(), count, local_rank)
     finally:
         distributed.destroy_process_group()
 

@@ -19,7 +19,13 @@ from embedded_vit.models.registry import NetworkConfig, network_config
 from embedded_vit.preprocessing import Preprocessing
 from embedded_vit.training.checkpoint import STATE, TrainingRecord, read_run_config
 from embedded_vit.training.partial_labels import partial_sets
-from embedded_vit.training.processes import Processes, check_device, joined_processes, keep_freed_memory
+from embedded_vit.training.processes import (
+    Processes,
+    check_device,
+    joined_processes,
+    keep_freed_memory,
+    may_restart,
+)
 from embedded_vit.training.progress import TrainingListener, TrainingProgress
 from embedded_vit.training.run import COARSE, begun_config, check_whether_to_resume, is_begun, is_finished, open_run
 from embedded_vit.training.settings import RunConfig, TrainingConfig
@@ -114,7 +120,7 @@ def train(
         split: Training, validation and test cases; by default as `make_split` chooses them.
         slices_folder: A folder for the prepared slices, which several trainings on the same cases can share; by
             default they lie in the run folder until the training ends.
-        resume: Whether to resume the run in `output`, with the same settings.
+        resume: Whether to resume the run in `output`, with the same settings; it is anyhow where `may_restart`.
         device: "cpu", "cuda", "cuda:1", ...
         threads: CPU threads; by default PyTorch's choice.
 
@@ -128,6 +134,7 @@ def train(
     check_device(device)
     check_folder(Path(output))
     data_set = open_data_set(data_folder, structures=structures, patient=patient)
+    resume = resume or (may_restart() and is_begun(Path(output)))
     begun = begun_config(Path(output)) if resume else None
     asked = {"network": network, "architecture": architecture or {}, "training": training}
     config = _chosen(data_set, begun, choose_coarse=choose_coarse, context_slices=context_slices, **asked)
