@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from faults.kills import killed
 from faults.mutations import mutated
 from faults.row import Outcome, Row
 from faults.run import BEGIN, END, line_of, write_table
@@ -27,6 +28,12 @@ def test_a_hundredth_of_each_campaign(row: Row, tmp_path: Path) -> None:
     outcome = row.run(1 if row.name.startswith("soak") else max(1, row.full // 100), tmp_path)
     assert outcome.tried > 0
     assert (outcome.failed, outcome.messages) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_once_loses_and_doubles_no_trial(tmp_path: Path) -> None:
+    outcome = killed("search", 1, tmp_path)
+    assert (outcome.tried, outcome.failed, outcome.messages) == (1, 0, [])
 
 
 def seeds() -> list[tuple[str, int, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,89 +55,30 @@ class Disk:
         return None, self._library.fault_disarm()
 
 
-def actions(place: Path, others: Path) -> list[tuple[str, Callable[[], object], Callable[[], str]]]:
-    """Return what writes: its name, the act, and a check of what is left, which returns what is wrong."""
-    from embedded_vit.io.atomic import write_text
-    from embedded_vit.predict.bulk.case_queue import MANIFEST, CaseQueue
-    from embedded_vit.predict.bulk.running import cases_of, run_cases, scans_in
-    from embedded_vit.predict.bulk.workers import InThisProcess
-    from embedded_vit.predict.listener import Listener
-    from embedded_vit.predict.one_scan import ScanWriter
-    from embedded_vit.predict.results import Results
-    from faults.small_scans import predictor, write_many
-
-    find, scans = predictor(others / "model"), write_many(others / "scans", 2)
-    text, out, bulk = place / "text.json", place / "out", place / "bulk"
-    text.write_text("before")
-
-    def left(folder: Path) -> str:
-        names = sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
-        masks = [name for name in names if name.endswith(".nii.gz")]
-        partial = [name for name in names if name.startswith(".") and name != ".predictions.lock"]
-        alone = [name for name in masks if name.replace(".nii.gz", ".json") not in names]
-        return f"left {partial + alone}" if partial or alone else ""
-
-    def predict() -> None:
-        prediction = find.predict(scans / "0.nii.gz", spool_folder=place)
-        prediction.save(out / "0.nii.gz")
-
-    def overwrite() -> None:
-        write_text(text, "after" * 5000, overwrite=True)
-
-    def text_is_whole() -> str:
-        whole = text.read_text() in ("before", "after" * 5000)
-        text.write_text("before")
-        return "" if whole else "the text is neither the old nor the new one"
-
-    def in_bulk() -> None:
-        bulk.mkdir(exist_ok=True)
-        queue = CaseQueue(bulk, bulk / MANIFEST, find.model_sha256)
-        try:
-            results = Results()
-            writer = ScanWriter(find, False, None, None, Listener(), results)
-            cases = cases_of(scans_in(scans, ("CT",), bulk, Listener()), scans, bulk, results)
-            run_cases(scans, bulk, cases, queue, InThisProcess(writer), Listener(), results)
-        finally:
-            queue.close()
-
-    def gone(folder: Path) -> Callable[[], str]:
-        def check() -> str:
-            wrong = left(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            return wrong
-
-        return check
-
-    return [
-        ("a mask", predict, gone(out)),
-        ("a text over another", overwrite, text_is_whole),
-        ("a list of predictions", in_bulk, gone(bulk)),
-    ]
-
-
 def main() -> None:
     """Let each write of each action fail with each error, as many as are asked for."""
     from embedded_vit.errors import EmbeddedVitError
+    from faults.failing_writers import actions
 
     count, place, others = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    disk = Disk()
-    for name, act, check in actions(place, others):
-        raised, writes = disk.tried(act, 0, 0)
+    disk, all_actions = Disk(), actions(place, others)
+    for action in all_actions:
+        raised, writes = disk.tried(action.act, 0, 0)
         if raised is not None or not writes:
-            raise AssertionError(f"{name} without a fault: {raised!r}, {writes} writes")
-        check()
-        step = max(1, 3 * len(ERRORS) * writes // max(1, count))
+            raise AssertionError(f"{action.name} without a fault: {raised!r}, {writes} writes")
+        action.check()
+        step = max(1, len(all_actions) * len(ERRORS) * writes // max(1, count))
         for nth in range(1, writes + 1, step):
             for error in ERRORS:
-                raised, _ = disk.tried(act, nth, error)
-                left = check()
-                wrong = left
-                if raised is None and "list" not in name:
+                raised, _ = disk.tried(action.act, nth, error)
+                wrong = action.check()
+                if raised is None and action.is_told:
                     wrong = "no error"
                 elif raised is not None and (not isinstance(raised, EmbeddedVitError) or "\n" in str(raised)):
                     wrong = f"{type(raised).__name__}: {raised}"
-                told = f"{name}, write {nth} of {writes}, {errno.errorcode[error]}: {wrong}"
-                sys.stdout.write(f"{'bad' if wrong else 'good'} {told}\n".replace("\r", " "))
+                told = f"{action.name}, write {nth} of {writes}, {errno.errorcode[error]}: {wrong}"
+                line = " ".join(f"{'bad' if wrong else 'good'} {told}".split())
+                sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

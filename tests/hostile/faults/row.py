@@ -52,6 +52,7 @@ class Row:
         target: What is asked for.
         full: How many faults are made by `FULL=1`; in other runs a share of them.
         run: Takes the number of faults and an empty folder.
+        least: How many a share has at least, where there is no sense in fewer.
         lacks: What is not there that it needs; empty where all is. Such a row is skipped, and the table says why.
     """
 
@@ -60,3 +61,4 @@ class Row:
     full: int
     run: Callable[[int, Path], Outcome] | None
     lacks: str = ""
+    least: int = 1

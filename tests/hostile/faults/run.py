@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="all faults, resumable")
     parser.add_argument("--share", type=float, default=0.1, help="of the faults of each row")
-    parser.add_argument("--soak", type=int, default=300, help="seconds")
+    parser.add_argument("--soak", type=int, default=300, help="seconds, over all rows")
     parser.add_argument("--rows", default="", help="only rows whose name holds this")
     parser.add_argument("--output", type=Path, default=Path("runs/faults"))
     parser.add_argument("--write", type=Path, help="a page whose table is replaced")
@@ -49,13 +49,14 @@ def main() -> int:
     )
     foot = f"{share}. {footnote()}"
     lines, missed = [HEAD], 0
+    soaks = sum(row.name.startswith("soak") for row in rows())
     say(HEAD)
     for row in rows():
         if arguments.rows not in row.name:
             continue
-        count = row.full if arguments.full else max(1, round(row.full * arguments.share))
+        count = row.full if arguments.full else max(row.least, round(row.full * arguments.share))
         if row.name.startswith("soak") and not arguments.full:
-            count = arguments.soak
+            count = max(1, arguments.soak // soaks)
         key = f"{__version__} {row.name}"
         if key not in known or known[key]["failed"]:
             known[key] = tried(row, count)

@@ -6,6 +6,7 @@ import shutil
 from functools import partial
 from importlib.util import find_spec
 
+from faults import pages
 from faults.at_once import processes_at_once, soaked, threads_at_once
 from faults.body_parts import other_bodies
 from faults.canaries import canaries
@@ -14,9 +15,12 @@ from faults.failing_disk import failing
 from faults.kills import killed
 from faults.mutations import KINDS, mutated
 from faults.network import network
+from faults.nodes import node_at_once, node_canaries, node_killed
 from faults.not_numbers import spoilt
 from faults.orders import ordered
+from faults.pages import page_at_once, page_mutated
 from faults.row import Row
+from faults.soak import node_and_page_soaked
 from faults.truncations import truncated
 
 MUTATIONS = {
@@ -28,12 +32,14 @@ MUTATIONS = {
     "ours": "h5, dataset.json, plans, run folders and other files of ours",
     "predictions": "lists of predictions",
 }
+VERBS = 19  # calls of verbs in network.py
 ONE_LINE = "no crash, one line within 2 s, 512 MiB"
 
 
 def rows() -> list[Row]:
     """Return all rows."""
     itk = "" if find_spec("SimpleITK") else "SimpleITK is not installed"
+    page = pages.lacks()
     return [
         *(
             Row(f"mutated: {MUTATIONS[kind]}", ONE_LINE, 20_000, partial(mutated, kind), itk if kind == "itk" else "")
@@ -43,7 +49,9 @@ def rows() -> list[Row]:
         Row("bombs, claims, nesting, paths elsewhere", "refused within 2 s and 128 MiB", 31, claimed, itk),
         Row("SIGKILL of a prediction in bulk", "exactly once, nothing left", 200, partial(killed, "bulk")),
         Row("SIGKILL of a training", "the same weights, nothing left", 200, partial(killed, "training")),
-        Row("SIGKILL of compress, build, search", "the same result, nothing left", 200, None, "no campaign yet"),
+        Row("SIGKILL of a compression", "the same result, nothing left", 200, partial(killed, "compression")),
+        Row("SIGKILL of a build", "the same result, nothing left", 200, partial(killed, "build")),
+        Row("SIGKILL of a search", "no trial lost or doubled, nothing left", 200, partial(killed, "search")),
         Row(
             "full, broken, read-only disk at each write",
             "one line, the file before whole, nothing left",
@@ -59,13 +67,17 @@ def rows() -> list[Row]:
         Row("canaries in text fields", "in no output", 100, canaries),
         Row(
             "network: verbs under strace",
-            "no connection",
-            11,
+            "none, or only to the addresses that were given",
+            VERBS,
             network,
             "" if shutil.which("strace") else "no strace",
+            VERBS,
         ),
-        Row("node: SIGKILL, canaries, concurrent use", "as above", 100, None, "no campaign yet"),
-        Row("page: mutated input, concurrent use", "as above", 100, None, "no campaign yet"),
-        Row("soak of node and page", "memory flat", 7200, None, "no campaign yet"),
+        Row("SIGKILL of the node", "each study once in the archive, nothing left", 200, node_killed),
+        Row("node: 8 scanners at once", "no mask of another", 200, node_at_once),
+        Row("node: canaries in text fields", "in the results alone, nothing stays", 100, node_canaries),
+        Row("page: mutated NIfTI", "no crash, one line within 2 s", 20_000, page_mutated, page),
+        Row("page: 8 processes on one model", "no mask of another", 800, page_at_once, page),
+        Row("soak of node and page, seconds", "memory flat, no error", 7200, node_and_page_soaked, page),
         Row("soak: predictions in a loop, seconds", "memory flat, no wrong mask", 7200, soaked),
     ]
