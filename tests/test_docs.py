@@ -22,6 +22,8 @@ DOCUMENTS = [
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "paper" / "README.md",
     REPOSITORY / "benchmarks" / "README.md",
+    REPOSITORY / "deploy" / "README.md",
+    REPOSITORY / "integrations" / "slicer" / "README.md",
     *sorted(path for path in (REPOSITORY / "docs").rglob("*.md") if "log" not in path.parts),
 ]
 TOP_FOLDERS = ("src", "docs", "tests", "benchmarks", "factory", "paper")

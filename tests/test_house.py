@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "embedded_vit"
-CODE_FOLDERS = ("src", "factory", "benchmarks", "paper", "release")
+CODE_FOLDERS = ("src", "factory", "benchmarks", "paper", "release", "integrations")
 
 # Single modules, bottom to top. Each may import those before it; every folder may import all of them.
 FOUNDATION = (

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_fixtures import SECRET, write_enhanced, write_series
+from highdicom.seg import segread
 
 from embedded_vit.clinic.segmentation_object import SegmentationObject
 from embedded_vit.contract import Contract
@@ -119,6 +120,21 @@ def test_a_segmentation_equals_the_mask_frame_by_frame(tmp_path: Path, name: str
         masks = structure_masks(read_label_object(tmp_path / "seg.dcm"), SYNAPSE_LABELS.names, prediction.kept[1])
         for label in SYNAPSE_LABELS.labels:
             np.testing.assert_array_equal(masks[label.name], prediction.mask.array == label.id)
+
+
+@pytest.mark.parametrize("name", ["tilted", "oblique and tilted", "slices downwards"])
+def test_highdicom_reads_the_same_frames_of_the_same_images(tmp_path: Path, name: str) -> None:
+    directions, reverse, tilt_mm = SERIES[name]
+    series_at(tmp_path / "series", directions, reverse=reverse, tilt_mm=tilt_mm)
+    prediction = write(tmp_path / "series", tmp_path / "seg.dcm", missing=(3,))
+    headers = [pydicom.dcmread(path) for path in (tmp_path / "series").iterdir()]
+    places = np.array([np.array(header.ImagePositionPatient, float) * [-1, -1, 1] for header in headers])
+    planes = (np.linalg.inv(prediction.mask.affine) @ np.c_[places, np.ones(len(places))].T)[2]
+    found = segread(tmp_path / "seg.dcm").get_pixels_by_source_instance(
+        [str(header.SOPInstanceUID) for header in headers], combine_segments=True, assert_missing_frames_are_empty=True
+    )
+    for frame, plane in zip(found, planes, strict=True):
+        np.testing.assert_array_equal(frame.T, prediction.mask.array[..., round(plane)])
 
 
 @pytest.mark.parametrize("heights_mm", [(30, 33, 36, 39, 42, 45), (42, 30, 45, 36, 33, 39)], ids=["sorted", "mixed"])
