@@ -10,7 +10,7 @@ export default tseslint.config(
   js.configs.recommended,
   {
     files: ["**/*.{js,mjs}"],
-    languageOptions: { globals: globals("URL", "process", "performance", "document", "innerWidth", "console", "DataTransfer", "File", "atob") },
+    languageOptions: { globals: globals("URL", "process", "performance", "document", "innerWidth", "console", "DataTransfer", "File", "MutationObserver", "atob") },
   },
   {
     files: ["src/**/*.ts"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,17 @@ def core(page_template: Path) -> Callable[[str, dict[str, Any], Path], Any]:
 def segment_in_node(core: Callable[..., Any]) -> Callable[..., Any]:
     """Segment scans with a model file: `segment_in_node(model, [scan, ...], folder, force=False)`.
 
+    A scan is a file, the folder of a DICOM series, or a list of files that are dropped together.
+
     Returns one answer a scan; masks lie in the folder as `0.nii`, `1.nii` and so on.
     """
 
-    def run(model: Path, scans: list[Path], folder: Path, *, force: bool = False) -> list[dict[str, Any]]:
+    def run(
+        model: Path, scans: Sequence[Path | Sequence[Path]], folder: Path, *, force: bool = False
+    ) -> list[dict[str, Any]]:
         contract = read_artifact(model)[1].contract.model_dump(mode="json")
         named = [
-            {"path": str(scan), "name": str(scan), "output": str(folder / f"{number}.nii"), "force": force}
+            {"files": _dropped(scan), "output": str(folder / f"{number}.nii"), "force": force}
             for number, scan in enumerate(scans)
         ]
         answers: list[dict[str, Any]] = core(
@@ -75,6 +79,16 @@ def segment_in_node(core: Callable[..., Any]) -> Callable[..., Any]:
         return answers
 
     return run
+
+
+def _dropped(scan: Path | Sequence[Path]) -> list[dict[str, str]]:
+    """Return the files of a scan by the names that a browser gives: those of a dropped folder begin with its name."""
+    if not isinstance(scan, Path):
+        return [{"path": str(path), "name": path.name} for path in scan]
+    if not scan.is_dir():
+        return [{"path": str(scan), "name": str(scan)}]
+    files = sorted(path for path in scan.rglob("*") if path.is_file())
+    return [{"path": str(path), "name": path.relative_to(scan.parent).as_posix()} for path in files]
 
 
 @pytest.fixture(scope="session")

@@ -278,3 +278,57 @@ def test_a_network_that_answers_nan_is_refused(
     scan.write_bytes(image(array))
     (answer,) = segment_in_node(model, [scan], tmp_path)
     assert "the network answers NaN or infinity" in answer["refused"]
+
+
+def channel_scan(path: Path, codes: str, *, slope: float = 1.0, shift_mm: float = 0.0, seed: int = 0) -> Path:
+    """Write one channel of an MR: a bright block, its axes in the order of `codes`."""
+    array = np.random.default_rng(seed).normal(100, 5, (22, 20, 6))
+    array[6:12, 5 + seed : 12, 2:5] = 400
+    affine = np.diag([1.5, 1.0, 2.0, 1.0])
+    affine[0, 3] = shift_mm
+    made = turned(array / slope, affine, codes)
+    header = nibabel.Nifti1Image(np.rint(np.asanyarray(made.dataobj)).astype(np.int16), made.affine)
+    header.header.set_slope_inter(slope, 0)
+    nibabel.save(header, path)
+    return path
+
+
+def test_channels_in_several_files_are_matched_as_predict_does(
+    segment_in_node: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    preprocessing = Preprocessing.for_modality("MR", image_size=32, channels=("t1", "t2"))
+    model = write_artifact(tmp_path / "model.onnx", preprocessing=preprocessing)
+    first, second = (channel_scan(tmp_path / f"a_000{n}.nii", ("RAS", "LPS")[n], seed=n) for n in (0, 1))
+    scans = [
+        [second, first],
+        [channel_scan(tmp_path / "b_T2.nii.gz", "SRA", slope=0.5, seed=1), channel_scan(tmp_path / "b_t1.nii", "RAS")],
+        [channel_scan(tmp_path / "x.nii", "LAS"), channel_scan(tmp_path / "y.nii", "LAS", seed=1)],
+        [first, second, tmp_path / "x.nii"],
+        [second, channel_scan(tmp_path / "a_0002.nii", "RAS")],
+        [tmp_path / "b_t1.nii", tmp_path / "x.nii"],
+        [channel_scan(tmp_path / "c_0000.nii", "RAS"), channel_scan(tmp_path / "c_0001.nii", "RAS", shift_mm=2.0)],
+    ]
+    answers = segment_in_node(model, scans, tmp_path)
+    predictor = embedded_vit.load(model)
+    for number, scan in enumerate(scans[:3]):
+        expected = predictor.predict(scan)
+        mask = nibabel.load(tmp_path / f"{number}.nii")
+        np.testing.assert_array_equal(np.asanyarray(mask.dataobj), expected.mask.array)
+        np.testing.assert_allclose(mask.affine, expected.mask.affine, atol=1e-6)
+        assert np.count_nonzero(expected.mask.array)
+    for scan, answer in zip(scans[3:], answers[3:], strict=True):
+        with pytest.raises(EmbeddedVitError) as refused:
+            predictor.predict(scan)
+        assert answer["refused"] == str(refused.value).replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize(("name", "program"), [("a.nrrd", "3D Slicer"), ("a.tif", "ImageJ"), ("a.hdr", "ITK-SNAP")])
+def test_a_format_that_the_page_does_not_read_is_refused_with_the_program_that_converts_it(
+    name: str, program: str, segment_in_node: Callable[..., list[dict[str, Any]]], tmp_path: Path,
+) -> None:  # fmt: skip
+    model = write_artifact(tmp_path / "model.onnx")
+    (tmp_path / name).write_bytes(b"content")
+    (answer,) = segment_in_node(model, [[tmp_path / name]], tmp_path)
+    assert answer["refused"].startswith(f"{name}: ")
+    assert program in answer["refused"]
+    assert "\n" not in answer["refused"]

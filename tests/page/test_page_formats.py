@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from artifact_fixtures import write_artifact
 from numpy.typing import NDArray
 
 import embedded_vit
+from embedded_vit.errors import EmbeddedVitError
 from embedded_vit.page import write_page
 from embedded_vit.preprocessing import Preprocessing
 
@@ -36,11 +39,7 @@ def test_a_dicom_series_gives_the_mask_of_predict(page_template: Path, browse: B
     pytest.importorskip("pydicom")
     from dicom_fixtures import write_series
 
-    rng = np.random.default_rng(0)
-    stored = rng.normal(1024, 20, (9, 36, 40)).astype(np.int16)
-    stored[:, :6] = 24
-    stored[2:7, 10:20, 12:24] = 1324
-    write_series(tmp_path / "series", stored, RescaleIntercept=-1024)
+    write_series(tmp_path / "series", block(), RescaleIntercept=-1024)
     page, model = page_of(tmp_path, Preprocessing.for_modality("CT", image_size=32))
     steps = [
         {"do": "open", "hash": "#streams=1"},
@@ -59,7 +58,111 @@ def test_a_dicom_series_gives_the_mask_of_predict(page_template: Path, browse: B
         nibabel.as_closest_canonical(here).affine, nibabel.as_closest_canonical(there).affine, atol=1e-3
     )
     assert np.count_nonzero(upright(here))
-    assert json.loads((tmp_path / "page.json").read_text())["volumes"] == pytest.approx(expected.volumes)
+    summary = json.loads((tmp_path / "page.json").read_text())
+    assert summary["volumes"] == pytest.approx(expected.volumes)
+    assert summary["input_sha256"] == expected.summary()["input_sha256"]
+
+
+def block() -> NDArray[np.int16]:
+    """Return the stored numbers of a CT with a bright block, (slices, rows, columns), 1024 above HU."""
+    stored = np.random.default_rng(0).normal(1024, 20, (9, 36, 40)).astype(np.int16)
+    stored[:, :6] = 24
+    stored[2:7, 10:20, 12:24] = 1324
+    return stored
+
+
+def series_of_all_kinds(top: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Write folders: those that the page reads as `predict` does, and those that both refuse."""
+    from dicom_fixtures import write_enhanced, write_series
+    from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
+
+    stored = block()
+    padded = stored.copy()
+    padded[:, :, :5] = -2000
+    ct: dict[str, Any] = {"RescaleIntercept": -1024}
+    read = {
+        "downwards": {"step": (0, 0, -2.5)},
+        "oblique": {"ImageOrientationPatient": [0.955336, 0.29552, 0, -0.29552, 0.955336, 0]},
+        "coronal": {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "step": (0, 2.5, 0)},
+        "derived": {"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]},
+        "big-endian": {"syntax": ExplicitVRBigEndian},
+        "rle": {"syntax": RLELossless},
+        "jpeg-2000": {"syntax": JPEG2000Lossless},
+    }
+    refused = {
+        "scout": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        "colour": {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3},
+        "no-place": {"ImagePositionPatient": None},
+        "no-hu": {"RescaleType": "OD"},
+        "uneven": {},
+        "missing": {},
+        "twice": {},
+        "short": {},
+    }
+    for name, tags in (read | refused).items():
+        write_series(top / name, stored, **ct, **tags)
+    write_series(top / "padded", padded, **ct, PixelPaddingValue=-2000)
+    write_series(top / "two" / "ct", stored, **ct)
+    other = {"Modality": "MR", "SeriesNumber": 5, "SeriesInstanceUID": "1.2.9"}
+    write_series(top / "two" / "mr", stored, prefix="MR", **other)
+    (top / "frames").mkdir()
+    write_enhanced(top / "frames" / "a.dcm", stored, heights_mm=range(0, 27, 3), intercepts=[-1024] * 9)
+    for name, command in (("jpeg", "dcmcjpeg +e1"), ("jpeg-ls", "dcmcjpls")):
+        if shutil.which(command.split()[0]):
+            (top / name).mkdir()
+            for path in (top / "downwards").iterdir():
+                subprocess.run([*command.split(), path, top / name / path.name], check=True)
+            read[name] = {}
+    (top / "missing" / "IM093").unlink()
+    write_series(top / "twice", stored[:1], prefix="X", **ct)
+    write_series(top / "uneven", stored[:1], prefix="X", start=(-100, -120, 51.2), **ct)
+    path = top / "short" / "IM093"
+    path.write_bytes(path.read_bytes()[:-900])
+    return {name: top / name for name in (*read, "padded", "two", "frames")}, {name: top / name for name in refused}
+
+
+def test_every_series_gives_the_mask_of_predict_or_is_refused_in_its_words(
+    segment_in_node: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    pytest.importorskip("pydicom")
+    read, refused = series_of_all_kinds(tmp_path)
+    model = write_artifact(tmp_path / "model.onnx", preprocessing=Preprocessing.for_modality("CT", image_size=32))
+    answers = segment_in_node(model, [*read.values(), *refused.values()], tmp_path)
+    predictor = embedded_vit.load(model)
+    for number, folder in enumerate(read.values()):
+        expected = predictor.predict(folder)
+        expected.save(folder.with_suffix(".nii.gz"))
+        there, here = nibabel.load(folder.with_suffix(".nii.gz")), nibabel.load(tmp_path / f"{number}.nii")
+        np.testing.assert_array_equal(upright(here), upright(there), err_msg=folder.name)
+        affines = (nibabel.as_closest_canonical(image).affine for image in (here, there))
+        np.testing.assert_allclose(*affines, atol=1e-3, err_msg=folder.name)
+        assert np.count_nonzero(upright(here)), folder.name
+        assert answers[number]["warnings"] == list(expected.warnings), folder.name
+    for folder, answer in zip(refused.values(), answers[len(read) :], strict=True):
+        with pytest.raises(EmbeddedVitError) as error:
+            predictor.predict(folder)
+        assert answer["refused"] == str(error.value).replace(f"{tmp_path}/", ""), folder.name
+
+
+def test_series_that_only_predict_reads_are_refused_and_the_page_says_so(
+    segment_in_node: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    pytest.importorskip("pydicom")
+    from dicom_fixtures import write_enhanced, write_series
+
+    stored = block()
+    write_series(tmp_path / "tilted", stored, step=(0, 0.8, 2.5), RescaleIntercept=-1024)
+    (tmp_path / "scaled").mkdir()
+    heights = range(0, 27, 3)
+    write_enhanced(tmp_path / "scaled" / "a.dcm", stored, heights_mm=heights, intercepts=[*[-1024] * 8, -1000])
+    for number in (4, 5):
+        write_series(tmp_path / "two" / f"{number}", stored, SeriesNumber=number, SeriesInstanceUID=f"1.2.{number}")
+    model = write_artifact(tmp_path / "model.onnx", preprocessing=Preprocessing.for_modality("CT", image_size=32))
+    answers = segment_in_node(model, [tmp_path / name for name in ("tilted", "scaled", "two")], tmp_path)
+    tilted, scaled, two = (answer["refused"] for answer in answers)
+    assert tilted == "tilted: a tilted series, which the page does not read; segment it with `embedded-vit predict`"
+    assert scaled.startswith("scaled: slices that are scaled differently, which the page does not read")
+    assert two == "two: 2 series: number 4 (CT, 9 slices), number 5 (CT, 9 slices); give the files of one of them"
 
 
 def test_pictures_give_the_masks_of_predict(page_template: Path, browse: Browse, tmp_path: Path) -> None:

@@ -4,20 +4,22 @@ import { readFile, writeFile } from "node:fs/promises";
 
 import { ContractError, FileFormatError } from "./core/errors";
 import type { Contract } from "./core/manifest";
-import { ORIENTATION_WARNING, orientationKnown } from "./core/niftiHeader";
-import { readNifti, writeMask } from "./core/niftiFile";
+import { writeMask } from "./core/niftiFile";
 import { gridOf, intensityRanges, networkInputs } from "./core/preprocessing";
 import { labelSlice } from "./core/labelling";
+import { openScan } from "./core/reading";
 import { removeSmallComponents } from "./core/components";
 import { smallestShares } from "./core/manifest";
 import { segment, type Network } from "./core/segmenting";
 import { openNetwork } from "./core/session";
 import type { Volume } from "./core/volume";
 
+const DICOM_WASM = "node_modules/@niivue/dcm2niix/dist/dcm2niix.jpeg.wasm"; // in web/, where tests run
+
 interface Job {
   model: string;
   contract: Contract;
-  scans: { path: string; name: string; output: string; force?: boolean }[];
+  scans: { files: { path: string; name: string }[]; output: string; force?: boolean }[];
 }
 
 interface VectorJob {
@@ -43,15 +45,12 @@ async function network(model: string, wasm: string): Promise<Network> {
 async function segmentAll(job: Job, wasm: string): Promise<unknown[]> {
   const computed = await network(job.model, wasm);
   const answers: unknown[] = [];
-  for (const { path, name, output, force } of job.scans) {
+  for (const { files, output, force } of job.scans) {
     try {
-      const file = new Blob([await readFile(path)]);
-      const read = await readNifti(file, name, job.contract.preprocessing.channels.length);
-      const remarks = [...read.remarks];
-      if (!orientationKnown(read.placed.geometry)) remarks.push(ORIENTATION_WARNING);
-      const scan = { volume: read.volume, format: "NIfTI", modality: null, remarks };
+      const named = await Promise.all(files.map(async ({ path, name }) => ({ file: new Blob([await readFile(path)]), name })));
+      const { scan, geometry } = await openScan(named, job.contract, async () => arrayBuffer(await readFile(DICOM_WASM)));
       const found = await segment(scan, job.contract, computed, { force: force ?? false });
-      await writeFile(output, writeMask(found.mask, read.placed.geometry, ""));
+      if (geometry) await writeFile(output, writeMask(found.mask, geometry, ""));
       answers.push({ ...found, mask: undefined });
     } catch (error) {
       if (!(error instanceof ContractError || error instanceof FileFormatError)) throw error;

@@ -75,7 +75,7 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
       onProgress: (done, total) => tell({ kind: "progress", done, total }),
     });
     const seconds = { reading: (read - started) / 1000, segmenting: (performance.now() - read) / 1000 };
-    const sha256 = await digestOf(files);
+    const sha256 = await digestOf(opened);
     const result = resultOf(opened, segmented, seconds, sha256);
     tell({ kind: "result", result }, transferable(result));
   } catch (error) {
@@ -131,9 +131,14 @@ function transferable(result: Result): Transferable[] {
   return arrays.filter((array) => array !== null && array !== undefined).map((array) => array.buffer as ArrayBuffer);
 }
 
-/** Return the SHA-256 of a single file; null for several. */
-async function digestOf(files: NamedFile[]): Promise<string | null> {
-  if (files.length !== 1 || !scope.crypto?.subtle) return null;
-  const digest = await scope.crypto.subtle.digest("SHA-256", await files[0]!.file.arrayBuffer());
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+/** Return the SHA-256 of a file; of several files that of their digests, sorted for a DICOM series. */
+async function digestOf({ files, scan }: OpenedScan): Promise<string | null> {
+  if (!scope.crypto?.subtle) return null;
+  const hexadecimal = async (bytes: BufferSource) =>
+    [...new Uint8Array(await scope.crypto.subtle.digest("SHA-256", bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const digests: string[] = [];
+  for (const { file } of files) digests.push(await hexadecimal(await file.arrayBuffer()));
+  if (scan.format === "DICOM") digests.sort();
+  else if (digests.length === 1) return digests[0]!;
+  return hexadecimal(new TextEncoder().encode(digests.join("")));
 }
