@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -164,7 +165,7 @@ class RunningNode:
     """A node, and its process; `before` are words before the program, as of strace."""
 
     def __init__(self, model: Path, archive_port: int, store: Path, *options: str, before: Sequence[str] = ()) -> None:
-        self.store, self.lines = store, []
+        self.store, self.lines, self._before = store, [], before
         self._words = [
             *(*before, sys.executable, "-m", "embedded_vit", "node", str(model), "--port", "0", "--store", str(store)),
             *("--send-to", f"ARCHIVE@127.0.0.1:{archive_port}", "--threads", "1", *options),
@@ -188,7 +189,11 @@ class RunningNode:
 
     def stop(self) -> int:
         """End it as systemd does; return its exit status."""
-        self.process.terminate()
+        if self._before:  # which hands no signal on
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            os.kill(int(children[0]), signal.SIGTERM)
+        else:
+            self.process.terminate()
         return self.process.wait(timeout=WAIT_SECONDS)
 
     def resident_bytes(self, *, with_children: bool = False) -> int:

@@ -13,6 +13,7 @@ A hospital's computer tells nobody anything, so it is set here, for whatever in 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from embedded_vit.about import RESEARCH_USE_ONLY, __version__
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RESEARCH_USE_ONLY", "__version__", "load"]
 
+# Nothing that we import may tell anybody of it. OpenVINO sends an event at each import, unless this package is missing.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def load(model: str | Path, engine: EngineChoice = "onnxruntime", *, threads: int | None = None) -> Predictor:

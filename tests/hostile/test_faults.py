@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faults.kills import killed
 from faults.mutations import mutated
+from faults.network import CALL, allowed
 from faults.row import Outcome, Row
 from faults.run import BEGIN, END, line_of, write_table
 from faults.run import tried as tried_row
@@ -28,6 +29,24 @@ def test_a_hundredth_of_each_campaign(row: Row, tmp_path: Path) -> None:
     outcome = row.run(1 if row.name.startswith("soak") else max(1, row.full // 100), tmp_path)
     assert outcome.tried > 0
     assert (outcome.failed, outcome.messages) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("address", "may"),
+    [
+        ('sin_port=htons(53), sin_addr=inet_addr("10.0.0.2")', False),
+        ('sin_port=htons(104), sin_addr=inet_addr("10.0.0.1")', True),
+        ('sin_port=htons(105), sin_addr=inet_addr("10.0.0.1")', False),
+        ('sin6_port=htons(0), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "::", &sin6_addr)', True),
+        ('sin6_port=htons(443), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "2001:db8::1", &sin6_addr)', False),
+    ],
+)
+def test_a_connection_counts_unless_it_goes_where_it_may(address: str, may: bool) -> None:
+    family = "AF_INET6" if "sin6" in address else "AF_INET"
+    line = f"77 connect(8, {{sa_family={family}, {address}}}, 28) = 0"
+    assert CALL.search(line)
+    assert not CALL.search('77 connect(3, {sa_family=AF_UNIX, sun_path="/var/run/nscd/socket"}, 110) = -1 ENOENT')
+    assert allowed(line, frozenset({("10.0.0.1", 104)})) is may
 
 
 @pytest.mark.slow
