@@ -1,7 +1,7 @@
 """What compression makes of networks that other people wrote: half of the latency, then int8; in every engine.
 
     python benchmarks/any_network.py [--data DIR] [--output runs/any-network] [--networks swin-unet unetr ...]
-                                     [--epochs 30] [--prune-epochs 10] [--latency 0.5] [--threads 1]
+                                     [--epochs 30] [--prune-epochs 40] [--latency 0.5] [--threads 1]
 
 Each network is trained, pruned to a fraction of its latency as measured on this machine, or as near to it as it comes,
 and quantized to int8 where that is faster. Without --data the data set is a phantom. What is complete is not repeated,
@@ -70,7 +70,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--prune-epochs", type=int, default=10)
+    parser.add_argument("--prune-epochs", type=int, default=40)
     parser.add_argument("--latency", type=float, default=0.5, help="the fraction that is to be left")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

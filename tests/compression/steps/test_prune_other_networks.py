@@ -5,17 +5,24 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from network_fixtures import untrained_run
 
 from embedded_vit.compression.step import StepContext, StepResult
+from embedded_vit.compression.steps import pruning_target
 from embedded_vit.compression.steps.prune_channels import PruneChannels
+from embedded_vit.compression.steps.pruning_target import prunable
 from embedded_vit.costs.complexity import complexity
+from embedded_vit.costs.latency_table import TableCheck
+from embedded_vit.costs.product_table import ProductTable
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import example_image, load
 from embedded_vit.export.exporting import export
+from embedded_vit.models.channels import channel_groups
 from embedded_vit.models.registry import network_config
+from embedded_vit.models.traced.groups import TracedChannels
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
 
 NOTHING: frozenset[str] = frozenset()
@@ -95,3 +102,40 @@ def test_its_groups_are_units_of_the_gate(whole, context):
     assert units
     engine = STEP.damaged(whole, units[0], context)
     assert engine.run(example_image(whole.config.preprocessing)).shape == (1, whole.config.labels.classes, 32, 32)
+
+
+def test_for_a_latency_channels_go_by_what_products_take(whole, context, tmp_path, monkeypatch):
+    channels = TracedChannels(prunable(whole))
+    took_ms = np.zeros(len(channels.product_macs) + len(channels.widths))
+    took_ms[np.argmax(channels.product_macs)] = 10.0
+    table, took = ProductTable(channels, took_ms, 1.0), {}
+
+    def export_checkpoint(checkpoint, output, _):
+        widths = {name: group.width for name, group in channel_groups(prunable(checkpoint)).items()}
+        took[output] = table.milliseconds(widths)
+
+    monkeypatch.setattr(pruning_target, "product_table", lambda *_, **__: (table, TableCheck(1.0, 1.0)))
+    monkeypatch.setattr(pruning_target, "export_checkpoint", export_checkpoint)
+    monkeypatch.setattr(
+        pruning_target, "steady_ratio", lambda path, other, **_: (took[path] / took[other], took[other])
+    )
+    step = PruneChannels(target_latency=0.6, rounds=1, epochs=1, importance_slices=4, multiple=4)
+    pruned = step.at_once(whole, context, tmp_path)
+    assert len(took) == 2  # the whole network and the pruned one: nothing is searched
+    kept = pruned.config.network.kept_channels
+    assert kept
+    assert all(table.milliseconds({name: width}) < 11 for name, width in kept.items())
+    monkeypatch.setattr(pruning_target, "product_table", None)  # a killed step does not measure again
+    assert step.at_once(whole, context, tmp_path).config.network.kept_channels == kept
+
+
+def test_a_table_that_foretells_nothing_leaves_the_order_to_macs(whole, context, tmp_path, monkeypatch):
+    channels = TracedChannels(prunable(whole))
+    table = ProductTable(channels, np.ones(len(channels.product_macs) + len(channels.widths)), 1.0)
+    monkeypatch.setattr(pruning_target, "product_table", lambda *_, **__: (table, TableCheck(1.0, 2.0)))
+    monkeypatch.setattr(pruning_target, "export_checkpoint", lambda *_: None)
+    monkeypatch.setattr(pruning_target, "steady_ratio", lambda *_, **__: (0.4, 1.0))
+    step = PruneChannels(target_latency=0.5, rounds=1, epochs=1, importance_slices=4, multiple=4)
+    target = step._target(whole, context, tmp_path, NOTHING)
+    assert target.cost.unit == "MACs"
+    assert "cannot be trusted" in target.note

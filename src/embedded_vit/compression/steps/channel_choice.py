@@ -46,12 +46,14 @@ class Cost:
         multiple: The widths that are left are multiples of this number.
         whole_blocks: Whether the channels of the heads that are left are a multiple, too, and a bundle must save
             something that can be measured.
+        of_widths: Counts a traced network by the widths of its groups; None for its multiply-accumulates.
     """
 
     of: Callable[[Prunable], float]
     unit: str
     multiple: int = 8
     whole_blocks: bool = False
+    of_widths: Callable[[Mapping[str, int]], float] | None = None
 
     def text(self, amount: float) -> str:
         """Return an amount with its unit."""
@@ -104,9 +106,9 @@ def shrinkable(network: Prunable, config: NetworkConfig, cost: Cost) -> Shrinkab
     Args:
         network: The network.
         config: From which it is built.
-        cost: What counts; of a traced network its multiply-accumulates.
+        cost: What counts.
     """
-    return ShrinkingGraph(network) if isinstance(network, TracedNetwork) else ShrinkingNetwork(config, cost)
+    return ShrinkingGraph(network, cost) if isinstance(network, TracedNetwork) else ShrinkingNetwork(config, cost)
 
 
 class ShrinkingNetwork:
@@ -135,16 +137,17 @@ class ShrinkingNetwork:
 
 
 class ShrinkingGraph:
-    """The shapes of a traced network, whose multiply-accumulates follow from the widths of its groups."""
+    """The shapes of a traced network, whose cost follows from the widths of its groups."""
 
-    def __init__(self, network: TracedNetwork) -> None:
+    def __init__(self, network: TracedNetwork, cost: Cost) -> None:
         self._channels = TracedChannels(network)
+        self._cost_of = cost.of_widths or self._channels.macs
         self.groups = traced_groups(self._channels)
         self._widths = {name: group.width for name, group in self.groups.items()}
 
     def cost(self) -> float:
-        """Return its present multiply-accumulates."""
-        return self._channels.macs(self._widths)
+        """Return its present cost."""
+        return self._cost_of(self._widths)
 
     def set_width(self, name: str, width: int) -> None:
         """Give a group as many channels."""

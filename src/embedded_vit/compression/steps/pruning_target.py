@@ -1,8 +1,9 @@
 """The target of `prune_channels`: what the network that is left may cost, in MACs or in measured milliseconds.
 
-For a target in latency the channels go by a table of latencies (`costs.latency_table`), and the exported network is
-measured to confirm it. Where the table does not add up to the whole network, or the network cannot be divided into
-blocks, the channels go by MACs, and the fraction of the MACs that is fast enough is searched.
+For a target in latency the channels go by a table of latencies (`costs.latency_table`, and `costs.product_table` for
+the networks of users), and the exported network is measured to confirm it. Where a table does not foretell the whole
+network, or there is none for its family, the channels go by MACs, and the fraction of the MACs that is fast enough is
+searched.
 """
 
 from __future__ import annotations
@@ -18,15 +19,24 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from embedded_vit.compression.step import StepContext
-from embedded_vit.compression.steps.channel_choice import Cost, Prunable, macs_cost, saves_anything, shrinkable
+from embedded_vit.compression.steps.channel_choice import (
+    Cost,
+    Prunable,
+    macs_cost,
+    next_width,
+    saves_anything,
+    shrinkable,
+)
 from embedded_vit.costs.latency import steady_ratio
-from embedded_vit.costs.latency_table import LatencyTable, channel_block, check_table, latency_table
+from embedded_vit.costs.latency_table import MOST_DEVIATION, LatencyTable, channel_block, check_table, latency_table
+from embedded_vit.costs.product_table import ProductTable, product_table
 from embedded_vit.engines import EngineName, example_image, fastest_for_graph
 from embedded_vit.errors import CheckpointError, ConfigError
 from embedded_vit.export.exporting import export_checkpoint, onnx_graph
 from embedded_vit.io.atomic import write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.layers.fused_block import FusedBlock
+from embedded_vit.models.channels import ChannelGroup, channel_groups
 from embedded_vit.models.layered_network import LayeredNetwork
 from embedded_vit.models.traced.network import TracedNetwork
 from embedded_vit.training.checkpoint import Checkpoint
@@ -134,28 +144,31 @@ class LatencySearch:
         if "target_macs" in values:  # as older versions wrote it: a fraction
             cost = self._cost(None)
             return Target(int(values["target_macs"] * cost.of(prunable(self.before))), cost)
-        table = None if values["table"] is None else LatencyTable.from_plain(values["table"], self._blocks)
+        plain, network = values["table"], prunable(self.before)
+        table: LatencyTable | ProductTable | None = None
+        if plain is not None and isinstance(network, TracedNetwork):
+            table = ProductTable.from_plain(plain, network)
+        elif plain is not None:
+            table = LatencyTable.from_plain(plain, self._blocks)
         return Target(values["amount"], self._cost(table), {}, values["note"], values["pointless"])
 
     @cached_property
     def _blocks(self) -> list[FusedBlock]:
         preprocessing = self.before.config.preprocessing
         network = prunable(self.before)
-        if isinstance(network, TracedNetwork):
-            return []
+        assert isinstance(network, LayeredNetwork)
         return network.fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
 
-    def _table(self) -> tuple[LatencyTable | None, str]:
-        """Return a table that adds up to the whole network, and what the check says; None where there is none."""
+    def _table(self) -> tuple[LatencyTable | ProductTable | None, str]:
+        """Return a table that foretells the network, and what the check says; None where there is none."""
+        network = prunable(self.before)
+        if isinstance(network, TracedNetwork):
+            return self._product_table(network)
         if not self._blocks:
             return None, "channels go by MACs: this family of networks has no table of latencies"
         preprocessing = self.before.config.preprocessing
         graph, threads = onnx_graph(self.before.network.float().eval(), preprocessing), self.context.threads
-        engine: EngineName
-        if self.context.engine == "auto":
-            engine = fastest_for_graph(graph, preprocessing, threads=threads).engine
-        else:
-            engine = self.context.engine
+        engine = self._engine(graph)
         for anew in (False, True):  # the machine may have been busy when the cached figures were measured
             table = latency_table(self._blocks, engine, threads=threads, multiple=self.multiple, anew=anew)
             check = check_table(table, self._blocks, graph, example_image(preprocessing))
@@ -163,11 +176,49 @@ class LatencySearch:
                 return table, f"channels go by measured latency: {check}"
         return None, f"channels go by MACs, as the table of latencies cannot be trusted: {check}"
 
-    def _cost(self, table: LatencyTable | None) -> Cost:
+    def _product_table(self, network: TracedNetwork) -> tuple[ProductTable | None, str]:
+        preprocessing, multiple = self.before.config.preprocessing, self.multiple or channel_block()
+        narrowed = {
+            name: width for name, group in channel_groups(network).items() if (width := _halved(group, multiple))
+        }
+        if not narrowed:
+            return None, ""
+        table, check = product_table(
+            network,
+            narrowed,
+            lambda smaller: onnx_graph(smaller.float().eval(), preprocessing),
+            example_image(preprocessing),
+            self._engine(onnx_graph(self.before.network.float().eval(), preprocessing)),
+            threads=self.context.threads,
+        )
+        said = (
+            f"for a narrower network {check.sum_ms:.2f} ms are foretold and {check.whole_ms:.2f} ms measured "
+            f"({check.deviation:+.1%}, at most {MOST_DEVIATION:.0%} either way)"
+        )
+        if check.holds:
+            return table, f"channels go by measured latency: {said}"
+        return None, f"channels go by MACs, as the table of latencies cannot be trusted: {said}"
+
+    def _engine(self, graph: bytes) -> EngineName:
+        if self.context.engine != "auto":
+            return self.context.engine
+        return fastest_for_graph(graph, self.before.config.preprocessing, threads=self.context.threads).engine
+
+    def _cost(self, table: LatencyTable | ProductTable | None) -> Cost:
         """Return what counts: milliseconds by the table, or MACs."""
         preprocessing, multiple = self.before.config.preprocessing, self.multiple or channel_block()
         if table is None:
             return cost_in_macs(self.before, multiple)
+        if isinstance(table, ProductTable):
+            return Cost(
+                lambda network: table.milliseconds(
+                    {name: group.width for name, group in channel_groups(network).items()}
+                ),
+                "ms",
+                multiple,
+                whole_blocks=True,
+                of_widths=table.milliseconds,
+            )
 
         def milliseconds(network: Prunable) -> float:
             assert isinstance(network, LayeredNetwork)  # a table is made for these alone
@@ -232,3 +283,11 @@ class LatencySearch:
 
     def _ratio(self, path: Path, whole: Path) -> tuple[float, float]:
         return steady_ratio(path, whole, engine=self.context.engine, threads=self.context.threads)
+
+
+def _halved(group: ChannelGroup, multiple: int) -> int | None:
+    """Return the widest width of whole blocks that is at most half of a group's, or the narrowest; None for none."""
+    width, narrower = None, next_width(group.width, unit=group.unit, multiple=multiple, whole_blocks=True)
+    while narrower is not None and narrower >= group.least and (width is None or width > group.width / 2):
+        width, narrower = narrower, next_width(narrower, unit=group.unit, multiple=multiple, whole_blocks=True)
+    return width

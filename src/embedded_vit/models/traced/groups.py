@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedded_vit.layers.channel_axes import ScatteredAxis
 from embedded_vit.models.traced.entries import FIXED, Axis
@@ -20,6 +24,7 @@ class TracedChannels:
     Attributes:
         axes: Name of a group -> its axes. A group is named after the module of its first tensor.
         widths: Name of a group -> number of its channels.
+        product_macs: (products,) multiply-accumulates of each convolution and matrix product, of one image.
     """
 
     def __init__(self, network: TracedNetwork) -> None:
@@ -44,7 +49,8 @@ class TracedChannels:
                 self._roots[name] = roots
                 self.axes[name] = tuple(self._axis(place, roots, members) for place, _ in signature)
         self.widths = {name: len(roots) for name, roots in self._roots.items()}
-        self._terms = [(product.macs, self._shares(product.axes)) for product in self._walk.products]
+        self.product_macs = np.array([product.macs for product in self._walk.products])
+        self._product_shares = [self._shares(product.axes) for product in self._walk.products]
 
     @property
     def unknown_operations(self) -> frozenset[str]:
@@ -67,12 +73,22 @@ class TracedChannels:
         Args:
             widths: Name of a group -> number of channels; groups that are left out keep theirs.
         """
-        total = 0.0
-        for macs, shares in self._terms:
-            for share in shares:
-                macs *= sum(part * widths.get(name, whole) / whole for name, whole, part in share)
-            total += macs
-        return total
+        return float(self.product_macs @ self.parts(widths))
+
+    def parts(self, widths: Mapping[str, int]) -> NDArray[np.float64]:
+        """Return what is left of each convolution and matrix product with other widths, (products,), in [0, 1].
+
+        Args:
+            widths: As `macs`.
+        """
+        return np.array(
+            [
+                math.prod(
+                    sum(part * widths.get(name, whole) / whole for name, whole, part in share) for share in shares
+                )
+                for shares in self._product_shares
+            ]
+        )
 
     def remove(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Keep some channels of groups and remove the others, in place; this object is of no use afterwards."""
