@@ -11,6 +11,7 @@ Source: Saluja et al., BraTS-2023-Metrics (`brats_metrics.py`, the challenge Bra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,20 +58,21 @@ def lesion_score(
         spacing_mm: Distance between neighbouring slices, rows and columns.
     """
     prediction, truth = _cropped(prediction, truth)
-    grown, count = label(binary_dilation(truth, EDGES, iterations=GROWN), CORNERS)
+    grown, _ = label(binary_dilation(truth, EDGES, iterations=GROWN), CORNERS)
     pieces, piece_count = label(prediction, CORNERS)
+    places, places_of_pieces = find_objects(grown), find_objects(pieces)
     seen: set[int] = set()
     dice: list[float] = []
     hd95: list[float] = []
     missed = 0
-    for number in range(1, count + 1):
-        inside = grown == number
-        own = {int(piece) for piece in np.unique(pieces[inside])} - {0}
+    for number, place in enumerate(places, start=1):
+        own = {int(piece) for piece in np.unique(pieces[place][grown[place] == number])} - {0}
         seen |= own
-        lesion = inside & truth
+        box = _hull([place, *(places_of_pieces[piece - 1] for piece in own)])
+        lesion = (grown[box] == number) & truth[box]
         if np.count_nonzero(lesion) * float(np.prod(spacing_mm)) <= SMALLEST_MM3:
             continue
-        predicted = np.isin(pieces, list(own)) if own else np.zeros_like(truth)
+        predicted = np.isin(pieces[box], list(own))
         common = int(np.count_nonzero(predicted & lesion))
         dice.append(2 * common / int(np.count_nonzero(predicted) + np.count_nonzero(lesion)))
         hd95.append(hausdorff_95_by_area(predicted, lesion, spacing_mm) if own else PENALTY_MM)
@@ -85,6 +87,13 @@ def lesion_score(
         len(dice),
         missed,
         false_positives,
+    )
+
+
+def _hull(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
+    """Return the smallest box around boxes."""
+    return tuple(
+        slice(min(each.start for each in along), max(each.stop for each in along)) for along in zip(*boxes, strict=True)
     )
 
 
