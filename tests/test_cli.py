@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import nibabel
 import pytest
 
 from embedded_vit.about import __version__
-from embedded_vit.cli.application import EXTRA_OF_LIBRARY, GROUPS, application
+from embedded_vit.cli.application import EXTRA_OF_LIBRARY, GROUPS, application, main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -45,6 +46,19 @@ def test_bad_input_gets_one_line_and_status_two(arguments, named):
     assert result.returncode == 2
     assert named in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_matplotlib_says_nothing_in_front_of_an_error(monkeypatch, capsys):
+    logger = logging.getLogger("matplotlib.font_manager")
+    monkeypatch.setattr(sys, "argv", ["embedded-vit", "no-such-verb"])
+    before = logger.level
+    try:
+        with pytest.raises(SystemExit):
+            main()
+        assert not logger.isEnabledFor(logging.WARNING)  # that it builds its font cache, on a slow computer
+    finally:
+        logger.setLevel(before)
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 
@@ -53,6 +54,8 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):  # names of files and structures may hold what no terminal shows
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
+        # On a slow computer it says that it looks for fonts, in front of an error that must be one line.
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
         words = sys.argv[1:]
         verb_is_given = bool(words) and not words[0].startswith("-")
         application(with_summaries=not verb_is_given)(words, exit_on_error=False, print_error=False)
