@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedded_vit.errors import ConfigError, OutputError
-from embedded_vit.node import study_queue
+from embedded_vit.node import study_folder, study_queue
 from embedded_vit.node.study_folder import StudyFolder
 from embedded_vit.node.study_queue import StudyQueue, read_rows
 
@@ -102,6 +102,23 @@ def test_what_could_not_be_kept_takes_no_room(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="studies"), folder.reserved(600):
         folder.keep(received(folder, bytes(600)), 7, "1.2", "1.2.3")
     assert folder.taken_bytes == 0
+
+
+def test_a_folder_is_on_the_disk_before_the_first_image_in_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flushed = StudyFolder(tmp_path, 1000), []
+    monkeypatch.setattr(study_folder, "flush", lambda path: flushed.append(path.name))
+    series = study_folder.short_digest("1.2")
+    (folder.images(7) / series).mkdir(parents=True)  # by another thread, which has not flushed it yet
+    folder.keep(received(folder, b"1"), 7, "1.2", "1.2.3")
+    assert sorted(flushed) == sorted(["tmp1.dcm", series, "images", "7", "studies"])
+    flushed.clear()
+    folder.keep(received(folder, b"2"), 7, "1.2", "1.2.4")
+    assert flushed == ["tmp1.dcm", series]
+    folder.remove(7)
+    folder.keep(received(folder, b"3"), 7, "1.2", "1.2.5")
+    assert "studies" in flushed
 
 
 def test_a_study_is_removed_without_a_look_at_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

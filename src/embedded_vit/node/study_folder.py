@@ -54,6 +54,7 @@ class StudyFolder:
             folder.mkdir(mode=OWNER_ONLY, exist_ok=True)
         self._lock, self._store_bytes = threading.Lock(), store_bytes
         self._taken: dict[int, int] = {}  # bytes of the files of each study
+        self._flushed: set[Path] = set()  # folders whose names are on the disk
         self._reserved = 0  # bytes of images that find their place just now
 
     @property
@@ -110,8 +111,11 @@ class StudyFolder:
             more = received.stat().st_size - (place.stat().st_size if place.exists() else 0)
             received.replace(place)
             self._taken[number] = self._taken.get(number, 0) + more
-        for changed in (folder, *folder.parents[:3]):  # somebody else may have made them, and not flushed them yet
-            flush(changed)
+        flush(folder)
+        for made in (folder, *folder.parents[:2]):  # by this thread, or by another one that has not flushed them yet
+            if made not in self._flushed:
+                flush(made.parent)
+                self._flushed.add(made)
 
     @contextmanager
     def reserved(self, size: int) -> Iterator[bool]:
@@ -127,7 +131,9 @@ class StudyFolder:
 
     def remove(self, number: int) -> None:
         """Remove the files of a study."""
-        shutil.rmtree(self._study(number), ignore_errors=True)
+        study = self._study(number)
+        shutil.rmtree(study, ignore_errors=True)
+        self._flushed -= {folder for folder in list(self._flushed) if folder == study or study in folder.parents}
         self.measure(number)
 
     def measure(self, number: int) -> None:
