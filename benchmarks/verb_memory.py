@@ -103,8 +103,8 @@ def verbs(folder: Path, slices: int, cases: int) -> Iterator[Verb]:
     budget = ["--budget", "macs=1e8", "--trials", "1", "--epochs", "1", "--image-sizes", "64", "--threads", "2"]
     yield "search", many, ["search", "--data", data, *budget, "--output", str(folder / "search")]
     yield "build --minutes 1", many, ["build", "--data", data, "--minutes", "1", "--threads", "2", "--output", built]
-    drawn = ["--cases", "1", "--size", "512", "--slices", str(slices)]
-    yield "phantom", f"512 x 512 x {slices}", ["phantom", str(folder / "drawn"), *drawn]
+    drawn = ["--cases", "2", "--size", "512", "--slices", str(slices)]
+    yield "phantom", f"2 of 512 x 512 x {slices}", ["phantom", str(folder / "drawn"), *drawn]
 
 
 def peak_mib(words: list[str]) -> float:

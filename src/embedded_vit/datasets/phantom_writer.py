@@ -56,7 +56,7 @@ def write_phantoms(
     folder, settings = Path(folder), settings or PhantomSettings()
     anatomy = ANATOMIES[settings.anatomy]
     if cases < 2:
-        raise ConfigError(f"{cases} cases cannot train and test; at least 2 are needed")
+        raise ConfigError(f"--cases {cases}: expected at least 2, one to train and one to test")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is not empty; choose another folder or empty it first")
     temporary = folder.with_name(f".{secrets.token_hex(4)}.{folder.name}")
