@@ -99,6 +99,7 @@ def _facts(content: bytes, manifest: Manifest) -> str:
         "use": RESEARCH_USE_ONLY,
         "description": DESCRIPTION,
         "contract": manifest.contract.model_dump(mode="json"),
+        "is_int8": manifest.is_int8,
         "validation_dice": (manifest.metrics or {}).get("dice"),
         "card": _card(_facts_of_builtin(manifest)),
     }

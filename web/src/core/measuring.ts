@@ -1,7 +1,7 @@
 // How bright the structures of a finished mask are; see embedded_vit.predict.measuring.
 
 import type { Contract } from "./manifest";
-import type { Volume } from "./volume";
+import { visitLabelled, type Volume } from "./volume";
 
 const DIGITS = 6;
 
@@ -21,13 +21,11 @@ export function brightnessOf(
   const added = channels.map((channel) => {
     const sums = new Float64Array(256);
     const squares = new Float64Array(256);
-    for (let at = 0; at < mask.length; at++) {
-      const label = mask[at]!;
-      if (!label) continue;
+    visitLabelled(mask, (at, label) => {
       const value = channel[at]! * slope + intercept;
       sums[label]! += value;
       squares[label]! += value * value;
-    }
+    });
     return { sums, squares };
   });
   const of = (channel: number, label: number): Brightness => {

@@ -161,16 +161,25 @@ function tooLarge(source: string, spacing: [number, number]): string {
   );
 }
 
+const scratches = new Map<string, Float32Array>();
+
+/** Return memory that is taken once, for numbers that no one keeps. */
+function scratch(name: string, length: number): Float32Array {
+  let found = scratches.get(name);
+  if (found?.length !== length) scratches.set(name, (found = new Float32Array(length)));
+  return found;
+}
+
 /** Resize a slice of intensities, normalised to 0..1, to (S, S); outside the slice is 0. */
 export function reducedSlice(volume: Volume, channel: number, index: number, range: Range, grid: Grid): Float32Array {
   const [rows, columns] = grid.shape;
-  const image = intensities(volume, channel, index, new Float32Array(rows * columns));
+  const image = intensities(volume, channel, index, scratch("image", rows * columns));
   const low = Math.fround(range[0]);
   const high = Math.fround(range[1]);
   const width = high > low ? Math.fround(high - low) : 1;
   const [down, across] = grid.seen;
   const seenColumns = across.end - across.begin;
-  const part = new Float32Array((down.end - down.begin) * seenColumns);
+  const part = scratch("part", (down.end - down.begin) * seenColumns);
   let place = 0;
   for (let row = down.begin; row < down.end; row++) {
     for (let from = row * columns + across.begin; from < row * columns + across.end; from++) {

@@ -11,7 +11,7 @@ import { brightnessOf, type Brightness } from "./measuring";
 import { roundTo } from "./numbers";
 import { judge, warningsOf, type Judgement } from "./plausibility";
 import { gridOf, intensityRanges, networkInputs, type Grid } from "./preprocessing";
-import { determinant3, readSlice, reoriented, spacingOf, writeSlice, type Layout, type Volume } from "./volume";
+import { determinant3, readSlice, reoriented, spacingOf, visitLabelled, writeSlice, type Layout, type Volume } from "./volume";
 
 /** A scan as any reader gives it. */
 export interface Scan {
@@ -199,7 +199,10 @@ function unitOf(scan: Scan): [Segmented["unit"], number, number] {
 /** Return how many voxels have each label, and whether one of them lies in a first or last plane of any axis. */
 function countsOf(mask: Uint8Array, layout: Layout): { counts: number[]; atBorder: boolean[] } {
   const counts = new Array<number>(256).fill(0);
-  for (const label of mask) counts[label]!++;
+  const labelled = new Float64Array(256);
+  visitLabelled(mask, (_, label) => labelled[label]!++);
+  labelled.forEach((count, label) => (counts[label] = count));
+  counts[0] = mask.length - labelled.reduce((sum, count) => sum + count, 0);
   const atBorder = new Array<boolean>(256).fill(false);
   layout.shape.forEach((length, axis) => {
     if (length === 1) return;

@@ -30,8 +30,7 @@ export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: 
       const made = busy.then(async () => {
         const answer = await session.run({ [name]: new ort.Tensor("float32", pixels, shape) });
         const output = answer[session.outputNames[0]!]!;
-        const logits = output.data as Float32Array;
-        return logits.slice();
+        return output.data as Float32Array; // which is no part of the engine's memory
       });
       busy = made.catch(() => undefined);
       return made;

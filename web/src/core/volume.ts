@@ -161,44 +161,60 @@ export function reoriented<T extends Layout & { affine: Affine }>(on: T, codes: 
   return { ...on, shape, strides, offset, affine };
 }
 
-/** Visit one slice in tiles: runs of pixels along its rows, first pixels in the slice and in flat memory, and a length. */
-function visitSlice(layout: Layout, index: number, visit: (pixel: number, voxel: number, length: number) => void): void {
+type Numbers = { [index: number]: number };
+
+/** Call `copy` for runs of a slice's pixels: whole rows, or tiles where the columns lie apart in memory. */
+function copySlice(layout: Layout, index: number, copy: (pixel: number, voxel: number, length: number) => void): void {
   const [, rows, columns] = layout.shape;
   const [alongSlices, alongRows, alongColumns] = layout.strides;
   const begin = layout.offset + index * alongSlices;
+  if (alongColumns === 1) {
+    for (let row = 0; row < rows; row++) copy(row * columns, begin + row * alongRows, columns);
+    return;
+  }
   for (let top = 0; top < rows; top += TILE) {
     const bottom = Math.min(rows, top + TILE);
     for (let left = 0; left < columns; left += TILE) {
       const length = Math.min(columns - left, TILE);
       for (let row = top; row < bottom; row++) {
-        visit(row * columns + left, begin + row * alongRows + left * alongColumns, length);
+        copy(row * columns + left, begin + row * alongRows + left * alongColumns, length);
       }
     }
   }
 }
 
+function copyRun(from: Numbers, first: number, step: number, into: Numbers, to: number, length: number): void {
+  for (let n = 0, at = first; n < length; n++, at += step) into[to + n] = from[at]!;
+}
+
+function copyLabels(from: Numbers, first: number, into: Uint8Array, to: number, step: number, length: number): void {
+  for (let n = 0, at = to; n < length; n++, at += step) {
+    const label = from[first + n]!;
+    if (label !== 0) into[at] = label;
+  }
+}
+
 /** Copy one slice of stored numbers into `into`, row by row. */
-export function readSlice<T extends { [index: number]: number }>(
-  voxels: Voxels,
-  layout: Layout,
-  index: number,
-  into: T,
-): T {
+export function readSlice<T extends Numbers>(voxels: Voxels, layout: Layout, index: number, into: T): T {
   const step = layout.strides[2];
-  visitSlice(layout, index, (pixel, voxel, length) => {
-    for (const end = pixel + length; pixel < end; pixel++, voxel += step) into[pixel] = voxels[voxel]!;
-  });
+  copySlice(layout, index, (pixel, voxel, length) => copyRun(voxels, voxel, step, into, pixel, length));
   return into;
 }
 
 /** Write the labels of one slice, row by row, into a mask that is background there. */
 export function writeSlice(voxels: Uint8Array, layout: Layout, index: number, from: ArrayLike<number>): void {
   const step = layout.strides[2];
-  visitSlice(layout, index, (pixel, voxel, length) => {
-    for (const end = pixel + length; pixel < end; pixel++, voxel += step) {
-      if (from[pixel]) voxels[voxel] = from[pixel]!;
-    }
-  });
+  copySlice(layout, index, (pixel, voxel, length) => copyLabels(from, pixel, voxels, voxel, step, length));
+}
+
+/** Visit the voxels of a mask that are not background; four of background are passed over at once. */
+export function visitLabelled(mask: Uint8Array, visit: (at: number, label: number) => void): void {
+  const fours = new Uint32Array(mask.buffer, mask.byteOffset, Math.floor(mask.length / 4));
+  for (let four = 0; four < fours.length; four++) {
+    if (fours[four] === 0) continue;
+    for (let at = 4 * four; at < 4 * four + 4; at++) if (mask[at] !== 0) visit(at, mask[at]!);
+  }
+  for (let at = 4 * fours.length; at < mask.length; at++) if (mask[at] !== 0) visit(at, mask[at]!);
 }
 
 /** Read one slice of one channel in real intensities, as float32: HU for a CT. */

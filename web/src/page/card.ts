@@ -22,6 +22,7 @@ export function card(facts: Facts): HTMLElement {
     }
     parts.push(section(STRINGS.contract, make("p", {}, expects(facts))));
   }
+  if (facts.is_int8) parts.push(section(STRINGS.int8, make("p", {}, STRINGS.int8Means)));
   parts.push(make("p", { class: "quiet" }, STRINGS.madeBy(facts.name, facts.version, facts.sha256)));
   return make("section", { class: "card panel", "aria-labelledby": "card-title" },
     make("h2", { id: "card-title" }, STRINGS.card), ...parts); // prettier-ignore

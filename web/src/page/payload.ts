@@ -16,6 +16,7 @@ export interface Facts {
   use: string;
   description: string;
   contract: Contract;
+  is_int8: boolean;
   validation_dice: number | null;
   card: {
     summary: string;

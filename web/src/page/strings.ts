@@ -48,6 +48,10 @@ export const STRINGS = {
     `Mean Dice ${dice} over ${patients} patients who were not trained on (${experiment}).`,
   worst: (organ: string, dice: string) => `Worst structure: ${organ}, ${dice}.`,
   contract: "What it expects",
+  int8: "An int8 model",
+  int8Means:
+    "Its labels may differ from those of embedded-vit predict in 2 of 1,000 voxels, at the borders of structures: where a " +
+    "number lies between two of its 256 steps, the last digit decides, and that differs from one processor to another.",
   limits: "Known failures",
   licence: "Data and licence",
   missed: "Missed",
