@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import sqlite3
 import ssl
@@ -35,8 +36,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
     started: list[Bench] = []
 
-    def start(free_bytes: int = PLENTY, model: dict[str, Any] | None = None, **settings: Any) -> Bench:
-        started.append(Bench(tmp_path / "store", tmp_path, free_bytes, model, **settings))
+    def start(
+        free_bytes: int = PLENTY, model: dict[str, Any] | None = None, place: Path = tmp_path, **settings: Any
+    ) -> Bench:
+        started.append(Bench(place / "store", tmp_path, free_bytes, model, **settings))
         return started[-1]
 
     yield start
@@ -158,6 +161,35 @@ def test_a_large_object_takes_nothing_of_a_full_disk_and_is_answered(bench: Any)
     wait_until(lambda: node.receiver.connections.watch()[0])
     assert list(node.folder.incoming.iterdir()) == []
     assert node.audit.count("the store is full") == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_what_a_disk_that_fills_up_meanwhile_does_not_take_is_not_answered_with_success(
+    bench: Any, small_disk: Path
+) -> None:
+    node = bench(place=small_disk, store_bytes=2**30)  # which believes that there is plenty of room
+    images = bright_images("1.2.10", images=8)
+    for image in images:
+        image.add_new(0x00091010, "OB", bytes(200 * 2**10))
+    answers = [send(node.port, [image], patience_seconds=5) for image in images]
+    kept = answers.count([0])
+    assert 1 <= kept <= 4
+    assert [0] not in answers[kept:]
+    wait_until(lambda: not list(node.folder.incoming.iterdir()))
+    assert node.folder.image_count(1) == kept
+    node.folder.remove(1)
+    assert send(node.port, images[-1:]) == [0]
 
 
 def test_a_queue_that_cannot_be_written_is_a_full_disk_too(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
