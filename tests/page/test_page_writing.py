@@ -36,6 +36,7 @@ def test_a_page_holds_the_facts_and_the_model(
     assert "page.html" in output
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert re.search(r'"name": "threshold"', page)
+    assert '"is_int8": false' in page
     assert "<!--" not in page
     status, _, error = run_verb("page", model, "-o", tmp_path / "page.html")
     assert (status, error.count("\n")) == (2, 1)
