@@ -143,7 +143,7 @@ def test_bad_connections_take_neither_time_nor_memory_from_a_good_one(node: Runn
         watching.join()
         for client in open_ones:
             client.close()
-    assert max(seconds) < 5
+    assert max(seconds) < 60  # it takes 1 to 2 s, and 7 beside ten other programs; a node that waits for them, minutes
     assert peak[0] - before < MOST_GROWTH_BYTES
     arrived(archive, "1.2.1350", 2)
 

@@ -116,9 +116,9 @@ def test_a_cancelled_scan_leaves_nothing_behind(
         assert stopped["left"] == 0  # no progress, no result, no canvas
         assert stopped["drop"] > 0
         assert 3 <= stopped["at"] < 400
-    _, _, third, fourth = cancelled[1::2]
-    assert third["workers"] == 2
-    assert abs(fourth["bytes"] - third["bytes"]) < array.nbytes / 4  # a scan that is kept has all of them
+    first, *_, fourth = cancelled[1::2]
+    assert fourth["workers"] == 2
+    assert fourth["bytes"] - first["bytes"] < 2 * array.nbytes  # three scans that are kept have more; one may wait
     assert axe["violations"] == answer["complaints"] == answer["requests"] == []
     assert shown["refused"] is None
     mask = np.asanyarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj)

@@ -6,6 +6,7 @@ import importlib
 import re
 import zipfile
 from collections.abc import Callable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from embedded_vit.page import assembling
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RunVerb = Callable[..., tuple[int, str, str]]
+IMPORTED = re.compile(r'from "(\.[^"]+)"')
 MOST_LINES = 400  # of a file, as in Python
 
 
@@ -96,3 +98,14 @@ def test_files_of_the_page_are_short() -> None:
     files += list((REPOSITORY / "web").glob("*.mjs"))
     assert len(files) > 20
     assert [path.name for path in files if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES] == []
+
+
+def test_files_of_the_page_do_not_import_each_other_in_a_circle() -> None:
+    graph = {
+        path: {(path.parent / f"{name}.ts").resolve() for name in IMPORTED.findall(path.read_text(encoding="utf-8"))}
+        for path in (REPOSITORY / "web" / "src").rglob("*.ts")
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(path.name for path in error.args[1])}")

@@ -3,10 +3,11 @@
 import { Cancelled, ContractError, FileFormatError } from "./core/errors";
 import type { Contract } from "./core/manifest";
 import type { FromWorker, ModelFile, Result, ToWorker } from "./core/messages";
+import type { NamedFile } from "./core/namedFile";
 import { packed, writeMask, writeScan } from "./core/niftiFile";
 import { NetworkPool } from "./core/pool";
 import { writeGreyPng } from "./core/png";
-import { openScan, type NamedFile, type OpenedScan } from "./core/reading";
+import { openScan, type OpenedScan } from "./core/reading";
 import { segment, type Network, type Segmented } from "./core/segmenting";
 import { openNetwork } from "./core/session";
 import { reoriented } from "./core/volume";

@@ -1,10 +1,10 @@
 // A scan of several channels in as many NIfTI files: which file is which channel. As src/embedded_vit/io/channels.py.
 
 import { ContractError, FileFormatError } from "./errors";
+import type { NamedFile } from "./namedFile";
 import type { ReadScan } from "./niftiFile";
 import { voxelsApart } from "./niftiHeader";
 import { general } from "./numbers";
-import type { NamedFile } from "./reading";
 import { inverse3, reoriented, type Affine, type Volume, type Voxels } from "./volume";
 
 const NUMBERED = /^(.+)_(\d{4})$/;

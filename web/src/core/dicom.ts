@@ -6,9 +6,9 @@ import openModule from "../../node_modules/@niivue/dcm2niix/dist/dcm2niix.jpeg.j
 import { BEHIND_THE_PAGE, findSeries, slicesOf, type Slice } from "./dicomHeaders";
 import { numberingRemark, placeSlices } from "./dicomPlacement";
 import { FileFormatError } from "./errors";
+import type { NamedFile } from "./namedFile";
 import { readNifti, type ReadScan } from "./niftiFile";
 import { voxelsApart } from "./niftiHeader";
-import type { NamedFile } from "./reading";
 import type { Affine, Triple, Volume } from "./volume";
 
 interface Converter {

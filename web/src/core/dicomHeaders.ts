@@ -3,8 +3,8 @@
 import { parseDicom, type DataSet } from "dicom-parser";
 
 import { FileFormatError } from "./errors";
+import type { NamedFile } from "./namedFile";
 import { general, thousands } from "./numbers";
-import type { NamedFile } from "./reading";
 
 const HEADER_BYTES = 1 << 18; // read first of each file; more only where the header is longer
 const META_BYTES = 2048; // that say how a file is stored

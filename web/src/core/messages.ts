@@ -1,7 +1,7 @@
 // What the page and its workers tell each other.
 
 import type { Contract } from "./manifest";
-import type { NamedFile } from "./reading";
+import type { NamedFile } from "./namedFile";
 import type { Segmented } from "./segmenting";
 
 /** What a worker needs to compute a network. */

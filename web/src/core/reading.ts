@@ -4,16 +4,12 @@ import { channelFiles, joinedChannels } from "./channels";
 import { readDicom } from "./dicom";
 import { FileFormatError } from "./errors";
 import type { Contract } from "./manifest";
+import type { NamedFile } from "./namedFile";
 import { ORIENTATION_WARNING, orientationKnown, type Geometry } from "./niftiHeader";
 import { readNifti, type ReadScan } from "./niftiFile";
 import { readPicture } from "./pictures";
 import type { Pixels } from "./png";
 import type { Scan } from "./segmenting";
-
-export interface NamedFile {
-  file: Blob;
-  name: string;
-}
 
 /** A scan with what is needed to write its mask: the geometry of a NIfTI file, or the pixels of a picture. */
 export interface OpenedScan {

@@ -1,7 +1,7 @@
 // The page: what is dropped is segmented, shown and saved.
 
 import type { Result } from "../core/messages";
-import type { NamedFile } from "../core/reading";
+import type { NamedFile } from "../core/namedFile";
 import { card } from "./card";
 import { byId, droppedFiles, make } from "./dom";
 import { Engine, Refused } from "./engine";

@@ -1,7 +1,7 @@
 // The page's side of the worker: it is started once, and segments one scan after the other.
 
 import type { FromWorker, Result, ToWorker } from "../core/messages";
-import type { NamedFile } from "../core/reading";
+import type { NamedFile } from "../core/namedFile";
 import { payload, scriptAddress, type Facts } from "./payload";
 
 const MOST_STREAMS = 4;
