@@ -33,7 +33,7 @@ __all__ = [
 
 Prunable: TypeAlias = LayeredNetwork | TracedNetwork
 
-LEAST_SAVING = 0.002  # of the whole cost; what a table of latencies says below it is within its noise
+LEAST_SAVING = 0.002  # of the whole cost, by all channels of a group: what a table of latencies says below is its noise
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,8 @@ class _Shrinking:
         self._set_width(name, before)
         removed = self.groups[name].width - before
         bundle = self.weakest_first[name][removed : removed + before - width]
-        return float(self.importance[name][bundle].sum()) / saved if saved > self.least_saving else np.inf
+        least_saving = self.least_saving * (before - width) / self.groups[name].width
+        return float(self.importance[name][bundle].sum()) / saved if saved > least_saving else np.inf
 
     def remove_bundle(self, name: str) -> None:
         """Remove a group's next bundle."""
