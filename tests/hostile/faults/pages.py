@@ -51,7 +51,11 @@ class Core:
     def __init__(self, artifact: Path, scans: list[Path], folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         named = [
-            {"path": str(scan), "name": scan.name, "output": str(folder / f"{number}.nii"), "force": True}
+            {
+                "files": [{"path": str(scan), "name": scan.name}],
+                "output": str(folder / f"{number}.nii"),
+                "force": True,
+            }
             for number, scan in enumerate(scans)
         ]
         contract = read_artifact(artifact)[1].contract.model_dump(mode="json")
@@ -121,8 +125,8 @@ def page_at_once(count: int, folder: Path) -> Outcome:
 
 
 def right(mask: Path, number: int) -> bool:
-    """Whether a mask is that of a scan."""
-    return np.array_equal(np.asanyarray(nibabel.load(mask).dataobj) > 0, box(number) > 0)
+    """Whether a mask is there and that of a scan."""
+    return mask.is_file() and np.array_equal(np.asanyarray(nibabel.load(mask).dataobj) > 0, box(number) > 0)
 
 
 def page_soaked(seconds: float, folder: Path) -> tuple[int, int, list[str]]:
