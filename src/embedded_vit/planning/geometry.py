@@ -116,7 +116,7 @@ def choose_mirror(fingerprint: Fingerprint) -> Decision[bool]:
         return Decision(True, "left and right are exchanged in training, as dataset.json says")
     alike, mirrored = mirrored_likeness(fingerprint)
     pairs = _pairs(labels)
-    figures = f"mirrored cases are {mirrored:.2f} like others, cases themselves {alike:.2f}"
+    figures = f"a case is {alike:.2f} like the others, its mirror image {mirrored:.2f}"
     if alike > 0 and mirrored >= AS_ALIKE * alike:
         with_pairs = f", with {', '.join(pairs)} and the other side" if pairs else ""
         return Decision(True, f"left and right are exchanged in training{with_pairs}: {figures}")
