@@ -145,6 +145,12 @@ def test_what_saves_no_time_is_not_taken_whatever_its_macs(machine, whole, conte
     assert result.config.network.kept_channels == {"tokens.0.expansion": 64}
 
 
+def test_a_block_of_a_wide_group_may_save_little(machine, whole, context, tmp_path) -> None:
+    machine.cost = lambda block: 100.0 if block.kind == "frame" else 0.01 * only_perceptrons(block)
+    result = pruned(whole, context, tmp_path, target_latency=0.995)
+    assert set(result.config.network.kept_channels) == {"tokens.0.expansion"}
+
+
 def test_what_costs_more_time_goes_first_at_equal_importance(machine, whole, context, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         "embedded_vit.compression.steps.prune_channels.channel_importance",
