@@ -167,11 +167,10 @@ class LatencySearch:
         if not self._blocks:
             return None, "channels go by MACs: this family of networks has no table of latencies"
         preprocessing = self.before.config.preprocessing
-        graph, threads = onnx_graph(self.before.network.float().eval(), preprocessing), self.context.threads
-        engine = self._engine(graph)
+        threads, engine = self.context.threads, self._engine()
         for anew in (False, True):  # the machine may have been busy when the cached figures were measured
             table = latency_table(self._blocks, engine, threads=threads, multiple=self.multiple, anew=anew)
-            check = check_table(table, self._blocks, graph, example_image(preprocessing))
+            check = check_table(table, self._blocks, self._graph, example_image(preprocessing))
             if check.holds:
                 return table, f"channels go by measured latency: {check}"
         return None, f"channels go by MACs, as the table of latencies cannot be trusted: {check}"
@@ -188,7 +187,7 @@ class LatencySearch:
             narrowed,
             lambda smaller: onnx_graph(smaller.float().eval(), preprocessing),
             example_image(preprocessing),
-            self._engine(onnx_graph(self.before.network.float().eval(), preprocessing)),
+            self._engine(),
             threads=self.context.threads,
         )
         said = (
@@ -199,10 +198,14 @@ class LatencySearch:
             return table, f"channels go by measured latency: {said}"
         return None, f"channels go by MACs, as the table of latencies cannot be trusted: {said}"
 
-    def _engine(self, graph: bytes) -> EngineName:
+    @cached_property
+    def _graph(self) -> bytes:
+        return onnx_graph(self.before.network.float().eval(), self.before.config.preprocessing)
+
+    def _engine(self) -> EngineName:
         if self.context.engine != "auto":
             return self.context.engine
-        return fastest_for_graph(graph, self.before.config.preprocessing, threads=self.context.threads).engine
+        return fastest_for_graph(self._graph, self.before.config.preprocessing, threads=self.context.threads).engine
 
     def _cost(self, table: LatencyTable | ProductTable | None) -> Cost:
         """Return what counts: milliseconds by the table, or MACs."""
