@@ -5,32 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import killed_node
 import pytest
-from node_fixtures import Archive, bright_images, send, wait_until, write_model
+from node_fixtures import Archive, bright_images, send, wait_until
 
 from embedded_vit.node.settings import Destination, NodeSettings
 from embedded_vit.node.study_queue import LIVE, read_rows
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-
-
-@pytest.fixture(scope="module")
-def archive() -> Iterator[Archive]:
-    """An archive."""
-    made = Archive()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file."""
-    return write_model(tmp_path_factory.mktemp("model") / "model.onnx")
 
 
 @pytest.fixture(scope="module")

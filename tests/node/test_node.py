@@ -24,20 +24,6 @@ MOST_GROWTH_BYTES = 64 * 2**20
 
 
 @pytest.fixture(scope="module")
-def archive() -> Iterator[Archive]:
-    """An archive."""
-    made = Archive()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file, which one of the tests replaces."""
-    return write_model(tmp_path_factory.mktemp("model") / "model.onnx")
-
-
-@pytest.fixture(scope="module")
 def node(archive: Archive, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node that all tests of this module send to."""
     store = tmp_path_factory.mktemp("node") / "store"
