@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from embedded_vit.errors import OutputError
-from embedded_vit.io.atomic import atomic_path, check_folder, write_text
+from embedded_vit.io.atomic import atomic_path, check_folder, sweep_tree, temporary_beside, write_text
 
 
 def write_half(path: Path, error: Exception) -> None:
@@ -56,3 +58,22 @@ def test_a_folder_without_permission_is_refused_before_any_work(tmp_path: Path) 
             check_folder(tmp_path / "run")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_what_a_killed_process_left_is_swept_with_all_below_it(tmp_path: Path) -> None:
+    below = tmp_path / "stages" / "1"
+    below.mkdir(parents=True)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [temporary_beside(Path(name)).name for name in ("model.onnx", "search.png", "patients")]
+    own, another = (name.replace(f"{os.getpid():06x}", f"{dead.pid:06x}") for name in names[:2])
+    (tmp_path / own).touch()
+    (below / another).mkdir()
+    (below / another / "part").touch()
+    elsewhere = own[:7] + f"{int(own[7:9], 16) ^ 1:02x}" + own[9:]  # by another computer
+    kept = [tmp_path / elsewhere, below / names[2], tmp_path / ".gitignore", below / "model.onnx"]
+    for path in kept:
+        path.touch()
+    sweep_tree(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert not (below / another).exists()

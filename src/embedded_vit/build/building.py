@@ -29,7 +29,7 @@ from embedded_vit.build.record import RECORD_FILE, STAGES, BuildRecord, read_bui
 from embedded_vit.build.stages import STAGE_FUNCTIONS
 from embedded_vit.counted import counted
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
-from embedded_vit.io.atomic import check_folder
+from embedded_vit.io.atomic import check_folder, sweep_tree
 from embedded_vit.io.file_lock import file_lock
 from embedded_vit.planning.planning import Plane
 from embedded_vit.planning.summary import plan_text
@@ -117,6 +117,7 @@ def _alone(context: BuildContext) -> Iterator[None]:
                 f"{output}: another build is running in this folder; wait until it ends, or choose another --output"
             )
         stack.callback(_remove_if_empty, output)  # while the lock is held
+        sweep_tree(output)
         context.record = read_build_record(output) or context.record  # as it is now that nobody else writes it
         yield
 

@@ -35,7 +35,7 @@ from embedded_vit.engines import EngineChoice, open_network
 from embedded_vit.errors import CheckpointError, ConfigError, GateError, OutputError
 from embedded_vit.evaluation.scores import Scores
 from embedded_vit.export.exporting import export_checkpoint, model_name, with_plausibility
-from embedded_vit.io.atomic import write_text
+from embedded_vit.io.atomic import sweep_tree, write_text
 from embedded_vit.io.json_file import read_json_object
 from embedded_vit.provenance import available_cores, describe_machine, versions
 from embedded_vit.training.checkpoint import Checkpoint, load_checkpoint
@@ -98,6 +98,7 @@ def compress(
         seconds_an_epoch=seconds_an_epoch,
     )
     _check_output(output, run, values, context, resume)
+    sweep_tree(output)
     compression = _Compression(output, values, plan.shareable(), plan.gate, context, on_stage)
     return compression.apply(plan.steps, compression.begin(run))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from embedded_vit.datasets.description import DESCRIPTION_FILE
 from embedded_vit.datasets.phantom import ANATOMIES, Anatomy, PhantomSettings, make_phantom
 from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER
 from embedded_vit.errors import ConfigError, OutputError
+from embedded_vit.io.atomic import temporary_beside
 from embedded_vit.io.nifti import SUFFIX, write_labels, write_volume
 from embedded_vit.io.transunet import SLICE_SUFFIX, VOLUME_SUFFIX, stored_numbers
 from embedded_vit.labels import SYNAPSE_LABELS
@@ -59,7 +59,7 @@ def write_phantoms(
         raise ConfigError(f"--cases {cases}: expected at least 2, one to train and one to test")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is not empty; choose another folder or empty it first")
-    temporary = folder.with_name(f".{secrets.token_hex(4)}.{folder.name}")
+    temporary = temporary_beside(folder)
     try:
         temporary.mkdir(parents=True)
         write = {"transunet": _write_transunet, "decathlon": _write_decathlon, "nnunet": _write_nnunet}[layout]

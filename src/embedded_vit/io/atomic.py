@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import secrets
+import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedded_vit.errors import OutputError
 
-__all__ = ["atomic_path", "check_folder", "flush", "output_errors", "refuse_existing", "sweep_leftovers", "write_text"]
+__all__ = [
+    "atomic_path",
+    "check_folder",
+    "flush",
+    "output_errors",
+    "refuse_existing",
+    "sweep_leftovers",
+    "sweep_tree",
+    "temporary_beside",
+    "write_text",
+]
 
-TEMPORARY = re.compile(r"\.([0-9a-f]{6})[0-9a-f]{2}\..")  # the number of the process, and a random byte
+# The number of the process, a byte of its computer's name, and a random byte.
+TEMPORARY = re.compile(r"\.(?P<process>[0-9a-f]{6})(?P<computer>[0-9a-f]{2})[0-9a-f]{2}\..")
 
 
 @contextmanager
@@ -37,7 +51,7 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     path = Path(path)
     if not overwrite:
         refuse_existing(path)
-    temporary = path.with_name(f".{os.getpid() & 0xFFFFFF:06x}{secrets.token_hex(1)}.{path.name}")
+    temporary = temporary_beside(path)
     try:
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +62,11 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it was never made, or its place is no folder
             temporary.unlink()
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return where something is made that will get the name of `path` when it is whole; `sweep_tree` knows the name."""
+    return path.with_name(f".{os.getpid() & 0xFFFFFF:06x}{_this_computer()}{secrets.token_hex(1)}.{path.name}")
 
 
 @contextmanager
@@ -78,7 +97,7 @@ def flush(path: Path) -> None:
 
 
 def sweep_leftovers(folder: Path, suffixes: Sequence[str]) -> None:
-    """Remove the temporary files that killed processes left in a folder.
+    """Remove the temporary files that killed processes left in a folder that belongs to the user.
 
     Args:
         folder: Where to look; nothing below it is touched.
@@ -86,10 +105,37 @@ def sweep_leftovers(folder: Path, suffixes: Sequence[str]) -> None:
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):
-            match = TEMPORARY.match(path.name)
-            if match and path.name.endswith(tuple(suffixes)) and not _lives(int(match[1], 16)):
-                with suppress(OSError):
-                    path.unlink()
+            if path.name.endswith(tuple(suffixes)) and _is_leftover(path.name):
+                _remove(path)
+
+
+def sweep_tree(folder: Path) -> None:
+    """Remove all temporary files and folders that killed processes left in a folder of ours, and below it.
+
+    What a process on another computer is writing stays, as its number says nothing here.
+    """
+    for place, folders, files in os.walk(folder):  # which passes over what cannot be read
+        for name in filter(_is_leftover, files + folders):
+            _remove(Path(place, name))
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a file of this name was being written by a process of this computer that is no more."""
+    match = TEMPORARY.match(name)
+    return match is not None and match["computer"] == _this_computer() and not _lives(int(match["process"], 16))
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, if that can be done."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _this_computer() -> str:
+    return f"{zlib.crc32(platform.node().encode()) & 0xFF:02x}"
 
 
 def _lives(process: int) -> bool:

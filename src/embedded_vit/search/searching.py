@@ -27,6 +27,7 @@ from embedded_vit.datasets.data_set import DataSet, Split, make_split
 from embedded_vit.errors import ConfigError, DataSetError, TrainingError
 from embedded_vit.evaluation.evaluating import evaluate
 from embedded_vit.evaluation.scores import Scores
+from embedded_vit.io.atomic import sweep_tree
 from embedded_vit.models.registry import build_network
 from embedded_vit.provenance import describe_machine, versions
 from embedded_vit.search.alive import SignsOfLife, next_trial, taken_trials, try_again_what_died
@@ -83,6 +84,7 @@ def search(
     database = None if storage is None else open_database(storage)
     with journal_errors(output) if database is None else told_in_one_line(database.shown):
         study = open_study(output, settings, data_identity(data_set, split), database)
+        sweep_tree(output)
         signs = signs_of_life(output, database)
         return _Searcher(data_set, split, output, settings, study, signs, device, on_event).search(trials)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from embedded_vit.boundary import one_line_errors
 from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.datasets.identity import data_content
 from embedded_vit.errors import ConfigError, OutputError
-from embedded_vit.io.atomic import output_errors
+from embedded_vit.io.atomic import output_errors, temporary_beside
 from embedded_vit.search.alive import Beats, FileLocks
 from embedded_vit.search.database import Database
 from embedded_vit.search.space import SearchSettings, first_candidates
@@ -103,7 +102,7 @@ def _journal_lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
 
     Each kind of lock is refused while the other kind exists, so processes may choose differently.
     """
-    trial = path.with_name(f".{secrets.token_hex(4)}")
+    trial = temporary_beside(path)
     try:
         os.symlink(path, trial)
         trial.unlink()

@@ -11,7 +11,7 @@ from embedded_vit.datasets.data_set import DataSet, Split
 from embedded_vit.datasets.identity import combined, data_content
 from embedded_vit.errors import CheckpointError, ConfigError, OutputError
 from embedded_vit.fingerprint import IntensityFingerprint
-from embedded_vit.io.atomic import sweep_leftovers
+from embedded_vit.io.atomic import sweep_tree
 from embedded_vit.models.registry import build_network
 from embedded_vit.postprocessing import find_postprocessing
 from embedded_vit.provenance import describe_machine, versions
@@ -92,7 +92,7 @@ def open_run(
         config = config.model_copy(update={"intensities": fingerprint})
     record = _fresh_record(slices, split, data_folder, device)
     if processes.leads:
-        _sweep(folder)
+        sweep_tree(folder)
     begun = (folder / STATE).is_file()
     if begun:
         check_same_settings(folder, config)
@@ -107,12 +107,6 @@ def open_run(
     elif processes.leads:
         describe_run(folder, config, record)
     return trainer
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed training left in its run folder."""
-    for written in (folder, folder / "previews"):
-        sweep_leftovers(written, (".json", ".safetensors", ".csv", ".png"))
 
 
 def _fresh_record(slices: SliceSet, split: Split, data_folder: Path, device: str) -> TrainingRecord:

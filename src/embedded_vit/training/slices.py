@@ -30,7 +30,7 @@ from embedded_vit.datasets.data_set import DataSet
 from embedded_vit.datasets.identity import FileStamp, case_contents, file_stamps
 from embedded_vit.errors import ConfigError, DataSetError, OutputError
 from embedded_vit.fingerprint import brightness, sampled
-from embedded_vit.io.atomic import atomic_path, sweep_leftovers, write_text
+from embedded_vit.io.atomic import atomic_path, sweep_tree, write_text
 from embedded_vit.labels import IGNORED
 from embedded_vit.preprocessing import Grid, Preprocessing, network_inputs
 from embedded_vit.training.partial_labels import PartialSets, background_code, partial_sets
@@ -153,7 +153,7 @@ def prepare_slices(
         if slices is not None:
             return slices
     _remove(folder / INDEX)
-    sweep_leftovers(folder, (".f16", ".u8", ".json"))
+    sweep_tree(folder)
     sets = partial_sets(data_set)
     counts, fingerprint = _write(data_set, names, single, folder, labelled, on_case, sets)
     index: dict[str, Any] = {

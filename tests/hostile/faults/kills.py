@@ -165,8 +165,8 @@ def main() -> None:
                 in_a_save=kills % KILLS_A_SAVE == KILLS_A_SAVE - 1,
             ):
                 kills += 1
-            wrong = " and ".join(name for name, value in result(out).items() if value != expected[name])
-            wrong = wrong and f"other {wrong}"
+            others = {name: value for name, value in result(out).items() if value != expected[name]}
+            wrong = " and ".join(f"other {name}: {value!r:.120}" for name, value in others.items())
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
         for _ in range(max(1, kills)):
