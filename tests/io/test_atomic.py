@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from leftover_fixtures import NOBODY, left_by
 
 from embedded_vit.errors import OutputError
 from embedded_vit.io.atomic import atomic_path, check_folder, sweep_tree, temporary_beside, write_text
@@ -63,17 +62,14 @@ def test_a_folder_without_permission_is_refused_before_any_work(tmp_path: Path) 
 def test_what_a_killed_process_left_is_swept_with_all_below_it(tmp_path: Path) -> None:
     below = tmp_path / "stages" / "1"
     below.mkdir(parents=True)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    names = [temporary_beside(Path(name)).name for name in ("model.onnx", "search.png", "patients")]
-    own, another = (name.replace(f"{os.getpid():06x}", f"{dead.pid:06x}") for name in names[:2])
-    (tmp_path / own).touch()
-    (below / another).mkdir()
-    (below / another / "part").touch()
-    elsewhere = own[:7] + f"{int(own[7:9], 16) ^ 1:02x}" + own[9:]  # by another computer
-    kept = [tmp_path / elsewhere, below / names[2], tmp_path / ".gitignore", below / "model.onnx"]
+    file, folder = left_by(NOBODY, tmp_path / "model.onnx"), left_by(NOBODY, below / "patients")
+    file.touch()
+    folder.mkdir()
+    (folder / "part").touch()
+    of_another_computer = f"{file.name[:7]}{int(file.name[7:9], 16) ^ 1:02x}{file.name[9:]}"
+    kept = [file.with_name(of_another_computer), temporary_beside(below / "b"), tmp_path / ".git", below / "model.onnx"]
     for path in kept:
         path.touch()
     sweep_tree(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
-    assert not (below / another).exists()
+    assert not folder.exists()

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from artifact_fixtures import threshold_graph
 from dicom_fixtures import write_series
+from leftover_fixtures import NOBODY, left_by
 
 from embedded_vit.errors import ContractError, InputError, OutputError
+from embedded_vit.io.atomic import temporary_beside
 from embedded_vit.io.mask_file import read_summary
 from embedded_vit.predict.folder import Listener, predict_path
 from embedded_vit.predict.predictor import Predictor
@@ -229,10 +231,8 @@ def test_a_stopped_run_goes_on_and_sweeps(predictor: Predictor, make_artifact: M
     out = tmp_path / "out"
     predict_path(predictor, tmp_path / "in", out)
     (out / "b.nii.gz").unlink()  # killed between the summary and the mask
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (out / f".{dead.pid:06x}ab.c.nii.gz").write_bytes(b"half a mask")
-    ours = out / f".{os.getpid():06x}ab.c.nii.gz"
+    left_by(NOBODY, out / "c.nii.gz").write_bytes(b"half a mask")
+    ours = temporary_beside(out / "c.nii.gz")
     ours.write_bytes(b"another thread writes")
     said = Said()
     assert len(predict_path(predictor, tmp_path / "in", out, listener=said.listener)) == 3

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from leftover_fixtures import NOBODY, left_by
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from training_bench import HYBRID, Workbench
@@ -164,8 +165,7 @@ def test_flipped_bytes_in_a_states_header_are_noticed_or_change_nothing(
 
 def test_what_a_killed_training_left_is_swept_by_the_next(bench: Workbench, begun: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(begun, tmp_path / "run"))
-    dead = "fffffe95"  # a process that is not there
-    left = [run / f".{dead}.state.safetensors", run / f".{dead}.training.json", run / "previews" / f".{dead}.epoch.png"]
+    left = [left_by(NOBODY, run / name) for name in ("state.safetensors", "training.json", "previews/epoch.png")]
     kept = [run / ".hidden", run / "notes.txt"]
     for path in (*left, *kept):
         path.parent.mkdir(exist_ok=True)
