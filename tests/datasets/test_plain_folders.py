@@ -97,9 +97,11 @@ def nothing_marked(folder: Path) -> None:
         Image.fromarray(INSIDE * np.uint8(0)).save(path)
 
 
-def numbers_with_gaps(folder: Path) -> None:
+def soft_edges(folder: Path) -> None:
+    soft = INSIDE * np.uint8(255)
+    soft[5], soft[6] = 128, 250
     for path in (folder / "masks").iterdir():
-        Image.fromarray(INSIDE + np.roll(INSIDE, 15, axis=1) * np.uint8(8)).save(path)
+        Image.fromarray(soft).save(path)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def numbers_with_gaps(folder: Path) -> None:
         (no_partner, "3 images in images and 3 masks in masks, none of one name"),
         (photographs_as_masks, "as images do and masks do not"),
         (nothing_marked, "no structure is marked in 3 masks"),
-        (numbers_with_gaps, "the masks hold the numbers 1, 8"),
+        (soft_edges, "3 numbers up to 255, as masks with soft edges do"),
     ],
 )
 def test_a_wrong_guess_says_what_the_folder_was_taken_for(tmp_path: Path, change: Any, message: str) -> None:
@@ -117,6 +119,16 @@ def test_a_wrong_guess_says_what_the_folder_was_taken_for(tmp_path: Path, change
         open_data_set(tmp_path)
     assert "was taken for plain folders (images/ and masks/ or labels/)" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_with_gaps_are_counted(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    for path in (tmp_path / "masks").iterdir():
+        Image.fromarray(INSIDE * np.uint8(63) + np.roll(INSIDE, 14, axis=1) * np.uint8(126)).save(path)
+    data_set = open_data_set(tmp_path)
+    assert data_set.labels.names == ("label 63", "label 126")
+    labels = data_set.read_labels(data_set.cases[0]).array[0]
+    np.testing.assert_array_equal(labels, INSIDE + 2 * np.roll(INSIDE, 14, axis=1))
 
 
 def test_soft_edges_are_refused(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def transunet_of_nothing(folder: Path) -> None:
         (nnunet_with_a_picture_for_a_mask, r"a\.png: lies on another grid|differ in shape"),
         (decathlon_without_files, r"a\.nii\.gz: missing: the image"),
         (plain_folders_of_nothing, "0 images in images and 0 masks.*taken for plain folders"),
-        (plain_folders_of_text_called_png, r"a\.png: not a PNG, JPEG, TIFF or BMP.*taken for plain folders"),
+        (plain_folders_of_text_called_png, r"a\.png: not a PNG, JPEG, TIFF, BMP, GIF or PPM.*taken for plain folders"),
         (plain_folders_with_a_mask_of_another_size, "differ in shape"),
         (totalsegmentator_without_structures, "0 structures in segmentations.*taken for TotalSegmentator"),
         (totalsegmentator_with_a_mask_elsewhere, r"spleen\.nii\.gz: lies on another grid"),

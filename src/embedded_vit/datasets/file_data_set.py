@@ -36,17 +36,20 @@ class CaseFiles:
     Attributes:
         images: One file with all channels, or one file a channel.
         labels: The mask; None where each structure has a file.
-        parts: Number of a structure -> the file of its voxels.
+        parts: Number of a structure -> the files of its voxels, together.
     """
 
     images: tuple[Path, ...]
     labels: Path | None = None
-    parts: Mapping[int, Path] = field(default_factory=dict)
+    parts: Mapping[int, tuple[Path, ...]] = field(default_factory=dict)
 
     @property
     def masks(self) -> tuple[Path, ...]:
         """The files that hold labels."""
-        return (*(() if self.labels is None else (self.labels,)), *self.parts.values())
+        return (
+            *(() if self.labels is None else (self.labels,)),
+            *(path for paths in self.parts.values() for path in paths),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class FileDataSet(DataSet):
         """Return the data set with some of its structures; see `DataSet.with_structures`."""
         new = {number: place for place, number in enumerate(self._scheme.numbers(names, self.folder), start=1)}
         files = {
-            name: replace(case, parts={new[number]: path for number, path in case.parts.items() if number in new})
+            name: replace(case, parts={new[number]: paths for number, paths in case.parts.items() if number in new})
             for name, case in self.files.items()
         }
         chosen = replace(super().with_structures(names), files=files)
@@ -90,10 +93,10 @@ class FileDataSet(DataSet):
         stored = self._together(case, files.parts) if files.labels is None else read_mask(files.labels)
         return self.in_labels(stored, case)
 
-    def _together(self, case: Case, parts: Mapping[int, Path]) -> LabelMap:
+    def _together(self, case: Case, parts: Mapping[int, tuple[Path, ...]]) -> LabelMap:
         """Put the masks of single structures together; where two overlap, the one with the higher number stays."""
         together: LabelMap | None = None
-        for number, path in sorted(parts.items()):
+        for number, path in ((number, path) for number, paths in sorted(parts.items()) for path in paths):
             part = read_mask(path)
             if together is None:
                 empty = np.zeros_like(part.array)  # in its memory order

@@ -13,8 +13,9 @@ from embedded_vit.datasets.decathlon import open_decathlon
 from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
 from embedded_vit.datasets.dicom_folders import is_dicom_folders, open_dicom_folders
 from embedded_vit.datasets.nnunet import open_nnunet
+from embedded_vit.datasets.paired_files import has_pairs, open_pairs
 from embedded_vit.datasets.patients import with_patients
-from embedded_vit.datasets.plain_folders import IMAGES, mask_folder, open_plain
+from embedded_vit.datasets.plain_folders import IMAGES, mask_folder, open_plain, plain_pairs
 from embedded_vit.datasets.synapse import TEST_FOLDER, TRAIN_FOLDER, open_synapse
 from embedded_vit.datasets.totalsegmentator import SEGMENTATIONS, is_totalsegmentator, open_totalsegmentator
 from embedded_vit.errors import DataSetError
@@ -66,7 +67,7 @@ LAYOUTS = (
     ),
     Layout(
         f"plain folders ({IMAGES}/ and masks/ or labels/)",
-        lambda folder, description: mask_folder(folder) is not None,
+        lambda folder, description: mask_folder(folder) is not None and (plain_pairs(folder) or not has_pairs(folder)),
         open_plain,
     ),
     Layout(
@@ -80,12 +81,18 @@ LAYOUTS = (
         open_brats,
     ),
     Layout(
+        "pairs of files (CASE and CASE_mask, volume-0 and segmentation-0, imaging and segmentation in CASE/)",
+        lambda folder, description: has_pairs(folder),
+        open_pairs,
+    ),
+    Layout(
         "DICOM with SEG or RTSTRUCT (CASE/ with a series and its label files)",
         lambda folder, description: is_dicom_folders(folder),
         open_dicom_folders,
     ),
 )
 KNOWN = f"known layouts: {', '.join(layout.described for layout in LAYOUTS)}"
+ARRANGE = "put the images into images/ and their masks into masks/, called alike"
 
 
 def open_data_set(
@@ -138,7 +145,7 @@ def _recognised(folder: Path) -> DataSet:
         raise DataSetError(f"{folder / DESCRIPTION_FILE}: neither 'modality' nor 'channel_names' is in it; {KNOWN}")
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     found = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise DataSetError(f"{folder}: no data set is recognised in it ({found or 'it is empty'}); {KNOWN}")
+    raise DataSetError(f"{folder}: no data set is recognised in it ({found or 'it is empty'}); {ARRANGE}; {KNOWN}")
 
 
 def _has_a_file_for_each_channel(folder: Path) -> bool:

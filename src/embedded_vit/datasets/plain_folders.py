@@ -25,13 +25,14 @@ from embedded_vit.io.pictures import is_picture
 from embedded_vit.io.scan_source import data_files, open_scan, read_mask, scan_stem
 from embedded_vit.labels import LabelSet
 
-__all__ = ["IMAGES", "MASKS", "mask_folder", "open_plain"]
+__all__ = ["IMAGES", "MASKS", "channels_in", "mask_folder", "open_plain", "plain_pairs", "scheme_in"]
 
 IMAGES, MASKS = "images", ("masks", "labels")
 MASK_ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|label|labels|gt|groundtruth|manual\d?)$", re.IGNORECASE)
 LOOKED_AT = 64  # masks
 FAT_HU = -100.0  # a CT holds fat or air, which an MR of positive numbers has not
 MOST_STRUCTURES = 64  # numbers in masks; more are those of an image
+FULL_WHITE, LEAST_BETWEEN = 255, 16  # structures drawn as greys lie apart; smoothing gives numbers beside 0 and 255
 COLOURS = {1: ("grey",), 3: ("R", "G", "B")}
 
 
@@ -39,6 +40,16 @@ def mask_folder(folder: Path) -> Path | None:
     """Return the folder of masks beside `images`; None where there is none."""
     there = [folder / name for name in MASKS if (folder / name).is_dir()]
     return there[0] if there and (folder / IMAGES).is_dir() else None
+
+
+def plain_pairs(folder: Path) -> bool:
+    """Whether some image has a mask of its name in the folder of masks itself."""
+    masks_in = mask_folder(folder)
+    masks = {scan_stem(path) for path in data_files(masks_in)} if masks_in is not None else set()
+    return bool(
+        (masks | {MASK_ENDING.sub("", mask) for mask in masks})
+        & {scan_stem(path) for path in data_files(folder / IMAGES)}
+    )
 
 
 def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
@@ -70,18 +81,18 @@ def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     remarks = [f"{images[name]}: left out: no mask of that name" for name in sorted(images.keys() - masks.keys())]
     remarks += [f"{masks[name]}: left out: no image of that name" for name in sorted(masks.keys() - images.keys())]
     source = folder / DESCRIPTION_FILE
-    channels, found, more = _channels(next(iter(files.values())).images[0], description, source)
+    channels, found, more = channels_in(next(iter(files.values())).images[0], description, source)
     if "labels" in description:
         scheme = scheme_of(description, source)
     else:
-        scheme = _scheme_in([case.labels for case in files.values() if case.labels is not None], masks_in)
+        scheme = scheme_in([case.labels for case in files.values() if case.labels is not None], masks_in)
         names = ", ".join(scheme.labels.names)
         more = [*more, f"{masks_in}: structures as the masks number them: {names}; {DESCRIPTION_FILE} would name them"]
     return data_set_of(folder, channels, scheme, files, f"{IMAGES} and {masks_in.name}",
                        description={**found, **description}, remarks=[*remarks, *more])  # fmt: skip
 
 
-def _channels(
+def channels_in(
     image: Path, description: Mapping[str, Any], source: Path
 ) -> tuple[tuple[str, ...], dict[str, Any], list[str]]:
     """Return the names of the channels, what is known of the intensities, and remarks; from the first image."""
@@ -105,11 +116,11 @@ def _channels(
     return (modality,), {"intensities": modality}, [remark]
 
 
-def _scheme_in(masks: Sequence[Path], folder: Path) -> LabelScheme:
+def scheme_in(masks: Sequence[Path], folder: Path) -> LabelScheme:
     """Return the structures that some masks hold.
 
     Raises:
-        DataSetError: There are none, there are gaps between their numbers, or too many numbers for masks.
+        DataSetError: There are none, those of a smoothed mask, or too many numbers for masks.
     """
     found: set[int] = set()
     for path in masks[:: max(1, -(-len(masks) // LOOKED_AT))]:
@@ -125,9 +136,11 @@ def _scheme_in(masks: Sequence[Path], folder: Path) -> LabelScheme:
     if len(numbers) == 1:
         labels = LabelSet.from_names(["structure"])
         return LabelScheme(labels, {0: 0, 1: 1, numbers[0]: 1})
-    if numbers != list(range(1, len(numbers) + 1)):
+    gaps = np.diff([0, *numbers])
+    if FULL_WHITE in numbers and gaps.min() < LEAST_BETWEEN and is_picture(masks[0]):
         raise DataSetError(
-            f"{folder}: the masks hold the numbers {', '.join(map(str, numbers[:8]))}; 1, 2, ... are expected: "
-            "renumber them"
+            f"{folder}: the masks hold {len(numbers)} numbers up to 255, as masks with soft edges do; save them "
+            "without smoothing, with the number of the structure in each pixel"
         )
-    return LabelScheme.plain(LabelSet.from_names([f"label {number}" for number in numbers]))
+    labels = LabelSet.from_names([f"label {number}" for number in numbers])
+    return LabelScheme(labels, {0: 0, **{number: place for place, number in enumerate(numbers, start=1)}})

@@ -61,7 +61,7 @@ def open_totalsegmentator(folder: Path, description: Mapping[str, Any]) -> FileD
         raise DataSetError(f"{folder}: {len(names)} structures in {SEGMENTATIONS}; 1 to {MOST_STRUCTURES} are expected")
     numbers = {name: number for number, name in enumerate(names, start=1)}
     files = {
-        case: CaseFiles((image,), parts={numbers[name]: path for name, path in parts[case].items()})
+        case: CaseFiles((image,), parts={numbers[name]: (path,) for name, path in parts[case].items()})
         for case, image in images.items()
     }
     unlabelled = {

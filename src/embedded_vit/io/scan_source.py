@@ -36,6 +36,7 @@ __all__ = [
     "is_scan",
     "open_scan",
     "read_mask",
+    "same_format",
     "scan_stem",
 ]
 
@@ -122,9 +123,13 @@ def data_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return same_format(sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+
+
+def same_format(paths: Sequence[Path]) -> list[Path]:
+    """Return those files that are of one format, of the first in `FORMATS` where there are several."""
     for kind in FORMATS:
-        found = [path for path in names if path.name.lower().endswith(kind.data_suffixes)]
+        found = [path for path in paths if path.name.lower().endswith(kind.data_suffixes)]
         if kind.data_suffixes and found:
             return found
     return []

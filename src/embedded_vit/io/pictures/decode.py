@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Picture", "PictureHeader", "read_header", "read_mask_pixels", "read_pixels"]
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM")
 MOST_FILE_BYTES = 1 << 30  # 8192 x 8192 pixels of three 16-bit colours are 0.4 GiB
 ORIENTATION = 0x0112  # EXIF: how the picture is to be turned before it is seen
 GREY = {"1", "L", "LA", "La"}
@@ -36,6 +36,7 @@ GREY_16 = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 COLOUR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
 TRANSPARENT = {"RGBA", "RGBa", "LA", "La", "PA"}
 LEAST_HIGH_BYTE = 32  # 16-bit colours that stay below an eighth of the range have few values in their high bytes
+BLACK, FULL_WHITE, LEAST_BLACK_OR_WHITE = 48, 255, 0.95  # of masks in JPEG
 LOWER_BITS = "16-bit colours are read with the precision of 8 bits"
 TURNED = "turned as its EXIF orientation says; a mask must be drawn on the turned picture"
 NO_ALPHA = "its transparency (alpha) was left out"
@@ -117,14 +118,28 @@ def read_mask_pixels(path: Path) -> NDArray[Any]:
     with _opened(io.BytesIO(_content(path)), path) as image:
         _header(image, str(path))
         if image.format == "JPEG":
-            raise FileFormatError(f"{path}: a mask in JPEG, whose compression changes labels; save it as PNG")
+            return _two_values(np.asarray(_upright(image).convert("L")), path)
         seen = _upright(image)
-        if seen.mode == "P":
+        if seen.mode == "P" and image.format != "GIF":  # programs number the colours of a GIF anew
             return np.asarray(seen)
         pixels = _channels(seen, str(path))
     if len(pixels) > 1 and not (pixels == pixels[:1]).all():
         raise FileFormatError(f"{path}: a coloured mask; save the number of the structure of each pixel, as grey PNG")
     return pixels[0]
+
+
+def _two_values(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return black and white as they were before JPEG's compression, which changes numbers near edges.
+
+    Raises:
+        FileFormatError: More than a twentieth of the pixels is neither: the mask held other numbers.
+    """
+    black, white = pixels < BLACK, pixels >= FULL_WHITE - BLACK
+    if (black | white).mean() < LEAST_BLACK_OR_WHITE or (pixels.any() and not white.any()):
+        raise FileFormatError(
+            f"{path}: a mask in JPEG of more than black and white, whose compression changes labels; save it as PNG"
+        )
+    return np.where(pixels > FULL_WHITE // 2, FULL_WHITE, 0).astype(np.uint8)
 
 
 @contextmanager
@@ -147,7 +162,9 @@ def _opened(file: Path | io.BytesIO, path: Path) -> Iterator[Image]:
         except PASSED_ON:
             raise
         except UnidentifiedImageError as error:
-            raise FileFormatError(f"{path}: not a PNG, JPEG, TIFF or BMP picture; save it again as PNG") from error
+            raise FileFormatError(
+                f"{path}: not a PNG, JPEG, TIFF, BMP, GIF or PPM picture; save it again as PNG"
+            ) from error
         except pillow.DecompressionBombError as error:
             raise FileFormatError(_too_large(path)) from error
         except FileNotFoundError as error:

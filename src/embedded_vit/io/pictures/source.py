@@ -25,7 +25,7 @@ from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Volume
 
 __all__ = ["PictureSource", "is_picture"]
 
-SUFFIXES = (".jpeg", ".tiff", ".png", ".jpg", ".tif", ".bmp")
+SUFFIXES = (".jpeg", ".tiff", ".png", ".jpg", ".tif", ".bmp", ".gif", ".ppm", ".pgm")
 GREY_REPEATED = "a grey picture, whose one channel is taken for each of the {} colours"
 
 
@@ -38,7 +38,7 @@ class PictureSource(ScanSource):
     """A picture file whose header was read."""
 
     format: ClassVar[str] = "picture"
-    described: ClassVar[str] = "a picture (.png, .jpg, .tif, .bmp)"
+    described: ClassVar[str] = "a picture (.png, .jpg, .tif, .bmp, .gif, .ppm)"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     data_suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
