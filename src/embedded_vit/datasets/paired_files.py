@@ -64,7 +64,7 @@ class _File:
 
     def key(self, levels: int) -> Words:
         """Return the words of its name and of some folders above it."""
-        return (*(word for place in self.places[len(self.places) - levels :] for word in place), *self.own)
+        return (*(word for place in self.places[max(0, len(self.places) - levels) :] for word in place), *self.own)
 
 
 @dataclass
