@@ -21,6 +21,7 @@ const SLICE_TYPES: Record<View, SLICE_TYPE> = {
   sagittal: SLICE_TYPE.SAGITTAL,
   volume: SLICE_TYPE.RENDER,
 };
+const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
 const STEPS: Record<string, [number, number, number]> = {
   ArrowLeft: [-1, 0, 0],
   ArrowRight: [1, 0, 0],
@@ -48,21 +49,21 @@ export class Viewer {
       crosshairColor: [0.55, 0.8, 1, 0.7],
       fontMinPx: 11,
       isRadiologicalConvention: true,
-      multiplanarShowRender: SHOW_RENDER.ALWAYS,
+      isNearestInterpolation: true,
+      multiplanarShowRender: drawsInSoftware() ? SHOW_RENDER.NEVER : SHOW_RENDER.ALWAYS,
       dragAndDropEnabled: false,
       logLevel: "silent",
     });
     await niivue.attachToCanvas(canvas);
+    niivue.setSliceType(SLICE_TYPE.MULTIPLANAR);
     const scan = await loaded(shown.scan, "scan.nii");
     if (shown.window) [scan.cal_min, scan.cal_max] = shown.window;
-    niivue.addVolume(scan);
     const mask = await loaded(shown.mask, "mask.nii");
-    niivue.addVolume(mask);
+    mask.opacity = shown.opacity;
     const viewer = new Viewer(niivue, mask, shown.labels);
     viewer.colour();
-    niivue.setInterpolation(false);
-    viewer.setOpacity(shown.opacity);
-    viewer.setView("planes");
+    niivue.addVolume(scan); // which draws all, as the next line does, so everything is set before
+    niivue.addVolume(mask);
     canvas.addEventListener("keydown", (event) => {
       const step = STEPS[event.key];
       if (!step) return;
@@ -84,6 +85,7 @@ export class Viewer {
     if (isShown) this.hidden.delete(label);
     else this.hidden.add(label);
     this.colour();
+    this.niivue.updateGLVolume();
   }
 
   /** Draw once more and return the picture. */
@@ -102,8 +104,14 @@ export class Viewer {
       I: [0, ...this.labels.map((label) => label.id)],
       labels: ["", ...this.labels.map((label) => label.name)],
     });
-    this.niivue.updateGLVolume();
   }
+}
+
+/** Whether there is no graphics card that the browser may use: then a picture in 3-D takes seconds, not milliseconds. */
+function drawsInSoftware(): boolean {
+  const context = document.createElement("canvas").getContext("webgl2");
+  const facts = context?.getExtension("WEBGL_debug_renderer_info");
+  return facts ? SOFTWARE.test(String(context!.getParameter(facts.UNMASKED_RENDERER_WEBGL))) : false;
 }
 
 async function loaded(file: Uint8Array, name: string): Promise<NVImage> {
