@@ -9,6 +9,7 @@ looked up in the files: the structures are the numbers that some masks hold, and
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def plain_pairs(folder: Path) -> bool:
     )
 
 
+def _other_kinds(folder: Path) -> str:
+    """Return what a folder holds that is no scan, for example "60 files of .webp"; "" for nothing."""
+    kinds = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    return " and ".join(f"{counted(number, 'file')} of {kind}" for kind, number in kinds.most_common(2))
+
+
 def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     """Open plain folders; of the voxels only those of some masks are read, where no `dataset.json` names the labels.
 
@@ -73,6 +80,9 @@ def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
             raise DataSetError(f"{masks_in}: {other.name} and {path.name} are masks of one image; remove one")
     files = {name: CaseFiles((images[name],), masks[name]) for name in sorted(images.keys() & masks.keys())}
     if not files:
+        for place, read in ((folder / IMAGES, images), (masks_in, masks)):
+            if not read and (there := _other_kinds(place)):
+                raise DataSetError(f"{place}: {there}, which are not read; convert them to PNG or NIfTI")
         raise DataSetError(
             f"{folder}: {counted(len(images), 'image')} in {IMAGES} and {counted(len(masks), 'mask')} in "
             f"{masks_in.name}, none of one name; "
