@@ -239,6 +239,9 @@ def test_a_stopped_run_goes_on_and_sweeps(predictor: Predictor, make_artifact: M
     assert f"{out}: 2 were there already" in said
     ours.unlink()
     assert files_in(out) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz", "c.json", "c.nii.gz"]
+    left_by(NOBODY, out / "volumes.csv").write_bytes(b"half a table")  # killed at the very end: nothing is left to do
+    predict_path(predictor, tmp_path / "in", out)
+    assert list(out.glob(".*")) == []
     other = Predictor.load(make_artifact(name="other.onnx", created="2027-01-01T00:00:00+00:00"), threads=1)
     said.clear()
     with pytest.raises(InputError, match="3 of 3 scans failed"):

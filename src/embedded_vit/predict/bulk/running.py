@@ -15,7 +15,7 @@ from embedded_vit.errors import ConfigError, InputError, OutputError
 from embedded_vit.io.atomic import check_folder
 from embedded_vit.io.channels import FoundScan
 from embedded_vit.io.file_lock import file_lock
-from embedded_vit.io.mask_file import is_mask_name, mask_name
+from embedded_vit.io.mask_file import is_mask_name, mask_name, sweep_masks
 from embedded_vit.io.scan_folder import find_scans
 from embedded_vit.io.scan_source import EXPECTED
 from embedded_vit.predict.bulk.case import Case
@@ -191,6 +191,7 @@ def run_cases(
         return all(path.exists() for path in results.files(case.output))
 
     check_table(output)
+    sweep_masks(output)  # also where all cases are done: a run that was killed at its end left a table
     try:
         with closing(workers):
             for error in queue.add(cases, is_whole):
