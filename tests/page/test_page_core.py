@@ -22,7 +22,7 @@ from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.datasets.phantom import PhantomSettings
 from embedded_vit.datasets.phantom_writer import write_phantoms
 from embedded_vit.errors import EmbeddedVitError
-from embedded_vit.labels import LabelSet
+from embedded_vit.labels import LabelSet, Region
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.predict.vectors import write_test_vectors
@@ -119,7 +119,10 @@ def test_all_48_orientations_give_the_masks_of_predict(
 ) -> None:
     preprocessing = Preprocessing.for_modality("CT", image_size=32, context_slices=3)
     postprocessing = Postprocessing(smallest_component={"bright": 0.2})
-    model = write_artifact(tmp_path / "model.onnx", preprocessing=preprocessing, postprocessing=postprocessing)
+    regions = (Region(name="all of it", members=(1,)),)
+    labels = LabelSet.from_names(["bright"]).model_copy(update={"regions": regions})
+    given = {"preprocessing": preprocessing, "postprocessing": postprocessing, "labels": labels}
+    model = write_artifact(tmp_path / "model.onnx", **given)
     upright = ball_scan(1.0).reoriented("RAS")
     array = (upright.array[0, :, :, 6:16] + np.int16(24)).astype(np.int16)
     oblique = upright.affine.copy()
@@ -137,8 +140,10 @@ def test_all_48_orientations_give_the_masks_of_predict(
         np.testing.assert_array_equal(np.asanyarray(mask.dataobj), expected.mask.array, err_msg=scan.name)
         np.testing.assert_array_equal(mask.affine, nibabel.load(scan).affine)
         assert answer["sizes"] == expected.volumes
+        assert answer["regions"] == expected.regions
         assert answer["warnings"] == list(expected.warnings)
     assert np.count_nonzero(expected.mask.array)
+    assert expected.regions["all of it"] > 0
 
 
 @pytest.fixture(scope="module")

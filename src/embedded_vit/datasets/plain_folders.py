@@ -9,7 +9,6 @@ looked up in the files: the structures are the numbers that some masks hold, and
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from embedded_vit.datasets.label_scheme import LabelScheme, scheme_of
 from embedded_vit.errors import DataSetError, FileFormatError
 from embedded_vit.hounsfield import hounsfield_problems
 from embedded_vit.io.pictures import is_picture
-from embedded_vit.io.scan_source import data_files, open_scan, read_mask, scan_stem
+from embedded_vit.io.scan_source import data_files, kinds_in, open_scan, read_mask, scan_stem
 from embedded_vit.labels import LabelSet
 
 __all__ = ["IMAGES", "MASKS", "channels_in", "mask_folder", "open_plain", "plain_pairs", "scheme_in"]
@@ -53,12 +52,6 @@ def plain_pairs(folder: Path) -> bool:
     )
 
 
-def _other_kinds(folder: Path) -> str:
-    """Return what a folder holds that is no scan, for example "60 files of .webp"; "" for nothing."""
-    kinds = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-    return " and ".join(f"{counted(number, 'file')} of {kind}" for kind, number in kinds.most_common(2))
-
-
 def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     """Open plain folders; of the voxels only those of some masks are read, where no `dataset.json` names the labels.
 
@@ -81,7 +74,7 @@ def open_plain(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     files = {name: CaseFiles((images[name],), masks[name]) for name in sorted(images.keys() & masks.keys())}
     if not files:
         for place, read in ((folder / IMAGES, images), (masks_in, masks)):
-            if not read and (there := _other_kinds(place)):
+            if not read and (there := kinds_in(place)):
                 raise DataSetError(f"{place}: {there}, which are not read; convert them to PNG or NIfTI")
         raise DataSetError(
             f"{folder}: {counted(len(images), 'image')} in {IMAGES} and {counted(len(masks), 'mask')} in "

@@ -10,12 +10,14 @@ path's suffix or at what a folder holds; they ask `is_scan`, `scan_stem` and `da
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded_vit.counted import counted
 from embedded_vit.errors import FileFormatError
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.channels import ChannelFiles
@@ -34,6 +36,7 @@ __all__ = [
     "data_suffix",
     "data_suffixes",
     "is_scan",
+    "kinds_in",
     "open_scan",
     "read_mask",
     "same_format",
@@ -124,6 +127,12 @@ def data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return same_format(sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+
+
+def kinds_in(folder: Path) -> str:
+    """Return how many files of which kind a folder holds, for example "60 files of .webp"; "" for none."""
+    kinds = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    return " and ".join(f"{counted(number, 'file')} of {kind}" for kind, number in kinds.most_common(2))
 
 
 def same_format(paths: Sequence[Path]) -> list[Path]:

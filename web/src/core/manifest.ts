@@ -29,6 +29,12 @@ export interface Label {
   snomed: string | null;
 }
 
+/** Several structures that are scored as one. */
+export interface Region {
+  name: string;
+  members: number[]; // the numbers of its structures
+}
+
 export interface Fingerprint {
   mean: number[][];
   deviation: number[][];
@@ -56,7 +62,7 @@ export interface Plausibility {
 
 export interface Contract {
   preprocessing: Preprocessing;
-  labels: { labels: Label[] };
+  labels: { labels: Label[]; regions?: Region[] };
   postprocessing: { smallest_component: Record<string, number> };
   spacing_range: { slices_mm: Range; in_plane_mm: Range } | null;
   intensities: Fingerprint | null;

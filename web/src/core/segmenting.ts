@@ -43,6 +43,7 @@ export interface Segmented {
   judgement: Judgement | null;
   unit: "ml" | "voxels" | "mm2" | "pixels";
   sizes: Record<string, number>;
+  regions: Record<string, number>; // their sizes
   brightness: Record<string, Record<string, Brightness> | null>;
   meanProbability: Record<string, number | null>;
   ranges: [number, number][];
@@ -157,6 +158,7 @@ function summarised(scan: Scan, contract: Contract, seen: Seen, mask: Uint8Array
   const cutOff = names.filter((each) => atBorder[each.id]).map((each) => each.name);
   const border = cutOff.length ? [`at the border of the scan, perhaps cut off: ${cutOff.join(", ")}`] : [];
   const [unit, size, decimals] = unitOf(scan);
+  const sizes = Object.fromEntries(names.map((each) => [each.name, roundTo(counts[each.id]! * size, decimals)]));
   return {
     mask,
     forced: problems.length > 0,
@@ -170,7 +172,8 @@ function summarised(scan: Scan, contract: Contract, seen: Seen, mask: Uint8Array
     cutOff,
     judgement,
     unit,
-    sizes: Object.fromEntries(names.map((each) => [each.name, roundTo(counts[each.id]! * size, decimals)])),
+    sizes,
+    regions: regionSizes(sizes, contract),
     brightness: brightnessOf(scan.volume, mask, counts, contract),
     meanProbability: Object.fromEntries(
       names.map(({ name, id }) => [name, counts[id] && means[id] != null ? roundTo(means[id], 4) : null]),
@@ -184,6 +187,16 @@ function nothingPlausible(judgement: Judgement | null): string[] {
   const reasons = Object.entries(judgement.implausible).map(([name, found]) => `${name}: ${found[0]}`);
   const what = "nothing in the mask is plausible, so the scan seems to show something else";
   return [`${what} (${reasons.join("; ")})`];
+}
+
+/** Return the size of each region: the sum of what its structures have. */
+function regionSizes(sizes: Record<string, number>, { labels }: Contract): Record<string, number> {
+  const of = (number: number) => sizes[labels.labels.find(({ id }) => id === number)!.name]!;
+  const all = (labels.regions ?? []).map(({ name, members }) => {
+    const size = members.reduce((sum, number) => sum + of(number), 0);
+    return [name, roundTo(size, 3)] as const;
+  });
+  return Object.fromEntries(all);
 }
 
 /** Return the unit of sizes, that of one voxel, and how many decimals are kept. */

@@ -111,9 +111,14 @@ export class ResultView {
       const note = segmented.cutOff.includes(label.name) ? [make("span", { class: "cut" }, ` ${STRINGS.cutOff}`)] : [];
       return make("tr", size ? {} : { class: "empty" },
         make("th", { scope: "row" }, make("label", { for: box.id }, box, swatch, label.name), ...note),
-        make("td", {}, String(roundTo(size, size >= 100 ? 0 : 1))),
+        make("td", {}, shownSize(size)),
         ...(measured ? [make("td", {}, measured[label.name]?.dice?.toFixed(2) ?? "–")] : [])); // prettier-ignore
     });
+    const regions = Object.entries(segmented.regions).map(([name, size]) =>
+      make("tr", { class: size ? "region" : "region empty" },
+        make("th", { scope: "row" }, name),
+        make("td", {}, shownSize(size)),
+        ...(measured ? [make("td", {}, "–")] : []))); // prettier-ignore
     const header = [STRINGS.structure, STRINGS.size[segmented.unit], ...(measured ? [STRINGS.measuredDice] : [])];
     const all = make("button", { type: "button", class: "small", id: "all" }, STRINGS.hideAll);
     all.addEventListener("click", () => {
@@ -127,7 +132,7 @@ export class ResultView {
     return make("div", {},
       make("table", { id: "structures" },
         make("thead", {}, make("tr", {}, ...header.map((title) => make("th", { scope: "col" }, title)))),
-        make("tbody", {}, ...rows)),
+        make("tbody", {}, ...rows, ...regions)),
       all); // prettier-ignore
   }
 
@@ -188,6 +193,7 @@ export class ResultView {
       warnings: segmented.warnings,
       unit: segmented.unit,
       [picture ? "areas" : "volumes"]: segmented.sizes,
+      ...(Object.keys(segmented.regions).length ? { regions: segmented.regions } : {}),
       intensities: segmented.brightness,
       mean_probability: segmented.meanProbability,
       touches_border: Object.fromEntries(this.labels.map(({ name }) => [name, segmented.cutOff.includes(name)])),
@@ -198,6 +204,10 @@ export class ResultView {
     };
     return `${JSON.stringify(content, null, 2)}\n`;
   }
+}
+
+function shownSize(size: number): string {
+  return String(roundTo(size, size >= 100 ? 0 : 1));
 }
 
 declare const __ENGINE__: string;
