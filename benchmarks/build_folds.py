@@ -18,6 +18,7 @@ import numpy as np
 from builds import table
 from footnote import footnote
 from paired_patients import dice_by_patient, structures_of
+from peer_table import estimate_text
 
 from embedded_vit.build.building import build
 from embedded_vit.datasets.data_set import DataSet, Split, make_folds
@@ -81,17 +82,8 @@ def fold_table(data_set: DataSet, evaluations: Sequence[Path]) -> str:
     patients = [data_set.case(name).patient for name in scores]
     summary = summarise(np.stack(list(scores.values())), patients)
     header = ("Patients", "Scans", "Dice", *structures)
-    cells = (str(len(set(patients))), str(len(scores)), _with_interval(summary.overall), *map(_mean, summary.organs))
-    return table(header, [cells])
-
-
-def _with_interval(estimate: Estimate) -> str:
-    interval = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return f"{_mean(estimate)}{interval}"
-
-
-def _mean(estimate: Estimate) -> str:
-    return "–" if estimate.mean is None else f"{estimate.mean:.3f}"
+    means = [estimate_text(Estimate(organ.mean, None, None)) for organ in summary.organs]
+    return table(header, [(str(len(set(patients))), str(len(scores)), estimate_text(summary.overall), *means)])
 
 
 if __name__ == "__main__":

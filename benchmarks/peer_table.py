@@ -203,7 +203,7 @@ def _dice_table(study: Study, length: str) -> list[str]:
         rows.append(
             (
                 f"**{entry.network}**" if entry.ours else entry.network,
-                _estimate(summary.overall),
+                estimate_text(summary.overall),
                 NOTHING if worst is None else f"{worst[1]} {worst[0]:.2f}",
                 f"{len(patients)} x {len(seeds)}",
                 f"{entry.passes:.3g}",
@@ -318,7 +318,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _estimate(estimate: Estimate) -> str:
+def estimate_text(estimate: Estimate) -> str:
+    """Return a mean with its interval, where it has one."""
     if estimate.mean is None:
         return NOTHING
     interval = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -82,6 +82,11 @@ def test_volumes_in_plain_folders_are_ct_if_their_numbers_are_hu(tmp_path: Path)
     assert open_data_set(tmp_path).modality == "MR"
 
 
+def without_suffix(folder: Path) -> None:
+    for path in (folder / "images").iterdir():
+        path.rename(path.with_suffix(""))
+
+
 def of_another_kind(folder: Path) -> None:
     for path in (folder / "images").iterdir():
         path.rename(path.with_suffix(".webp"))
@@ -113,6 +118,7 @@ def soft_edges(folder: Path) -> None:
     ("change", "message"),
     [
         (of_another_kind, r"images: 3 files of .webp, which are not read; convert them to PNG or NIfTI"),
+        (without_suffix, "images: 3 files without a suffix, which are not read"),
         (no_partner, "3 images in images and 3 masks in masks, none of one name"),
         (photographs_as_masks, "as images do and masks do not"),
         (nothing_marked, "no structure is marked in 3 masks"),

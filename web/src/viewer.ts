@@ -50,11 +50,11 @@ export class Viewer {
       fontMinPx: 11,
       isRadiologicalConvention: true,
       isNearestInterpolation: true,
-      multiplanarShowRender: drawsInSoftware() ? SHOW_RENDER.NEVER : SHOW_RENDER.ALWAYS,
       dragAndDropEnabled: false,
       logLevel: "silent",
     });
     await niivue.attachToCanvas(canvas);
+    niivue.opts.multiplanarShowRender = drawsInSoftware(niivue.gl) ? SHOW_RENDER.NEVER : SHOW_RENDER.ALWAYS;
     niivue.setSliceType(SLICE_TYPE.MULTIPLANAR);
     const scan = await loaded(shown.scan, "scan.nii");
     if (shown.window) [scan.cal_min, scan.cal_max] = shown.window;
@@ -108,10 +108,9 @@ export class Viewer {
 }
 
 /** Whether there is no graphics card that the browser may use: then a picture in 3-D takes seconds, not milliseconds. */
-function drawsInSoftware(): boolean {
-  const context = document.createElement("canvas").getContext("webgl2");
-  const facts = context?.getExtension("WEBGL_debug_renderer_info");
-  return facts ? SOFTWARE.test(String(context!.getParameter(facts.UNMASKED_RENDERER_WEBGL))) : false;
+function drawsInSoftware(context: WebGL2RenderingContext): boolean {
+  const facts = context.getExtension("WEBGL_debug_renderer_info");
+  return facts !== null && SOFTWARE.test(String(context.getParameter(facts.UNMASKED_RENDERER_WEBGL)));
 }
 
 async function loaded(file: Uint8Array, name: string): Promise<NVImage> {

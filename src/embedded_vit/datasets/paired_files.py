@@ -219,9 +219,7 @@ def _structures(cases: dict[str, _Case]) -> tuple[list[Words], list[str]]:
     remarks = []
     readers = [kind for kind in kinds if all(_marks(word) or READER.fullmatch(word.lower()) for word in kind)]
     if len(readers) > 1:
-        best = max(
-            readers, key=lambda kind: (sum(bool(BEST_READER.fullmatch(word.lower())) for word in kind), kinds[kind])
-        )
+        best = max(readers, key=lambda kind: (sum(map(_is_first_reader, kind)), kinds[kind]))
         left = ", ".join(" ".join(kind) for kind in readers if kind != best)
         remarks.append(f"masks called '{' '.join(best)}' are taken; left out: {left}")
         for case in cases.values():

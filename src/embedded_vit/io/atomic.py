@@ -106,7 +106,8 @@ def sweep_leftovers(folder: Path, suffixes: Sequence[str]) -> None:
     with suppress(OSError):
         for path in list(folder.iterdir()):
             if path.name.endswith(tuple(suffixes)) and _is_leftover(path.name):
-                _remove(path)
+                with suppress(OSError):
+                    path.unlink()  # never a folder, as `sweep_tree` would
 
 
 def sweep_tree(folder: Path) -> None:

@@ -132,7 +132,10 @@ def data_files(folder: Path) -> list[Path]:
 def kinds_in(folder: Path) -> str:
     """Return how many files of which kind a folder holds, for example "60 files of .webp"; "" for none."""
     kinds = Counter(path.suffix.lower() for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-    return " and ".join(f"{counted(number, 'file')} of {kind}" for kind, number in kinds.most_common(2))
+    return " and ".join(
+        f"{counted(number, 'file')} {f'of {kind}' if kind else 'without a suffix'}"
+        for kind, number in kinds.most_common(2)
+    )
 
 
 def same_format(paths: Sequence[Path]) -> list[Path]:
