@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from faults import record, run
 from faults.kills import killed
 from faults.mutations import mutated
 from faults.network import CALL, allowed
 from faults.row import Outcome, Row
-from faults.run import BEGIN, END, line_of, write_table
+from faults.run import BEGIN, END, line_of, main, run_rows, write_table
 from faults.run import tried as tried_row
 from faults.table import rows
 
@@ -82,3 +85,48 @@ def test_a_campaign_that_breaks_or_misses_is_a_failure_and_what_is_missing_is_na
     outcome = Outcome()
     outcome.count(good=False, message="no")
     assert (outcome.tried, outcome.failed, outcome.messages) == (1, 1, ["no"])
+
+
+def test_a_row_is_made_again_where_it_failed_or_the_sources_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def campaign(count: int, folder: Path) -> Outcome:
+        calls.append(count)
+        return Outcome(tried=count, failed=int(len(calls) == 1))
+
+    wanted = [Row("a", "b", 7, campaign), Row("c", "d", 1, None, "no campaign yet")]
+    asked = Namespace(full=True, share=0.1, soak=1, output=tmp_path)
+    for failed in (1, 0, 0):  # the last time nothing is left to do
+        assert run_rows(wanted, asked)[0][1]["failed"] == failed
+    assert calls == [7, 7]
+    assert list(record.read_records([tmp_path])) == ["a"]
+    monkeypatch.setattr(run, "sources", lambda: "others")
+    run_rows(wanted, asked)
+    assert calls == [7, 7, 7]
+
+
+def test_one_table_is_made_of_several_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"sources": "012345678901", "commit": "abc", "machine": "a machine", "load": 1.5}
+    results = {row.name: vars(Outcome(tried=2000)) | {"seconds": 3.5} | made for row in rows()[:2]}
+    first, second = results
+    for folder, known in {
+        "one": results | {second: results[second] | {"tried": 1}},
+        "two": {second: results[second] | {"commit": "def"}},
+    }.items():
+        (tmp_path / folder).mkdir()
+        record.write_record(tmp_path / folder, known)
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    folders = [str(tmp_path / name) for name in ("one", "two", "none")]
+    monkeypatch.setattr(sys, "argv", ["run.py", "--from", *folders, "--write", str(page)])
+    assert main() == 0
+    lines = page.read_text().splitlines()
+    assert f"| {first} | {rows()[0].target} | 2,000 | 0 | 3.5 |  |" in lines
+    assert f"| {second} | {rows()[1].target} | 2,000 | 0 | 3.5 |  |" in lines
+    assert sum(line.endswith("| not run |") for line in lines) == len(rows()) - 2
+    assert "commit abc (sources 012345678901) of 1 row; commit def" in " ".join(lines)
+    assert "All faults. a machine" in capsys.readouterr().out
