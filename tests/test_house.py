@@ -56,7 +56,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "datasets": ("io",),
     "layers": (),
     "models": ("layers",),
-    "training": ("io", "datasets", "models"),
+    "training": ("io", "datasets", "layers", "models"),
     "export": ("io", "artifact", "engines", "predict", "datasets", "layers", "models", "training"),
     "costs": ("io", "artifact", "engines", "predict", "layers", "models"),
     "evaluation": ("io", "artifact", "engines", "predict", "datasets", "training"),

@@ -17,6 +17,7 @@ from torch.nn import functional
 from embedded_vit.errors import NetworkError
 from embedded_vit.layers.channel_axes import ChannelAxis, inside, read
 from embedded_vit.layers.convolutions import NormedConvolution
+from embedded_vit.layers.enlarging import enlarged
 from embedded_vit.layers.fused_block import FusedBlock
 from embedded_vit.layers.residual_pair import ResidualPair
 from embedded_vit.layers.token_block import TokenBlock
@@ -84,8 +85,7 @@ class HybridViT(LayeredNetwork):
             features = block(features)
         for up, pair in zip(reversed(self.up), reversed(self.decoder), strict=True):
             coarse.append(features)
-            enlarged = functional.interpolate(up(features), scale_factor=2, mode="bilinear", align_corners=False)
-            features = pair(functional.relu(enlarged + skips.pop()))
+            features = pair(functional.relu(enlarged(up(features), 2) + skips.pop()))
         return self.head(features)
 
     def macs(self, image_size: int, *, input_channels: int = 1) -> int:

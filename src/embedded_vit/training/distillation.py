@@ -14,7 +14,7 @@ from torch.nn import functional
 from embedded_vit.training.augmentation import augment
 from embedded_vit.training.distortion import Mirroring, draw
 from embedded_vit.training.hooks import Batch, TrainingHook
-from embedded_vit.training.losses import enlarged
+from embedded_vit.training.losses import at_size
 from embedded_vit.training.settings import RunConfig
 from embedded_vit.training.slices import SliceSet
 
@@ -136,7 +136,7 @@ def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 1503.02531.
     """
-    student = (enlarged(logits.float(), taught.shape[-1]) / TEMPERATURE).log_softmax(dim=1)
+    student = (at_size(logits.float(), taught.shape[-1]) / TEMPERATURE).log_softmax(dim=1)
     divergence = functional.kl_div(student, taught, reduction="none").sum(dim=1)  # (B, S, S)
     weights = 1 + BOUNDARY_WEIGHT * _edges(taught.argmax(dim=1))
     return TEMPERATURE**2 * (weights * divergence).sum() / weights.sum()

@@ -31,7 +31,7 @@ from embedded_vit.training.checkpoint import (
 from embedded_vit.training.distortion import Mirroring, draw
 from embedded_vit.training.epoch_order import EpochOrder
 from embedded_vit.training.journal import Journal
-from embedded_vit.training.losses import enlarged
+from embedded_vit.training.losses import at_size
 from embedded_vit.training.pace import epochs_in_time
 from embedded_vit.training.partial_labels import PartialSets, unmarked_structures
 from embedded_vit.training.progress import TrainingListener, TrainingProgress
@@ -202,7 +202,7 @@ class Trainer:
                 images, _ = self.slices.batch(
                     indices[first : first + self.training.batch_size], self.config.preprocessing.context_slices
                 )
-                logits = enlarged(network(torch.from_numpy(images).to(self.learner.device)), images.shape[-1])
+                logits = at_size(network(torch.from_numpy(images).to(self.learner.device)), images.shape[-1])
                 predicted.append(logits.argmax(dim=1).to(torch.uint8).cpu().numpy())
         return np.concatenate(predicted)
 

@@ -6,18 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from embedded_vit.layers.enlarging import enlarged
 from embedded_vit.training.processes import sum_over_processes
 
-__all__ = ["enlarged", "segmentation_loss", "soft_dice_loss"]
+__all__ = ["at_size", "segmentation_loss", "soft_dice_loss"]
 
 CROSS_ENTROPY_WEIGHT = 0.4  # the paper's; soft Dice has the rest
 
 
-def enlarged(logits: Tensor, size: int) -> Tensor:
+def at_size(logits: Tensor, size: int) -> Tensor:
     """Resize logits (B, K, T, T) to (B, K, S, S), bilinear with pixel centres aligned, as labelling does."""
-    if logits.shape[-1] == size:
-        return logits
-    return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
+    factor, rest = divmod(size, logits.shape[-1])
+    if rest:
+        return functional.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
+    return logits if factor == 1 else enlarged(logits, factor)
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, possible: Tensor | None = None) -> Tensor:
@@ -34,7 +36,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, possible: Tensor | None = 
     Source: TransUNet, 2102.04306; weights from Embedded-ViT.
     """
     logits = logits.to(torch.float32, memory_format=torch.contiguous_format)  # one plane per class: sums are faster
-    logits = enlarged(logits, labels.shape[-1])
+    logits = at_size(logits, labels.shape[-1])
     logarithms = logits.log_softmax(dim=1)
     if possible is not None:
         return _partial_loss(logarithms, labels, possible)
