@@ -29,6 +29,7 @@ __all__ = ["JOURNAL", "data_identity", "journal_errors", "open_study", "signs_of
 
 JOURNAL = "search.journal"
 NAME = "embedded-vit search"
+NOT_HELD = "did not possess lock"  # Optuna's words, where its lock cannot be given back
 
 
 def signs_of_life(folder: Path, database: Database | None) -> FileLocks | Beats:
@@ -86,7 +87,7 @@ def journal_errors(folder: Path) -> Iterator[None]:
         with output_errors(folder):
             yield
     except RuntimeError as error:
-        if "did not possess lock" not in str(error):  # Optuna's words, where its lock cannot be given back
+        if NOT_HELD not in str(error):
             raise
         raise OutputError(f"{folder / JOURNAL}: cannot write: its lock cannot be given back") from error
 
@@ -97,7 +98,34 @@ def _study_in(storage: BaseStorage) -> optuna.Study:
     )
 
 
-def _journal_lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
+class _SweptLock:
+    """Gives a lock back under a name that `sweep_tree` knows, so that a process that is killed there leaves nothing."""
+
+    _lock_file: str
+
+    def release(self) -> None:
+        """Remove the lock in two steps, as Optuna does: another process may take it from one that seems dead.
+
+        Raises:
+            RuntimeError: Another process has taken it.
+        """
+        renamed = temporary_beside(Path(self._lock_file))
+        try:
+            os.rename(self._lock_file, renamed)
+            os.unlink(renamed)
+        except OSError as error:
+            raise RuntimeError(NOT_HELD) from error
+
+
+class _SymlinkLock(_SweptLock, JournalFileSymlinkLock):
+    pass
+
+
+class _OpenLock(_SweptLock, JournalFileOpenLock):
+    pass
+
+
+def _journal_lock(path: Path) -> _SymlinkLock | _OpenLock:
     """Choose the lock of a journal: a symbolic link, or a file where links are not allowed, as on Windows.
 
     Each kind of lock is refused while the other kind exists, so processes may choose differently.
@@ -107,11 +135,11 @@ def _journal_lock(path: Path) -> JournalFileSymlinkLock | JournalFileOpenLock:
         os.symlink(path, trial)
         trial.unlink()
     except (OSError, NotImplementedError):
-        return JournalFileOpenLock(str(path))
-    return JournalFileSymlinkLock(str(path))
+        return _OpenLock(str(path))
+    return _SymlinkLock(str(path))
 
 
-def _drop_unfinished_line(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
+def _drop_unfinished_line(path: Path, lock: _SymlinkLock | _OpenLock) -> None:
     """Cut off a last line that a full disk or a loss of power left unfinished; else the next line is unreadable."""
     if not path.exists():
         return
