@@ -19,13 +19,19 @@ from faults.killed_stages import Result, Run, compression, searching, whole_buil
 from faults.row import Outcome, environment
 
 MOST_KILLS = 20  # of one run; then it may end
-KILLS_A_SAVE = 10  # of so many kills one meets a file that is being written
+KILLS_A_SAVE = 10  # of so many kills one at least meets a file that is being written
+MOST_IDLE = 20  # runs one after the other that end before they are killed
 IMPORTS_DO_NOT_COUNT = 10.0  # seconds of a run
 
 
 def killed(kind: str, count: int, folder: Path) -> Outcome:
     """Run this module in a process that has no threads, and so may be forked."""
-    command = [sys.executable, "-m", "faults.kills", kind, str(count), str(folder)]
+    return of_module("kills", kind, count, folder)
+
+
+def of_module(name: str, kind: str, count: int, folder: Path) -> Outcome:
+    """Return the outcome that a module of the campaigns prints."""
+    command = [sys.executable, "-m", f"faults.{name}", kind, str(count), str(folder)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return Outcome(1, 1, [f"{kind}: {done.stderr[-400:]!r}"])
@@ -92,8 +98,13 @@ def training(folder: Path, apart: Callable[[Run, Path], None]) -> tuple[Run, Res
     return run, result
 
 
-def forked(run: Callable[[Path], None], out: Path, seconds: float | None, *, in_a_save: bool = False) -> bool:
-    """Run in a child, kill it after so many seconds, or then as soon as it saves; return whether it was killed."""
+def forked(run: Callable[[Path], None], out: Path, seconds: float | None, *, in_a_save: bool = False) -> bool | None:
+    """Run in a child and kill it after so many seconds, or then as soon as it saves.
+
+    Returns:
+        Whether the kill left a file that was being written; None where the run ended before.
+    """
+    before = unfinished(out)
     process = os.fork()
     if process == 0:
         status = 1
@@ -111,17 +122,17 @@ def forked(run: Callable[[Path], None], out: Path, seconds: float | None, *, in_
         if done:
             if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) != 0:
                 raise AssertionError(f"{out.name}: ended with {status}")
-            return False
-        if end is not None and time.monotonic() >= end and (not in_a_save or is_saving(out)):
+            return None
+        if end is not None and time.monotonic() >= end and (not in_a_save or unfinished(out) - before):
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-            return True
+            return bool(unfinished(out) - before)
         time.sleep(0.001)
 
 
-def is_saving(out: Path) -> bool:
-    """Whether a file is being written that will get its name when it is whole."""
-    return any(TEMPORARY.match(name) for _, _, names in os.walk(out) for name in names)
+def unfinished(out: Path) -> set[str]:
+    """Return the files that will get their names when they are whole."""
+    return {os.path.join(at, name) for at, _, names in os.walk(out) for name in names if TEMPORARY.match(name)}
 
 
 def whole_run(run: Callable[[Path], None], out: Path) -> float:
@@ -149,29 +160,31 @@ def main() -> None:
     """Kill as often as is asked for, over as many runs as that takes."""
     kind, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     run, result = KINDS[kind](folder, lambda once, out: forked(once, out, None) and None)
-    outcome, draw = Outcome(), random.Random(0)
     whole_seconds = whole_run(run, folder / "whole")
     expected = result(folder / "whole")
-    number = 0
+    outcome, draw, saves, number, idle = Outcome(), random.Random(0), 0, 0, 0
     while outcome.tried < count:
         out, kills, wrong = folder / f"run{number}", 0, ""
-        number += 1
+        most = min(MOST_KILLS, count - outcome.tried)
         try:
-            most = min(MOST_KILLS, count - outcome.tried)
-            while forked(
-                run,
-                out,
-                draw.uniform(0.0, whole_seconds) if kills < most else None,
-                in_a_save=kills % KILLS_A_SAVE == KILLS_A_SAVE - 1,
-            ):
-                kills += 1
+            while True:
+                seconds = draw.uniform(0.0, whole_seconds) if kills < most else None
+                in_a_save = saves < (outcome.tried + kills + 1) // KILLS_A_SAVE
+                met = forked(run, out, seconds, in_a_save=in_a_save)
+                if met is None:
+                    break
+                kills, saves = kills + 1, saves + met
             others = {name: value for name, value in result(out).items() if value != expected[name]}
             wrong = " and ".join(f"other {name}: {value!r:.120}" for name, value in others.items())
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
-        for _ in range(max(1, kills)):
+        for _ in range(max(kills, int(bool(wrong)))):
             outcome.count(good=not wrong, message=f"{kind}, run {number} with {kills} kills: {wrong}")
+        number, idle = number + 1, 0 if kills else idle + 1
+        if idle > MOST_IDLE:
+            raise AssertionError(f"{idle} runs ended before they could be killed")
         shutil.rmtree(out, ignore_errors=True)
+    outcome.note = f"{saves} within a save"
     sys.stdout.write(json.dumps(vars(outcome)) + "\n")
 
 
