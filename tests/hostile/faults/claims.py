@@ -9,6 +9,7 @@ from pathlib import Path
 from faults.attacks import READS, write_attacks
 from faults.row import Outcome
 
+ATTACKS = 28
 MOST_SECONDS = 2.0
 MOST_MIB = 128
 

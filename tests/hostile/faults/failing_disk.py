@@ -61,14 +61,16 @@ def main() -> None:
     from faults.failing_writers import actions
 
     count, place, others = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    disk, all_actions = Disk(), actions(place, others)
-    for action in all_actions:
-        raised, writes = disk.tried(action.act, 0, 0)
-        if raised is not None or not writes:
-            raise AssertionError(f"{action.name} without a fault: {raised!r}, {writes} writes")
+    disk, writes = Disk(), []
+    for action in actions(place, others):
+        raised, number = disk.tried(action.act, 0, 0)
+        if raised is not None or not number:
+            raise AssertionError(f"{action.name} without a fault: {raised!r}, {number} writes")
         action.check()
-        step = max(1, len(all_actions) * len(ERRORS) * writes // max(1, count))
-        for nth in range(1, writes + 1, step):
+        writes.append((action, number))
+    step = max(1, round(len(ERRORS) * sum(number for _, number in writes) / count))
+    for action, number in writes:
+        for nth in range(1, number + 1, step):
             for error in ERRORS:
                 raised, _ = disk.tried(action.act, nth, error)
                 wrong = action.check()
@@ -76,7 +78,7 @@ def main() -> None:
                     wrong = "no error"
                 elif raised is not None and (not isinstance(raised, EmbeddedVitError) or "\n" in str(raised)):
                     wrong = f"{type(raised).__name__}: {raised}"
-                told = f"{action.name}, write {nth} of {writes}, {errno.errorcode[error]}: {wrong}"
+                told = f"{action.name}, write {nth} of {number}, {errno.errorcode[error]}: {wrong}"
                 line = " ".join(f"{'bad' if wrong else 'good'} {told}".split())
                 sys.stdout.write(f"{line}\n")
 
