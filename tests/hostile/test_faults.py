@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -12,9 +13,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from faults import record, run
+from faults.attacks import write_attacks
+from faults.canaries import CANARY, leaking
+from faults.claims import ATTACKS
+from faults.killed_journal import killed_at_each_write
 from faults.kills import killed
 from faults.mutations import mutated
 from faults.network import CALL, allowed
+from faults.orders import FORMATS, ORDERS, cases, is_sheared
 from faults.row import Outcome, Row
 from faults.run import BEGIN, END, line_of, main, run_rows, write_table
 from faults.run import tried as tried_row
@@ -56,6 +62,29 @@ def test_a_connection_counts_unless_it_goes_where_it_may(address: str, may: bool
 def test_a_search_that_is_killed_once_loses_and_doubles_no_trial(tmp_path: Path) -> None:
     outcome = killed("search", 1, tmp_path)
     assert (outcome.tried, outcome.failed, outcome.messages) == (1, 0, [])
+
+
+def test_a_search_that_is_killed_while_it_writes_its_journal_loses_and_doubles_no_trial(tmp_path: Path) -> None:
+    outcome = killed_at_each_write(4, tmp_path)  # before, in the middle and after
+    assert (outcome.failed, outcome.messages) == (0, [])
+    assert outcome.tried >= 4
+
+
+def test_the_table_has_as_many_bombs_and_scans_in_orders_as_there_are(tmp_path: Path) -> None:
+    assert len(write_attacks(tmp_path)) == ATTACKS
+    made = cases()
+    assert len(set(made)) == len(made) == 4 * (48 + 100)
+    for kind in FORMATS:
+        of_kind = [(number, order) for each, number, order in made if each == kind]
+        assert {order for number, order in of_kind if number is None} == set(ORDERS)
+        assert sum(number is not None and is_sheared(number) for number, _ in of_kind) == 50
+
+
+def test_a_canary_is_found_also_where_it_is_compressed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mask.nii.gz").write_bytes(gzip.compress(f"head {CANARY} tail".encode()))
+    (tmp_path / "case_seg.dcm").write_text(CANARY)  # which must name the patient
+    assert leaking(tmp_path) == ["mask.nii.gz"]
 
 
 def seeds() -> list[tuple[str, int, int]]:
