@@ -64,6 +64,19 @@ def test_channels_and_flat_images(tmp_path: Path) -> None:
     assert "one slice" in flat.remarks[0]
 
 
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_file_that_ends_early_is_one_line_and_simpleitk_prints_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str, compress: bool
+) -> None:
+    path = saved(tmp_path / f"a{suffix}", sitk.GetImageFromArray(ARRAY[0]), compress=compress)
+    assert open_scan(path).read().array.shape == (1, 7, 6, 5)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileFormatError, match="truncated or damaged"):
+        open_scan(path).read()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_names_of_masks_of_3d_slicer(tmp_path: Path) -> None:
     path = saved(tmp_path / "case.seg.nrrd", sitk.GetImageFromArray(MASK))
     assert scan_stem(path) == "case"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["check_where_voxels_are"]
+__all__ = ["check_complete", "check_where_voxels_are"]
 
 MOST_HEADER_BYTES = 1 << 16
+MOST_DIGITS = 18  # of a number of bytes
 NRRD_MAGIC = b"NRRD000"
 ONE_FILE = "save it again as one file"
 
@@ -57,3 +58,23 @@ def _check_metaimage(start: bytes, path: Path) -> None:
             raise FileFormatError(f"{path}: the file that its header names for the voxels {where}; {ONE_FILE} (.mha)")
         return
     raise FileFormatError(f"{path}: not a MetaImage file (no ElementDataFile); save it again, or convert it to .nii.gz")
+
+
+def check_complete(path: Path, voxel_bytes: int) -> None:
+    """Refuse a MetaImage file that ends early, about which SimpleITK would print lines of its own.
+
+    Args:
+        path: Ends in .mha, and has passed `check_where_voxels_are`.
+        voxel_bytes: What the voxels take where they are not compressed.
+
+    Raises:
+        FileFormatError: It is shorter than its header says.
+    """
+    with open(path, "rb") as file:
+        header, mark, rest = file.read(MOST_HEADER_BYTES).partition(b"ElementDataFile")
+    before = len(header) + len(mark) + rest.find(b"\n") + 1
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(b"=") for line in header.splitlines())}
+    compressed = fields.get(b"CompressedData", b"").lower() == b"true"
+    size = fields.get(b"CompressedDataSize", b"") if compressed else str(voxel_bytes).encode()
+    if size.isdigit() and path.stat().st_size - before < int(size[:MOST_DIGITS]):
+        raise FileFormatError(f"{path}: truncated or damaged; copy the file again")

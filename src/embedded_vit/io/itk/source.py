@@ -17,7 +17,7 @@ from typing_extensions import Self
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.itk.header import check_where_voxels_are
+from embedded_vit.io.itk.header import check_complete, check_where_voxels_are
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Scan, Volume, check_affine
@@ -69,6 +69,8 @@ class ItkSource(ScanSource):
         self._bytes = self.channels * math.prod(self._shape) * item
         if not path.name.lower().endswith(".mhd"):
             check_compressed_size(path.stat().st_size, self._bytes, self.source)
+        if path.name.lower().endswith(".mha"):
+            check_complete(path, self._bytes)
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
