@@ -48,7 +48,7 @@ def threads_at_once(count: int, folder: Path) -> Outcome:
         for number, good in enumerate(pool.map(right, range(count - warm)), start=warm):
             outcome.count(good=good, message=f"scan {number}: the mask of another")
     grown = resident_bytes() - before
-    outcome.note = f"memory {grown / 2**20:+.1f} MiB over the last {count - warm:,} scans"
+    outcome.note = f"memory {grown / 2**20:+.1f} MiB over the last {count - warm:,} scans" if count > warm else ""
     if grown > MOST_GROWTH:
         outcome.failed += 1
         outcome.messages.append(f"memory grew by {grown / 2**20:.1f} MiB over {count - warm} scans")

@@ -54,7 +54,7 @@ def rows() -> list[Row]:
         Row("SIGKILL of a build", "the same result, nothing left", 200, partial(killed, "build")),
         Row("SIGKILL of a search", "no trial lost or doubled, nothing left", 200, partial(killed, "search")),
         Row(
-            "SIGKILL of a search at each write of its journal",
+            "SIGKILL at each write of a search's journal",
             "no trial lost or doubled, nothing left",
             81,
             killed_at_each_write,
