@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from embedded_vit.artifact.manifest import Manifest, sealed
 from embedded_vit.artifact.onnx_file import graph_digest
 from embedded_vit.cli import main
-from embedded_vit.labels import LabelSet
+from embedded_vit.labels import LabelSet, Region
 from embedded_vit.preprocessing import Preprocessing
 
 RunVerb = Callable[..., tuple[int, str, str]]
@@ -37,6 +37,27 @@ def threshold_graph(
     ]
     graph = helper.make_graph(nodes, "threshold", [image], [logits], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10, **model_options)
+
+
+def dark_and_bright_graph(size: int = 32, *, channels: int = 1) -> onnx.ModelProto:
+    """Make a threshold graph with a third logit, -3 image - 1: class 2 in the darkest quarter of the window."""
+    made = threshold_graph(size, channels=channels)
+    joined = made.graph.node.pop()
+    made.graph.initializer.append(helper.make_tensor("minus_three", TensorProto.FLOAT, [1], [-3.0]))
+    made.graph.node.extend(
+        [
+            helper.make_node("Mul", [joined.input[1], "minus_three"], ["steep"]),
+            helper.make_node("Add", ["steep", "minus_one"], ["dark"]),
+            helper.make_node("Concat", [*joined.input, "dark"], ["logits"], axis=1),
+        ]
+    )
+    made.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    return made
+
+
+DARK_AND_BRIGHT = LabelSet.from_names(["bright", "dark"]).model_copy(
+    update={"regions": (Region(name="both", members=(1, 2)), Region(name="the dark", members=(2,)))}
+)  # what that graph finds
 
 
 def threshold_manifest(graph: bytes, **fields: Any) -> Manifest:

@@ -42,7 +42,7 @@ def page_template() -> Path:
 
 @pytest.fixture(scope="session")
 def core(page_template: Path) -> Callable[[str, dict[str, Any], Path], Any]:
-    """Run the page's core under Node: `core("segment" or "vectors", job, folder)`."""
+    """Run the page's core under Node: `core("segment", "vectors" or "rounded", job, folder)`."""
     bundle = REPOSITORY / "build" / "web" / "core.mjs"
     wasm = WEB / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
     if node() is None or not bundle.is_file() or not wasm.is_file():

@@ -10,7 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import write_artifact
+from artifact_fixtures import DARK_AND_BRIGHT, dark_and_bright_graph, write_artifact
 
 import embedded_vit
 from embedded_vit.builtin.index import artifact_path
@@ -26,14 +26,15 @@ CANARY = "<b>DOE^JANE</b>"
 
 @pytest.fixture(scope="module")
 def threshold_page(page_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A page of a model that labels what is bright, with a hostile name, and the model."""
+    """A page of a model that labels what is bright and what is dark, with a hostile name, and the model."""
     folder = tmp_path_factory.mktemp("page")
     fields: dict[str, Any] = {
         "preprocessing": Preprocessing.for_modality("CT", image_size=32),
         "spacing_range": SpacingRange(slices_mm=(0.5, 5.0), in_plane_mm=(0.5, 2.5)),
+        "labels": DARK_AND_BRIGHT,
         "name": "</script><script>alert(1)</script>",
     }
-    model = write_artifact(folder / "model.onnx", **fields)
+    model = write_artifact(folder / "model.onnx", dark_and_bright_graph(), **fields)
     write_page(model, folder / "page.html")
     return folder / "page.html", model
 
@@ -87,6 +88,7 @@ def test_a_scan_is_dropped_segmented_shown_and_saved(
     assert saved["name"].endswith("_mask.nii.gz")
     summary, wanted = json.loads((tmp_path / "mask.json").read_text()), expected.summary()
     assert set(summary) == set(wanted)
+    assert summary["regions"]["both"] > max(summary["volumes"].values()) > 0
     assert {key: summary[key] for key in summary if key not in ("engine", "seconds")} == {
         key: wanted[key] for key in wanted if key not in ("engine", "seconds")
     }

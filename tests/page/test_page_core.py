@@ -12,7 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph, write_artifact
+from artifact_fixtures import DARK_AND_BRIGHT, dark_and_bright_graph, threshold_graph, write_artifact
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from numpy.typing import NDArray
 
@@ -22,7 +22,7 @@ from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.datasets.phantom import PhantomSettings
 from embedded_vit.datasets.phantom_writer import write_phantoms
 from embedded_vit.errors import EmbeddedVitError
-from embedded_vit.labels import LabelSet, Region
+from embedded_vit.labels import LabelSet
 from embedded_vit.postprocessing import Postprocessing
 from embedded_vit.predict.labelling import label_slice
 from embedded_vit.predict.vectors import write_test_vectors
@@ -64,18 +64,18 @@ def test_every_stage_is_that_of_the_test_vectors(core: Callable[..., Any], name:
     preprocessing = Preprocessing.for_modality(modality, image_size=32, **settings)
     fields = {
         "preprocessing": preprocessing,
-        "labels": LabelSet.from_names(["bright"]),
+        "labels": DARK_AND_BRIGHT,
         "postprocessing": Postprocessing(smallest_component={"bright": 0.2}),
     }
-    write_test_vectors(
-        write_artifact(tmp_path / "model.onnx", **fields), ball_scan(slope, len(preprocessing.channels)), tmp_path / "v"
-    )
+    graph = dark_and_bright_graph(channels=preprocessing.input_channels)
+    model = write_artifact(tmp_path / "model.onnx", graph, **fields)
+    write_test_vectors(model, ball_scan(slope, len(preprocessing.channels)), tmp_path / "v")
     expected = {name: np.load(tmp_path / "v" / f"{name}.npy") for name in ("scan", "inputs", "logits", "labels")}
     facts = json.loads((tmp_path / "v" / "contract.json").read_text())
     job = {name: str(tmp_path / f"{name}.raw") for name in ("scan", "inputs", "logits", "labels", "postprocessed")}
     expected["scan"].astype("<f8").tofile(job["scan"])
     expected["logits"].astype("<f4").tofile(job["logits"])
-    core("vectors", facts | job | {"shape": expected["scan"].shape}, tmp_path)
+    answer = core("vectors", facts | job | {"shape": expected["scan"].shape}, tmp_path)
     inputs = np.fromfile(job["inputs"], "<f4").reshape(expected["inputs"].shape)
     np.testing.assert_allclose(inputs, expected["inputs"], atol=4e-6)
     labels = np.fromfile(job["labels"], np.uint8).reshape(expected["labels"].shape)
@@ -84,6 +84,45 @@ def test_every_stage_is_that_of_the_test_vectors(core: Callable[..., Any], name:
     np.testing.assert_array_equal(np.fromfile(job["postprocessed"], np.uint8).reshape(after.shape), after)
     assert np.count_nonzero(after)
     assert np.count_nonzero(after) < np.count_nonzero(labels) or name != "context"
+    assert {key: answer[key] for key in ("unit", "sizes", "regions")} == {
+        key: facts[key] for key in ("unit", "sizes", "regions")
+    }
+    assert facts["regions"]["both"] >= facts["sizes"]["bright"] > 0
+
+
+@pytest.mark.parametrize(
+    ("modality", "spacing", "unit"),
+    [("picture", 0.0006, "mm2"), ("picture", None, "pixels"), ("CT", 0.8, "ml"), ("CT", None, "voxels")],
+)
+def test_sizes_of_structures_and_regions_are_those_of_the_test_vectors(
+    core: Callable[..., Any], modality: Any, spacing: float | None, unit: str, tmp_path: Path
+) -> None:
+    preprocessing = Preprocessing.for_modality(modality, image_size=32, channels=("grey",))
+    fields = {"preprocessing": preprocessing, "labels": DARK_AND_BRIGHT}
+    affine = np.diag([-(spacing or 1.0)] * 2 + [spacing or 1.0, 1.0])[:, [2, 1, 0, 3]]
+    array = np.random.default_rng(2).integers(0, 256, (1, 1, 40, 50)).astype(np.uint8)
+    slope, intercept = (1 / 255, 0.0) if modality == "picture" else (3.0, -300.0)
+    volume = Volume(array, affine, slope, intercept, spacing_known=spacing is not None)
+    write_test_vectors(write_artifact(tmp_path / "m.onnx", dark_and_bright_graph(), **fields), volume, tmp_path / "v")
+    facts = json.loads((tmp_path / "v" / "contract.json").read_text())
+    job = {name: str(tmp_path / f"{name}.raw") for name in ("scan", "inputs", "logits", "labels", "postprocessed")}
+    scan = np.load(tmp_path / "v" / "scan.npy")
+    scan.astype("<f8").tofile(job["scan"])
+    np.load(tmp_path / "v" / "logits.npy").astype("<f4").tofile(job["logits"])
+    answer = core("vectors", facts | job | {"shape": scan.shape}, tmp_path)
+    assert answer["unit"] == facts["unit"] == unit
+    assert answer["sizes"] == facts["sizes"]
+    assert answer["regions"] == facts["regions"]
+    assert 0 < facts["regions"]["the dark"] < facts["regions"]["both"]
+
+
+@pytest.mark.parametrize("decimals", [0, 3, 6])
+def test_numbers_are_rounded_as_python_does(core: Callable[..., Any], decimals: int, tmp_path: Path) -> None:
+    """Ties, and what is a tie in decimal digits but lies beside it as a float64, such as 4619 x 0.0045."""
+    numbers = [count / 16 for count in range(-200, 200)] + [count * 0.0045 for count in range(4000, 6000)]
+    numbers += [count * 2.5e-7 for count in range(300)] + [count / 128 for count in range(300)] + [4619 * 0.0045]
+    expected = [round(number, decimals) for number in numbers]
+    assert core("rounded", {"numbers": numbers, "decimals": decimals}, tmp_path) == expected
 
 
 @pytest.mark.parametrize(("stride", "shape"), [(1, (40, 40)), (2, (45, 61)), (4, (20, 64))])
@@ -119,10 +158,8 @@ def test_all_48_orientations_give_the_masks_of_predict(
 ) -> None:
     preprocessing = Preprocessing.for_modality("CT", image_size=32, context_slices=3)
     postprocessing = Postprocessing(smallest_component={"bright": 0.2})
-    regions = (Region(name="all of it", members=(1,)),)
-    labels = LabelSet.from_names(["bright"]).model_copy(update={"regions": regions})
-    given = {"preprocessing": preprocessing, "postprocessing": postprocessing, "labels": labels}
-    model = write_artifact(tmp_path / "model.onnx", **given)
+    given = {"preprocessing": preprocessing, "postprocessing": postprocessing, "labels": DARK_AND_BRIGHT}
+    model = write_artifact(tmp_path / "model.onnx", dark_and_bright_graph(channels=3), **given)
     upright = ball_scan(1.0).reoriented("RAS")
     array = (upright.array[0, :, :, 6:16] + np.int16(24)).astype(np.int16)
     oblique = upright.affine.copy()
@@ -143,7 +180,7 @@ def test_all_48_orientations_give_the_masks_of_predict(
         assert answer["regions"] == expected.regions
         assert answer["warnings"] == list(expected.warnings)
     assert np.count_nonzero(expected.mask.array)
-    assert expected.regions["all of it"] > 0
+    assert expected.regions["both"] > max(expected.volumes.values()) > 0
 
 
 @pytest.fixture(scope="module")

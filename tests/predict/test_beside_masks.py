@@ -14,11 +14,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph
+from artifact_fixtures import DARK_AND_BRIGHT, dark_and_bright_graph, threshold_graph
 from PIL import Image
 
 from embedded_vit.errors import OutputError
-from embedded_vit.labels import LabelSet, Region
+from embedded_vit.labels import LabelSet
 from embedded_vit.predict.folder import Listener, predict_path
 from embedded_vit.predict.predictor import Prediction, Predictor
 from embedded_vit.predict.preview import TILE
@@ -185,22 +185,20 @@ def test_a_folder_of_masks_has_one_table(predictor: Predictor, tmp_path: Path) -
 
 
 def test_regions_of_structures_have_their_sizes(make_artifact: MakeArtifact, tmp_path: Path) -> None:
-    labels = LabelSet.from_names(["core", "rim"]).model_copy(
-        update={"regions": (Region(name="all", members=(1, 2)), Region(name="heart", members=(1,)))}
-    )
-    graph = threshold_graph()
-    [*_, joined] = graph.graph.node
-    joined.input.append("negated")  # a third class that never wins
-    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
-    predictor = Predictor.load(make_artifact(graph, labels=labels), threads=1)
+    predictor = Predictor.load(make_artifact(dark_and_bright_graph(), labels=DARK_AND_BRIGHT), threads=1)
     predict_path(predictor, write_ct(tmp_path / "scans" / "a.nii.gz").parent, tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "a.json").read_text())
-    assert summary["volumes"]["core"] > 0
-    assert summary["regions"] == {"all": summary["volumes"]["core"], "heart": summary["volumes"]["core"]}
+    volumes, mask = summary["volumes"], nibabel.load(tmp_path / "out" / "a.nii.gz")
+    voxels = np.bincount(np.asanyarray(mask.dataobj).ravel(), minlength=3)
+    assert 0 < volumes["bright"] != volumes["dark"] > 0
+    assert summary["regions"]["the dark"] == volumes["dark"]
+    both = (voxels[1] + voxels[2]) * np.prod(mask.header.get_zooms()) / 1000
+    assert summary["regions"]["both"] == pytest.approx(both, abs=0.0011)
+    assert summary["regions"]["both"] > max(volumes.values())
     [row] = rows_of(tmp_path / "out")
-    assert float(row["all"]) == summary["regions"]["all"]
-    prediction = replace(predictor.predict(tmp_path / "scans" / "a.nii.gz"), volumes={"core": 0.1, "rim": 0.2})
-    assert prediction.regions == {"all": 0.3, "heart": 0.1}
+    assert {name: float(row[name]) for name in summary["regions"]} == summary["regions"]
+    prediction = replace(predictor.predict(tmp_path / "scans" / "a.nii.gz"), volumes={"bright": 0.1, "dark": 0.2})
+    assert prediction.regions == {"both": 0.3, "the dark": 0.2}
 
 
 def test_a_scan_that_fails_is_not_in_the_table_and_others_are(predictor: Predictor, tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph, threshold_manifest
+from artifact_fixtures import (
+    DARK_AND_BRIGHT,
+    dark_and_bright_graph,
+    threshold_graph,
+    threshold_manifest,
+    write_artifact,
+)
 from numpy.typing import NDArray
 from PIL import Image
 from written_contract import Written, scan_axes, upright
@@ -87,12 +93,10 @@ def check_vectors(volume: Volume, preprocessing: Preprocessing, tmp_path: Path) 
     """Write test vectors with the package, and reach the same numbers as the page says."""
     manifest = {
         "preprocessing": preprocessing,
-        "labels": LabelSet.from_names(["bright"]),
+        "labels": DARK_AND_BRIGHT,
         "postprocessing": Postprocessing(smallest_component={"bright": 0.2}),
     }
-    graph = threshold_graph().SerializeToString()
-    model = tmp_path / "model.onnx"
-    model.write_bytes(sealed(graph, threshold_manifest(graph, **manifest)))
+    model = write_artifact(tmp_path / "model.onnx", dark_and_bright_graph(), **manifest)
     write_test_vectors(model, volume, tmp_path / "vectors")
     expected = {name: np.load(tmp_path / "vectors" / f"{name}.npy") for name in ("inputs", "logits", "labels")}
     written = Written.of_folder(tmp_path / "vectors")
@@ -102,7 +106,33 @@ def check_vectors(volume: Volume, preprocessing: Preprocessing, tmp_path: Path) 
     after = np.load(tmp_path / "vectors" / "postprocessed.npy")
     np.testing.assert_array_equal(written.postprocessed(expected["labels"]), after)
     assert 0 < np.count_nonzero(after) < np.count_nonzero(expected["labels"])  # something was removed, not all
+    sizes = {key: written.facts[key] for key in ("unit", "sizes", "regions")}
+    assert written.sizes(after) == sizes
+    assert sizes["regions"]["both"] >= sizes["sizes"]["bright"] > 0
     return written
+
+
+@pytest.mark.parametrize(
+    ("modality", "pixel_mm", "unit"),
+    [("picture", 0.0006, "mm2"), ("picture", None, "pixels"), ("CT", 0.8, "ml"), ("CT", None, "voxels")],
+)
+def test_the_page_reproduces_the_sizes_of_vectors(
+    modality: Any, pixel_mm: float | None, unit: str, tmp_path: Path
+) -> None:
+    preprocessing = Preprocessing.for_modality(modality, image_size=32, channels=("grey",))
+    model = write_artifact(
+        tmp_path / "model.onnx", dark_and_bright_graph(), preprocessing=preprocessing, labels=DARK_AND_BRIGHT
+    )
+    array = np.random.default_rng(2).integers(0, 256, (1, 1, 40, 50)).astype(np.uint8)
+    affine = np.diag([pixel_mm or 1.0] * 3 + [1.0])[:, [2, 1, 0, 3]]
+    slope, intercept = (1 / 255, 0.0) if modality == "picture" else (3.0, -300.0)
+    stored = Volume(array, affine, slope, intercept, spacing_known=pixel_mm is not None)
+    write_test_vectors(model, stored.reoriented("SLP"), tmp_path / "vectors")
+    written = Written.of_folder(tmp_path / "vectors")
+    found = written.sizes(np.load(tmp_path / "vectors" / "postprocessed.npy"))
+    assert found == {key: written.facts[key] for key in ("unit", "sizes", "regions")}
+    assert found["unit"] == unit
+    assert 0 < found["regions"]["the dark"] < found["regions"]["both"]
 
 
 @pytest.mark.parametrize(("context_mm", "spacing_known"), [(None, True), (3.0, True), (3.0, False)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph
+from artifact_fixtures import DARK_AND_BRIGHT, dark_and_bright_graph, threshold_graph
 from PIL import Image
 
 from embedded_vit.errors import ContractError, OutputError
@@ -61,6 +61,24 @@ def test_areas_are_in_mm2_where_the_file_says_the_size_of_pixels(predictor: Pred
     summary = json.loads((tmp_path / "mask.json").read_text())
     assert summary["unit"] == "mm2"
     assert summary["areas"]["bright"] == pytest.approx(BRIGHT.sum() * 0.04, rel=2e-3)
+
+
+def test_a_region_of_a_picture_of_fine_pixels_is_as_large_as_its_structures(
+    make_artifact: MakeArtifact, tmp_path: Path
+) -> None:
+    preprocessing = Preprocessing.for_modality("picture", channels=("R", "G", "B"), image_size=SIZE)
+    graph = dark_and_bright_graph(channels=3)
+    predictor = Predictor.load(make_artifact(graph, preprocessing=preprocessing, labels=DARK_AND_BRIGHT), threads=1)
+    pixel_mm = 0.0006
+    scan = write_picture(tmp_path / "cells.png", dpi=(25.4 / pixel_mm, 25.4 / pixel_mm))
+    predict_path(predictor, scan, tmp_path / "mask.png")
+    summary = json.loads((tmp_path / "mask.json").read_text())
+    areas, regions = summary["areas"], summary["regions"]
+    assert summary["unit"] == "mm2"
+    assert areas["bright"] == pytest.approx(BRIGHT.sum() * pixel_mm**2, abs=1e-6)
+    assert areas["dark"] == pytest.approx((~BRIGHT).sum() * pixel_mm**2, abs=1e-6)
+    assert 0 < regions["the dark"] == areas["dark"] < 0.0005  # which 3 decimals would make 0
+    assert regions["both"] == round(areas["bright"] + areas["dark"], 6)
 
 
 def test_a_folder_of_pictures_goes_on_and_leaves_its_own_masks(predictor: Predictor, tmp_path: Path) -> None:

@@ -212,3 +212,18 @@ class Written:
                 if len(component) < least:
                     result[tuple(np.array(component).T)] = 0
         return result
+
+    def sizes(self, labels: NDArray[np.uint8]) -> dict[str, Any]:
+        """Unit, sizes of structures and of regions; the axes are perpendicular."""
+        known, flat = self.facts["spacing_mm"] is not None, self.settings["modality"] == "picture"
+        unit = ("mm2" if flat else "ml") if known else ("pixels" if flat else "voxels")
+        voxel = {"ml": np.prod(self.spacing) / 1000, "mm2": self.spacing[1] * self.spacing[2]}.get(unit, 1)
+        voxel = float(f"{voxel:.9g}")
+        digits = {"ml": 3, "mm2": 6}.get(unit, 0)
+        names = {each["id"]: each["name"] for each in self.contract["labels"]["labels"]}
+        sizes = {name: round(float(np.sum(labels == number) * voxel), digits) for number, name in names.items()}
+        regions = {
+            region["name"]: round(sum(sizes[names[number]] for number in region["members"]), digits)
+            for region in self.contract["labels"]["regions"]
+        }
+        return {"unit": unit, "sizes": sizes, "regions": regions}

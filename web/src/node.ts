@@ -5,6 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { ContractError, FileFormatError } from "./core/errors";
 import type { Contract } from "./core/manifest";
 import { writeMask } from "./core/niftiFile";
+import { roundTo } from "./core/numbers";
 import { gridOf, intensityRanges, networkInputs } from "./core/preprocessing";
 import { labelSlice } from "./core/labelling";
 import { openScan } from "./core/reading";
@@ -12,6 +13,7 @@ import { removeSmallComponents } from "./core/components";
 import { smallestShares } from "./core/manifest";
 import { segment, type Network } from "./core/segmenting";
 import { openNetwork } from "./core/session";
+import { sizesOf } from "./core/sizes";
 import type { Volume } from "./core/volume";
 
 const DICOM_WASM = "node_modules/@niivue/dcm2niix/dist/dcm2niix.jpeg.wasm"; // in web/, where tests run
@@ -96,7 +98,14 @@ async function stages(job: VectorJob): Promise<unknown> {
   await writeFile(job.labels, labels);
   const changed = removeSmallComponents(labels, volume, smallestShares(job.contract));
   await writeFile(job.postprocessed, labels);
-  return { changed };
+  const counts = new Array<number>(256).fill(0);
+  labels.forEach((label) => counts[label]!++);
+  return { changed, ...sizesOf(counts, job.contract.labels, volume, preprocessing.modality === "picture") };
+}
+
+/** Round numbers as the core does. */
+function rounded({ numbers, decimals }: { numbers: number[]; decimals: number }): number[] {
+  return numbers.map((number) => roundTo(number, decimals));
 }
 
 function arrayBuffer(bytes: Uint8Array): ArrayBuffer {
@@ -105,5 +114,10 @@ function arrayBuffer(bytes: Uint8Array): ArrayBuffer {
 
 const [kind, jobPath, wasm] = process.argv.slice(2) as [string, string, string];
 const job = JSON.parse(await readFile(jobPath, "utf8")) as unknown;
-const answer = kind === "vectors" ? await stages(job as VectorJob) : await segmentAll(job as Job, wasm);
+const kinds: Record<string, (job: never) => unknown> = {
+  segment: (given: Job) => segmentAll(given, wasm),
+  vectors: stages,
+  rounded,
+};
+const answer = await kinds[kind]!(job as never);
 process.stdout.write(`${JSON.stringify(answer)}\n`);

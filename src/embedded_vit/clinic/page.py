@@ -114,7 +114,7 @@ def _table(draw: ImageDraw.ImageDraw, prediction: Prediction, top: int, orientat
         draw.rectangle((MARGIN, height + 2, MARGIN + 18, height + 18), label.rgb)
         draw.text((TABLE[0], height), label.name[:40], INK, _font(16))
         volume = prediction.volumes[label.name]
-        shown = f"{volume:.1f}" if prediction.unit == "ml" else f"{volume:.0f}"
+        shown = f"{volume:.0f}" if prediction.unit == "voxels" else f"{volume:.1f}" if volume >= 1 else f"{volume:.2g}"
         draw.text((TABLE[1] + 110, height), shown, INK, _font(16), anchor="ra")
         draw.text((TABLE[3], height), "; ".join(_remarks(label, prediction, volume)), WARNING, _font(16))
     foot = f"On the left of each picture is the patient's {LEFT_OF_PICTURE[orientation]}. Check the mask itself."

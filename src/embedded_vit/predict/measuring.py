@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from embedded_vit.labels import LabelSet
 from embedded_vit.volume import Mask, Scan, labelled_box
 
-__all__ = ["Brightness", "MeasuredMask", "measure_mask", "structure_volumes"]
+__all__ = ["Brightness", "MeasuredMask", "measure_mask", "region_sizes", "size_unit", "structure_volumes"]
 
 DIGITS = 6  # of a brightness, as many as float32 has
+VOXEL_DIGITS = 9  # of the size of a voxel
+DECIMALS = {"ml": 3, "mm2": 6, "voxels": 0, "pixels": 0}  # that are kept of a size, by its unit
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,36 @@ def structure_volumes(
         labels: The structures.
         flat: Whether it is the mask of a picture; then areas in mm2, or in pixels.
     """
-    size, decimals = 1.0, 3
-    if mask.spacing_known and flat:
-        size, decimals = float(np.prod(mask.spacing_mm[1:])), 6
-    elif mask.spacing_known:
-        size = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
-    return {label.name: round(int(counts[label.id]) * size, decimals) for label in labels.labels}
+    unit = size_unit(mask, flat=flat)
+    of_voxel = 1.0
+    if unit == "mm2":
+        of_voxel = float(np.prod(mask.spacing_mm[1:]))
+    elif unit == "ml":
+        of_voxel = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
+    of_voxel = _rounded(of_voxel, VOXEL_DIGITS)  # so that its last bit decides no tie
+    return {label.name: round(int(counts[label.id]) * of_voxel, DECIMALS[unit]) for label in labels.labels}
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def size_unit(mask: Mask, *, flat: bool) -> str:
+    """Return the unit of a mask's sizes: ml, or voxels where the spacing is unknown; of a picture mm2 or pixels."""
+    if flat:
+        return "mm2" if mask.spacing_known else "pixels"
+    return "ml" if mask.spacing_known else "voxels"
+
+
+def region_sizes(sizes: Mapping[str, float], labels: LabelSet, unit: str) -> dict[str, float]:
+    """Return the size of every region: the sum of those of its structures.
+
+    Args:
+        sizes: Of every structure, in `unit`.
+        labels: The structures and regions.
+        unit: As `size_unit` gives it.
+    """
+    return {
+        region.name: round(sum(sizes[labels.names[member - 1]] for member in region.members), DECIMALS[unit])
+        for region in labels.regions
+    }
+
+
+def _rounded(value: float, digits: int = DIGITS) -> float:
+    return float(f"{value:.{digits}g}")

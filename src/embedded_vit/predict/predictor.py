@@ -37,7 +37,7 @@ from embedded_vit.labels import LabelSet
 from embedded_vit.plausibility import Judgement
 from embedded_vit.predict.describing import described
 from embedded_vit.predict.judging import judge_mask
-from embedded_vit.predict.measuring import Brightness, measure_mask, structure_volumes
+from embedded_vit.predict.measuring import Brightness, measure_mask, region_sizes, size_unit, structure_volumes
 from embedded_vit.predict.memory import free_bytes, room_below
 from embedded_vit.predict.segmentation import map_ahead, segment
 from embedded_vit.predict.watching import ProbabilityMaps, Watcher
@@ -105,18 +105,12 @@ class Prediction:
     @property
     def unit(self) -> str:
         """The unit of sizes: ml, or voxels where the spacing is unknown; of a picture mm2 or pixels."""
-        if self.overlay is not None:
-            return "mm2" if self.mask.spacing_known else "pixels"
-        return "ml" if self.mask.spacing_known else "voxels"
+        return size_unit(self.mask, flat=self.overlay is not None)
 
     @property
     def regions(self) -> dict[str, float]:
         """The size of every region of several structures, in `unit`."""
-        names = self.labels.names
-        return {
-            region.name: round(sum(self.volumes[names[member - 1]] for member in region.members), 3)
-            for region in self.labels.regions
-        }
+        return region_sizes(self.volumes, self.labels, self.unit)
 
     def summary(self) -> dict[str, object]:
         """Return the content of the JSON file that `save` writes."""

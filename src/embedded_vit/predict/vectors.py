@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from embedded_vit.contract import Contract
 from embedded_vit.engines import load
 from embedded_vit.errors import OutputError
 from embedded_vit.io.array_file import write_array
 from embedded_vit.io.atomic import check_folder, write_text
 from embedded_vit.postprocessing import Components, remove_small_components
 from embedded_vit.predict.labelling import label_slice
+from embedded_vit.predict.measuring import region_sizes, size_unit, structure_volumes
 from embedded_vit.preprocessing import Grid, network_inputs
 from embedded_vit.volume import LabelMap, Volume
 
@@ -44,7 +46,7 @@ def write_test_vectors(model: str | Path, volume: Volume, folder: str | Path) ->
         model: A model file; ONNX Runtime computes it.
         volume: A scan that fits its contract, in any orientation; at most 24 slices of its middle are taken.
         folder: A new or empty folder, which gets contract.json, scan.npy, inputs.npy, logits.npy, labels.npy and
-            postprocessed.npy.
+            postprocessed.npy; contract.json holds the sizes of structures and regions in the last too.
 
     Raises:
         FileFormatError: The model file cannot be loaded.
@@ -64,17 +66,26 @@ def write_test_vectors(model: str | Path, volume: Volume, folder: str | Path) ->
     processed, components = labels.copy(), Components()
     for plane in labels:
         components.add(plane)
-    remove_small_components(LabelMap(processed, upright.affine), components, contract.smallest_shares)
+    mask = LabelMap(processed, upright.affine, spacing_known=upright.spacing_known)
+    remove_small_components(mask, components, contract.smallest_shares)
     facts = {
         "contract": contract.model_dump(mode="json"),
         "slope": upright.slope,
         "intercept": upright.intercept,
         "spacing_mm": upright.spacing_mm if upright.spacing_known else None,
+        **_sizes(mask, contract),
     }
     stages = {"scan": upright.array, "inputs": inputs, "logits": logits, "labels": labels, "postprocessed": processed}
     for name, array in stages.items():
         write_array(folder, name, array)
     write_text(folder / CONTRACT_FILE, json.dumps(facts, indent=1) + "\n")
+
+
+def _sizes(mask: LabelMap, contract: Contract) -> dict[str, object]:
+    flat = contract.preprocessing.modality == "picture"
+    unit = size_unit(mask, flat=flat)
+    sizes = structure_volumes(mask, mask.counts(), contract.labels, flat=flat)
+    return {"unit": unit, "sizes": sizes, "regions": region_sizes(sizes, contract.labels, unit)}
 
 
 def _middle(upright: Volume) -> Volume:

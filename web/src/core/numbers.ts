@@ -13,7 +13,8 @@ export function roundTo(value: number, decimals: number): number {
   if (!Number.isFinite(value)) return value;
   const rounded = Number(value.toFixed(decimals)); // toFixed is exact, but takes ties upwards
   const scaled = value * 10 ** decimals;
-  const isTie = Math.abs(scaled) < 2 ** 52 && Math.abs(scaled % 1) === 0.5 && scaled / 10 ** decimals === value;
+  const isExact = Math.abs(scaled) < 2 ** 52 && Number.isInteger(value * 2 ** (decimals + 1)); // as every tie is
+  const isTie = isExact && Math.abs(scaled % 1) === 0.5;
   return isTie ? roundHalfEven(scaled) / 10 ** decimals : rounded;
 }
 

@@ -11,7 +11,8 @@ import { brightnessOf, type Brightness } from "./measuring";
 import { roundTo } from "./numbers";
 import { judge, warningsOf, type Judgement } from "./plausibility";
 import { gridOf, intensityRanges, networkInputs, type Grid } from "./preprocessing";
-import { determinant3, readSlice, reoriented, spacingOf, visitLabelled, writeSlice, type Layout, type Volume } from "./volume";
+import { sizesOf, type Sizes } from "./sizes";
+import { readSlice, reoriented, visitLabelled, writeSlice, type Layout, type Volume } from "./volume";
 
 /** A scan as any reader gives it. */
 export interface Scan {
@@ -35,15 +36,12 @@ export interface Options {
   isCancelled?: () => boolean;
 }
 
-export interface Segmented {
+export interface Segmented extends Sizes {
   mask: Uint8Array; // in the layout of the scan's array
   forced: boolean;
   warnings: string[];
   cutOff: string[];
   judgement: Judgement | null;
-  unit: "ml" | "voxels" | "mm2" | "pixels";
-  sizes: Record<string, number>;
-  regions: Record<string, number>; // their sizes
   brightness: Record<string, Record<string, Brightness> | null>;
   meanProbability: Record<string, number | null>;
   ranges: [number, number][];
@@ -157,8 +155,6 @@ function summarised(scan: Scan, contract: Contract, seen: Seen, mask: Uint8Array
   const names = contract.labels.labels;
   const cutOff = names.filter((each) => atBorder[each.id]).map((each) => each.name);
   const border = cutOff.length ? [`at the border of the scan, perhaps cut off: ${cutOff.join(", ")}`] : [];
-  const [unit, size, decimals] = unitOf(scan);
-  const sizes = Object.fromEntries(names.map((each) => [each.name, roundTo(counts[each.id]! * size, decimals)]));
   return {
     mask,
     forced: problems.length > 0,
@@ -171,9 +167,7 @@ function summarised(scan: Scan, contract: Contract, seen: Seen, mask: Uint8Array
     ],
     cutOff,
     judgement,
-    unit,
-    sizes,
-    regions: regionSizes(sizes, contract),
+    ...sizesOf(counts, contract.labels, scan.volume, scan.format === "picture"),
     brightness: brightnessOf(scan.volume, mask, counts, contract),
     meanProbability: Object.fromEntries(
       names.map(({ name, id }) => [name, counts[id] && means[id] != null ? roundTo(means[id], 4) : null]),
@@ -187,26 +181,6 @@ function nothingPlausible(judgement: Judgement | null): string[] {
   const reasons = Object.entries(judgement.implausible).map(([name, found]) => `${name}: ${found[0]}`);
   const what = "nothing in the mask is plausible, so the scan seems to show something else";
   return [`${what} (${reasons.join("; ")})`];
-}
-
-/** Return the size of each region: the sum of what its structures have. */
-function regionSizes(sizes: Record<string, number>, { labels }: Contract): Record<string, number> {
-  const of = (number: number) => sizes[labels.labels.find(({ id }) => id === number)!.name]!;
-  const all = (labels.regions ?? []).map(({ name, members }) => {
-    const size = members.reduce((sum, number) => sum + of(number), 0);
-    return [name, roundTo(size, 3)] as const;
-  });
-  return Object.fromEntries(all);
-}
-
-/** Return the unit of sizes, that of one voxel, and how many decimals are kept. */
-function unitOf(scan: Scan): [Segmented["unit"], number, number] {
-  const { affine, spacingKnown } = scan.volume;
-  if (scan.format === "picture") {
-    const [, rows, columns] = spacingOf(affine);
-    return spacingKnown ? ["mm2", rows * columns, 6] : ["pixels", 1, 3];
-  }
-  return spacingKnown ? ["ml", Math.abs(determinant3(affine)) / 1000, 3] : ["voxels", 1, 3];
 }
 
 /** Return how many voxels have each label, and whether one of them lies in a first or last plane of any axis. */

@@ -206,8 +206,9 @@ export class ResultView {
   }
 }
 
+/** Print a size for people; one that is not 0 is not shown as 0. */
 function shownSize(size: number): string {
-  return String(roundTo(size, size >= 100 ? 0 : 1));
+  return String(size > 0 && size < 1 ? Number(size.toPrecision(2)) : roundTo(size, size >= 100 ? 0 : 1));
 }
 
 declare const __ENGINE__: string;
