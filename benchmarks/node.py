@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pydicom
 from footnote import footnote
-from orthanc import Orthanc
+from orthanc import Orthanc, dcmtk
 
 QUIET_SECONDS = 1.0
 PROGRAM = (sys.executable, "-m", "embedded_vit")
@@ -86,7 +86,16 @@ def time_of_predict(arguments: argparse.Namespace, folder: Path) -> float:
 
 def time_through_node(series: Path, syntax: list[str], port: int, study: str, orthanc: Orthanc) -> float:
     """Return the time from the last byte to the segmentation in Orthanc, less the quiet time, in seconds."""
-    words = ["storescu", *syntax, "-aec", "EMBEDDEDVIT", "127.0.0.1", str(port), "+sd", str(series)]
+    words = [
+        dcmtk("storescu") or "storescu",
+        *syntax,
+        "-aec",
+        "EMBEDDEDVIT",
+        "127.0.0.1",
+        str(port),
+        "+sd",
+        str(series),
+    ]
     subprocess.run(words, check=True)
     began = time.perf_counter()
     while not (found := orthanc.find(study)):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 
 import pydicom
 
-__all__ = ["Orthanc"]
+__all__ = ["Orthanc", "dcmtk"]
 
 START_SECONDS = 60
 
@@ -77,6 +80,17 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=10) as answer:
             read: Any = answer.read()
         return bytes(read)
+
+
+def dcmtk(program: str) -> str | None:
+    """Return the path of one of dcmtk's programs, or None.
+
+    pynetdicom puts programs with the same names and other options beside Python, where an activated environment looks
+    first.
+    """
+    own = str(Path(sys.executable).parent)
+    places = [place for place in os.environ["PATH"].split(os.pathsep) if place != own]
+    return shutil.which(program, path=os.pathsep.join(places))
 
 
 def _free_port() -> int:

@@ -21,10 +21,11 @@ from embedded_vit.predict.folder import predict_path
 from embedded_vit.predict.predictor import Predictor
 
 sys.path.append(str(REPOSITORY / "benchmarks"))  # at the end: its modules have everyday names
-from orthanc import Orthanc
+from orthanc import Orthanc, dcmtk
 
+STORESCU = dcmtk("storescu")
 pytestmark = [
-    pytest.mark.skipif(shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"),
+    pytest.mark.skipif(STORESCU is None, reason="Debian's dcmtk is not installed"),
     pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Debian's orthanc is not installed"),
 ]
 
@@ -41,7 +42,7 @@ def send_through(orthanc: Orthanc, model: Path, series: Path, folder: Path, *opt
     """Send a series through a node with storescu; return its segmentation, which `predict` must equal."""
     node = RunningNode(model, orthanc.dicom_port, folder / "store", "--quiet", "0.2")
     try:
-        words = ["storescu", *options, "-aec", "EMBEDDEDVIT", "127.0.0.1", str(node.port), "+sd", str(series)]
+        words = [str(STORESCU), *options, "-aec", "EMBEDDEDVIT", "127.0.0.1", str(node.port), "+sd", str(series)]
         assert subprocess.run(words, check=False).returncode == 0
         header = pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True)
         (stored,) = wait_until(lambda: orthanc.segmentations(header.StudyInstanceUID))
