@@ -36,7 +36,8 @@ class NodeOptions:
         quiet: Seconds without an association after which a study is complete.
         quiet_after_abort: The same where the last association was aborted, so that a sender can try again.
         result_format: What is sent: dicom-seg, a DICOM segmentation; sc, a secondary capture; or all, both.
-        memory: Most memory for the process that segments, for example 400M or 1G.
+        memory: Most memory for the process that segments, for example 400M or 1G; a segmentation object of a long
+            series takes some more.
         threads: Cores to compute on; all cores by default.
         tls: Certificate, its key, and the certificates of the authority, three PEM files; senders must then use TLS
             and show a certificate that the authority has signed.
