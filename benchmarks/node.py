@@ -1,6 +1,6 @@
 """The time of the DICOM node: from the last byte of a series to its segmentation in Orthanc, beside that of `predict`.
 
-    python benchmarks/node.py SERIES [--model abdomen-ct] [--repeats 5] [--threads 2]
+    python benchmarks/node.py SERIES [--model abdomen-ct] [--repeats 5] [--threads 2] [--memory 1G]
 
 Needs Debian's orthanc and dcmtk. Both ways are measured in turns on the same series; of the node's time the quiet time
 is taken away. `predict` is `embedded-vit predict --format dicom-seg` as a command, its start included. The last line
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--model", default="abdomen-ct")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory", default="1G", help="that the node is given")
     arguments = parser.parse_args()
     header = pydicom.dcmread(next(arguments.series.iterdir()), stop_before_pixels=True)
     syntax = ["-xv"] if header.file_meta.TransferSyntaxUID == pydicom.uid.JPEG2000Lossless else []
@@ -39,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         orthanc = Orthanc(folder)
-        port, node = start_node(arguments.model, arguments.threads, folder, orthanc)
+        port, node = start_node(arguments, folder, orthanc)
         through_node, by_predict = [], []
         try:
             for _ in range(arguments.repeats):
@@ -64,10 +65,11 @@ def most_memory_mb(pid: int) -> list[int]:
     return [int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) // 1024 for text in status]
 
 
-def start_node(model: str, threads: int, folder: Path, orthanc: Orthanc) -> tuple[int, subprocess.Popen[str]]:
+def start_node(arguments: argparse.Namespace, folder: Path, orthanc: Orthanc) -> tuple[int, subprocess.Popen[str]]:
     """Start a node; return its port and process."""
-    words = [*PROGRAM, "node", model, "--port", "0", "--store", str(folder / "store"), "--quiet", str(QUIET_SECONDS)]
-    words += ["--send-to", f"ARCHIVE@127.0.0.1:{orthanc.dicom_port}", "--threads", str(threads)]
+    words = [*PROGRAM, "node", arguments.model, "--port", "0", "--store", str(folder / "store")]
+    words += ["--quiet", str(QUIET_SECONDS), "--send-to", f"ARCHIVE@127.0.0.1:{orthanc.dicom_port}"]
+    words += ["--threads", str(arguments.threads), "--memory", arguments.memory]
     node = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert node.stdout is not None
     return int(node.stdout.readline().split(":")[1].split(";")[0]), node

@@ -17,9 +17,10 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from footnote import footnote
+from footnote import footnote, machine_and_versions
 from footprint import PEAK
 
+from embedded_vit.costs.machine_state import load_average
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.datasets.phantom_writer import write_phantoms
 from embedded_vit.io.nifti import write_volume
@@ -58,15 +59,17 @@ def main() -> None:
             works = " | ".join("works" if works_within(words, limit) else "-" for limit in LIMITS_GB)
             lines.append(f"| `{verb}` | {on} | {peak:.0f} | {works} |")
             print(lines[-1], flush=True)
-    foot = footnote()
-    print(foot)
-    if arguments.write:
-        text = arguments.write.read_text(encoding="utf-8")
-        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-        table = "\n".join(lines)
-        arguments.write.write_text(
-            f"{before}{BEGIN}\n{table}\n\n{textwrap.fill(foot, 98)}\n{END}{after}", encoding="utf-8"
-        )
+            if arguments.write:
+                write_table(arguments.write, lines)
+    print(footnote())
+
+
+def write_table(page: Path, lines: list[str]) -> None:
+    """Put the rows that are measured into a page; after each one, as all of them take long."""
+    text = page.read_text(encoding="utf-8")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    foot = textwrap.fill(f"{machine_and_versions()}; load average {load_average()}", 98)
+    page.write_text("\n".join([f"{before}{BEGIN}", *lines, "", foot, f"{END}{after}"]), encoding="utf-8")
 
 
 def write_inputs(folder: Path, slices: int, cases: int) -> None:
