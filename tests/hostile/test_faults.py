@@ -19,7 +19,7 @@ from faults.claims import ATTACKS
 from faults.killed_journal import killed_at_each_write
 from faults.kills import killed
 from faults.mutations import mutated
-from faults.network import CALL, allowed
+from faults.network import CALL, Call, allowed
 from faults.orders import FORMATS, ORDERS, cases, is_sheared
 from faults.row import Outcome, Row
 from faults.run import BEGIN, END, line_of, main, run_rows, write_table
@@ -55,7 +55,14 @@ def test_a_connection_counts_unless_it_goes_where_it_may(address: str, may: bool
     line = f"77 connect(8, {{sa_family={family}, {address}}}, 28) = 0"
     assert CALL.search(line)
     assert not CALL.search('77 connect(3, {sa_family=AF_UNIX, sun_path="/var/run/nscd/socket"}, 110) = -1 ENOENT')
-    assert allowed(line, frozenset({("10.0.0.1", 104)})) is may
+    assert allowed(line, Call("node", lambda _: "", frozenset({("10.0.0.1", 104)}))) is may
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1"])
+@pytest.mark.parametrize("here", [True, False])
+def test_processes_of_one_verb_may_talk_to_each_other_on_this_computer(address: str, here: bool) -> None:
+    line = f'77 connect(8, {{sa_family=AF_INET, sin_port=htons(6379), sin_addr=inet_addr("{address}")}}, 16) = 0'
+    assert allowed(line, Call("predict --ray", lambda _: "", here=here)) is (here and address == "127.0.0.1")
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ MUTATIONS = {
     "ours": "h5, dataset.json, plans, run folders and other files of ours",
     "predictions": "lists of predictions",
 }
-VERBS = 19  # calls of verbs in network.py
+VERBS = 20  # calls of verbs in network.py, with --ray where Ray is installed
 ONE_LINE = "no crash, one line within 2 s, 512 MiB"
 
 

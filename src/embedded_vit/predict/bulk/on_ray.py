@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from embedded_vit.errors import ConfigError, EmbeddedVitError, missing_extra
@@ -16,6 +17,14 @@ __all__ = ["OnRay"]
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_COUNTS = 10.0  # of the cluster's cores
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # nothing is sent anywhere
+# Ray on this machine alone would ask the network what its address is, and its servers whether they run in a cloud. The
+# first is told that there is no cluster; the second ask a proxy that does not exist.
+OF_THIS_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "http_proxy": "http://127.0.0.1:9",
+    "no_proxy": "localhost,127.0.0.1",
+}
 
 
 class OnRay(Workers):
@@ -34,28 +43,14 @@ class OnRay(Workers):
     """
 
     def __init__(self, setup: WorkerSetup, address: str | None, workers: int | None) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            import ray
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"--ray: {missing_extra('Ray', 'ray')}") from error
-        self._ray: Any = ray
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({} if address else {"include_dashboard": False}),
-            )
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise ConfigError(
-                f"--ray {address or ''}: no cluster there ({type(error).__name__}); start one with `ray start --head`"
-            ) from error
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        with _environment({} if address else OF_THIS_MACHINE):
+            self._ray = _started_ray(address)
         self._threads = setup.threads
         self._asked = workers
         self._counted, self._cores = float("-inf"), 0
-        self._setup = ray.put(setup)
+        self._setup = self._ray.put(setup)
         self._started = 0
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}  # what each worker is to answer, and its number
@@ -100,6 +95,41 @@ class OnRay(Workers):
             self._ray.kill(actor)
         self._actors.clear()
         self._ray.shutdown()
+
+
+def _started_ray(address: str | None) -> Any:
+    """Join a cluster, or start one here; return the library."""
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--ray: {missing_extra('Ray', 'ray')}") from error
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level="ERROR",
+            **({} if address else {"include_dashboard": False}),
+        )
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"--ray {address or ''}: no cluster there ({type(error).__name__}); start one with `ray start --head`"
+        ) from error
+    return ray
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Change variables of the environment for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class RayWorker:
