@@ -9,7 +9,7 @@ import { roundTo } from "./core/numbers";
 import { gridOf, intensityRanges, networkInputs } from "./core/preprocessing";
 import { labelSlice } from "./core/labelling";
 import { openScan } from "./core/reading";
-import { removeSmallComponents } from "./core/components";
+import { Components } from "./core/components";
 import { smallestShares } from "./core/manifest";
 import { segment, type Network } from "./core/segmenting";
 import { openNetwork } from "./core/session";
@@ -92,11 +92,12 @@ async function stages(job: VectorJob): Promise<unknown> {
   const classes = job.contract.labels.labels.length + 1;
   const size = logits.length / slices;
   const labels = new Uint8Array(each);
+  const components = new Components(volume);
   for (let n = 0; n < slices; n++) {
-    labels.set(labelSlice(logits.subarray(n * size, (n + 1) * size), classes, grid), n * rows * columns);
+    components.add(labels, n, labelSlice(logits.subarray(n * size, (n + 1) * size), classes, grid));
   }
   await writeFile(job.labels, labels);
-  const changed = removeSmallComponents(labels, volume, smallestShares(job.contract));
+  const changed = components.removeSmall(labels, smallestShares(job.contract));
   await writeFile(job.postprocessed, labels);
   const counts = new Array<number>(256).fill(0);
   labels.forEach((label) => counts[label]!++);

@@ -70,14 +70,15 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
     const started = performance.now();
     const opened = await openScan(files, contract!, () => Promise.resolve(dicomWasm!));
     const read = performance.now();
+    const sha256 = digestOf(opened);
+    sha256.catch(() => undefined); // the scan may be refused before anyone waits for it
     const segmented = await segment(opened.scan, contract!, network!, {
       force,
       isCancelled: () => cancelled,
       onProgress: (done, total) => tell({ kind: "progress", done, total }),
     });
     const seconds = { reading: (read - started) / 1000, segmenting: (performance.now() - read) / 1000 };
-    const sha256 = await digestOf(opened);
-    const result = resultOf(opened, segmented, seconds, sha256);
+    const result = await resultOf(opened, segmented, seconds, await sha256);
     tell({ kind: "result", result }, transferable(result));
   } catch (error) {
     if (error instanceof Cancelled) tell({ kind: "cancelled" });
@@ -90,12 +91,12 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
   }
 }
 
-function resultOf(
+async function resultOf(
   opened: OpenedScan,
   { mask, ...segmented }: Segmented,
   seconds: Result["seconds"],
   sha256: string | null,
-): Result {
+): Promise<Result> {
   const { scan, pixels, geometry, stem } = opened;
   const shape = scan.volume.shape;
   const slices = reoriented(scan.volume, contract!.preprocessing.orientation).shape[0];
@@ -107,7 +108,7 @@ function resultOf(
   }
   return {
     ...common,
-    maskFile: packed(writeMask(mask, geometry, description)),
+    maskFile: await packed(writeMask(mask, geometry, description)),
     scanFile: writeScan(scan.volume, geometry),
     picture: null,
   };

@@ -105,12 +105,13 @@ export class FigureCollector {
     const { modality, channels, context_slices } = this.preprocessing;
     const size = this.grid.size;
     const from = Math.floor(context_slices / 2) * channels.length * size * size;
+    const body = BODY[modality];
     const alongRows = new Float64Array(size);
     const alongColumns = new Float64Array(size);
     let area = 0;
     for (let row = 0, place = from; row < size; row++) {
       for (let column = 0; column < size; column++, place++) {
-        if (image[place]! <= BODY[modality]) continue;
+        if (image[place]! <= body) continue;
         alongRows[row]!++;
         alongColumns[column]!++;
         area++;

@@ -14,32 +14,39 @@ export function labelSlice(logits: Float32Array, classes: number, grid: Grid): U
   const { enlargeRows: down, enlargeColumns: across } = grid;
   const size = grid.outputSize;
   const columns = across.first.length;
+  const onLeft = new Float32Array(classes);
+  const onRight = new Float32Array(classes);
   for (let row = 0; row < down.first.length; row++) {
     const top = down.first[row]! * size;
     const bottom = down.second[row]! * size;
     const below = down.weight[row]!;
     const begin = (grid.seen[0].begin + row) * grid.shape[1] + grid.seen[1].begin;
-    for (let column = 0; column < columns; column++) {
+    let column = 0;
+    while (column < columns) {
       const left = across.first[column]!;
       const right = across.second[column]!;
+      let end = column + 1;
+      while (end < columns && across.first[end] === left) end++; // the columns between the same two logits
       const winner = winners[top + left]!;
       if (winner === winners[top + right] && winner === winners[bottom + left] && winner === winners[bottom + right]) {
-        // So it is for all columns between the same two logits.
-        let end = column + 1;
-        while (end < columns && across.first[end] === left) end++;
         if (winner) labels.fill(winner, begin + column, begin + end);
-        column = end - 1;
+        column = end;
         continue;
       }
-      const place = begin + column;
-      const beside = across.weight[column]!;
-      let best = -Infinity;
       for (const number of present) {
-        const from = number * pixels;
-        const value = interpolated(logits, from + top, from + bottom, left, right, below, beside);
-        if (value > best) {
-          best = value;
-          labels[place] = number;
+        const plane = number * pixels;
+        onLeft[number] = between(logits[plane + top + left]!, logits[plane + bottom + left]!, below);
+        onRight[number] = between(logits[plane + top + right]!, logits[plane + bottom + right]!, below);
+      }
+      for (; column < end; column++) {
+        const beside = across.weight[column]!;
+        let best = -Infinity;
+        for (const number of present) {
+          const value = between(onLeft[number]!, onRight[number]!, beside);
+          if (value > best) {
+            best = value;
+            labels[begin + column] = number;
+          }
         }
       }
     }
@@ -47,22 +54,9 @@ export function labelSlice(logits: Float32Array, classes: number, grid: Grid): U
   return labels;
 }
 
-/** In the order and precision of the Python program: between rows first, in float32. */
-function interpolated(
-  logits: Float32Array,
-  top: number,
-  bottom: number,
-  left: number,
-  right: number,
-  below: number,
-  beside: number,
-): number {
-  const f = Math.fround;
-  const topLeft = logits[top + left]!;
-  const topRight = logits[top + right]!;
-  const onLeft = f(topLeft + f(f(logits[bottom + left]! - topLeft) * below));
-  const onRight = f(topRight + f(f(logits[bottom + right]! - topRight) * below));
-  return f(f(f(onRight - onLeft) * beside) + onLeft);
+/** Interpolate in the order and precision of the Python program, which goes between rows first: in float32. */
+function between(first: number, second: number, weight: number): number {
+  return Math.fround(first + Math.fround(Math.fround(second - first) * weight));
 }
 
 /** Return the class of each logit pixel, and the classes that are above background anywhere, background first. */

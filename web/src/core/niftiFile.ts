@@ -1,7 +1,5 @@
 // NIfTI files: a scan is read, a mask is written. Limits are checked before memory is taken.
 
-import { gunzipSync, gzipSync } from "fflate";
-
 import { FileFormatError } from "./errors";
 import { HEADER_BYTES, parseHeader, placed, shapeOf, type Geometry, type NiftiHeader, type Placed } from "./niftiHeader";
 import { general, thousands } from "./numbers";
@@ -297,12 +295,17 @@ function write2(view: DataView, geometry: Geometry): void {
   view.setUint8(524, geometry.dimInfo);
 }
 
-/** Pack a file as gzip, without a time in it. */
-export function packed(file: Uint8Array): Uint8Array {
-  return gzipSync(file, { level: 4, mtime: 0 });
+/** Pack a file as gzip, by the browser itself: without a time in it, and beside other work. */
+export function packed(file: Uint8Array): Promise<Uint8Array> {
+  return through(new CompressionStream("gzip"), file);
 }
 
 /** Unpack a mask that `packed` made. */
-export function unpackedMask(file: Uint8Array): Uint8Array {
-  return gunzipSync(file);
+export function unpackedMask(file: Uint8Array): Promise<Uint8Array> {
+  return through(new DecompressionStream("gzip"), file);
+}
+
+async function through(stream: CompressionStream | DecompressionStream, file: Uint8Array): Promise<Uint8Array> {
+  const made = new Blob([file as BlobPart]).stream().pipeThrough(stream);
+  return new Uint8Array(await new Response(made).arrayBuffer());
 }

@@ -4,7 +4,7 @@ import { FileFormatError } from "./errors";
 import { outputSize, type FieldOfView, type Preprocessing, type Range } from "./manifest";
 import { nearestWhole, quantileOfSorted, roundHalfEven } from "./numbers";
 import { alongColumns, alongRows, enlarging, reducing, type Bands, type Enlarging } from "./resampling";
-import { intensities, readSlice, spacingOf, type Volume } from "./volume";
+import { allNumbers, readSlice, spacingOf, type Layout, type Table, type Volume, type Voxels } from "./volume";
 
 const CT_WINDOW_HU: Range = [-125, 275];
 const MOST_PIXELS = 8192;
@@ -172,22 +172,44 @@ function scratch(name: string, length: number): Float32Array {
 
 /** Resize a slice of intensities, normalised to 0..1, to (S, S); outside the slice is 0. */
 export function reducedSlice(volume: Volume, channel: number, index: number, range: Range, grid: Grid): Float32Array {
-  const [rows, columns] = grid.shape;
-  const image = intensities(volume, channel, index, scratch("image", rows * columns));
-  const low = Math.fround(range[0]);
-  const high = Math.fround(range[1]);
-  const width = high > low ? Math.fround(high - low) : 1;
   const [down, across] = grid.seen;
-  const seenColumns = across.end - across.begin;
-  const part = scratch("part", (down.end - down.begin) * seenColumns);
-  let place = 0;
-  for (let row = down.begin; row < down.end; row++) {
-    for (let from = row * columns + across.begin; from < row * columns + across.end; from++) {
-      const value = Math.fround(Math.fround(image[from]! - low) / width);
-      part[place++] = value < 0 ? 0 : value > 1 ? 1 : value;
-    }
+  const seen: Layout = {
+    shape: [volume.shape[0], down.end - down.begin, across.end - across.begin],
+    strides: volume.strides,
+    offset: volume.offset + down.begin * volume.strides[1] + across.begin * volume.strides[2],
+  };
+  const part = scratch("part", seen.shape[1] * seen.shape[2]);
+  const voxels = volume.channels[channel]!;
+  const table = normalisedNumbers(voxels, volume, range);
+  readSlice(voxels, seen, index, part, table);
+  if (!table) normalise(part, volume, range);
+  const reduced = scratch("reduced", grid.size * seen.shape[2]);
+  alongRows(grid.reduceRows, part, seen.shape[2], reduced);
+  return alongColumns(grid.reduceColumns, reduced, grid.size);
+}
+
+/** Turn stored numbers into intensities (HU for a CT), and these into shares of the range, held between 0 and 1. */
+function normalise(numbers: Float32Array, { slope, intercept }: Volume, range: Range): void {
+  const f = Math.fround;
+  const [by, to, low, high] = [f(slope), f(intercept), f(range[0]), f(range[1])];
+  const width = high > low ? f(high - low) : 1;
+  for (let place = 0; place < numbers.length; place++) {
+    const value = f(f(f(f(numbers[place]! * by) + to) - low) / width);
+    numbers[place] = value < 0 ? 0 : value > 1 ? 1 : value;
   }
-  return alongColumns(grid.reduceColumns, alongRows(grid.reduceRows, part, seenColumns), grid.size);
+}
+
+const tables = new WeakMap<Voxels, Table & { range: Range }>(); // of the last range of each channel
+
+/** Return what becomes of every number that a channel can hold; null where a table of them would be large. */
+function normalisedNumbers(voxels: Voxels, volume: Volume, range: Range): Table | null {
+  const known = tables.get(voxels);
+  if (known?.range === range) return known;
+  const made = allNumbers(voxels);
+  if (!made) return null;
+  normalise(made.becomes, volume, range);
+  tables.set(voxels, { ...made, range });
+  return made;
 }
 
 /** Return the step between context slices of an upright volume, in slices. */

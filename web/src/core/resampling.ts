@@ -22,8 +22,10 @@ export function reducing(
   const first = new Int32Array(target);
   const weights = Array.from({ length: target }, (_, place) => {
     const found = row(place);
-    const from = Math.min(Math.max(begin, found.first), end);
-    const to = Math.max(from, Math.min(end, found.first + found.weights.length));
+    let from = Math.min(Math.max(begin, found.first), end);
+    let to = Math.max(from, Math.min(end, found.first + found.weights.length));
+    while (from < to && found.weights[from - found.first] === 0) from++; // pixels of no weight at the ends
+    while (from < to && found.weights[to - 1 - found.first] === 0) to--;
     first[place] = from - begin;
     return found.weights.slice(from - found.first, to - found.first);
   });
@@ -99,33 +101,46 @@ function solvedFromLeft(row: Float64Array, matrix: Map<number, number>[]): Float
   return solved;
 }
 
-/** Resize (sources, width) to (targets, width) along the rows. */
-export function alongRows(bands: Bands, image: Float32Array, width: number): Float32Array {
-  const resized = new Float32Array(bands.targets * width);
-  const sum = new Float64Array(width);
+/** Resize (sources, width) to (targets, width) along the rows, in float64; four columns at a time, which halves the time. */
+export function alongRows(bands: Bands, image: Float32Array, width: number, into: Float32Array): Float32Array {
   for (let target = 0; target < bands.targets; target++) {
-    sum.fill(0);
     const weights = bands.weights[target]!;
-    for (let k = 0; k < weights.length; k++) {
-      const weight = weights[k]!;
-      let from = (bands.first[target]! + k) * width;
-      for (let column = 0; column < width; column++) sum[column]! += weight * image[from++]!;
+    const from = bands.first[target]! * width;
+    const to = target * width;
+    let column = 0;
+    for (; column + 4 <= width; column += 4) {
+      let [one, two, three, four] = [0, 0, 0, 0];
+      for (let k = 0, at = from + column; k < weights.length; k++, at += width) {
+        const weight = weights[k]!;
+        one += weight * image[at]!;
+        two += weight * image[at + 1]!;
+        three += weight * image[at + 2]!;
+        four += weight * image[at + 3]!;
+      }
+      into[to + column] = one;
+      into[to + column + 1] = two;
+      into[to + column + 2] = three;
+      into[to + column + 3] = four;
     }
-    resized.set(sum, target * width);
+    for (; column < width; column++) {
+      let sum = 0;
+      for (let k = 0, at = from + column; k < weights.length; k++, at += width) sum += weights[k]! * image[at]!;
+      into[to + column] = sum;
+    }
   }
-  return resized;
+  return into;
 }
 
 /** Resize (height, sources) to (height, targets) along the columns. */
 export function alongColumns(bands: Bands, image: Float32Array, height: number): Float32Array {
   const resized = new Float32Array(height * bands.targets);
-  for (let row = 0; row < height; row++) {
-    for (let target = 0; target < bands.targets; target++) {
-      const weights = bands.weights[target]!;
+  for (let target = 0; target < bands.targets; target++) {
+    const weights = bands.weights[target]!;
+    let from = bands.first[target]!;
+    for (let to = target; to < resized.length; to += bands.targets, from += bands.sources) {
       let sum = 0;
-      let from = row * bands.sources + bands.first[target]!;
-      for (let k = 0; k < weights.length; k++) sum += weights[k]! * image[from++]!;
-      resized[row * bands.targets + target] = sum;
+      for (let k = 0; k < weights.length; k++) sum += weights[k]! * image[from + k]!;
+      resized[to] = sum;
     }
   }
   return resized;

@@ -1,6 +1,6 @@
 // A scan goes in, a mask comes out, slice by slice; the network computes elsewhere.
 
-import { removeSmallComponents } from "./components";
+import { Components } from "./components";
 import { checkChannels, violations } from "./contract";
 import { Cancelled, ContractError } from "./errors";
 import { Certainty, FigureCollector } from "./figures";
@@ -12,7 +12,7 @@ import { roundTo } from "./numbers";
 import { judge, warningsOf, type Judgement } from "./plausibility";
 import { gridOf, intensityRanges, networkInputs, type Grid } from "./preprocessing";
 import { sizesOf, type Sizes } from "./sizes";
-import { readSlice, reoriented, visitLabelled, writeSlice, type Layout, type Volume } from "./volume";
+import { readSlice, reoriented, visitLabelled, type Layout, type Volume } from "./volume";
 
 /** A scan as any reader gives it. */
 export interface Scan {
@@ -74,9 +74,10 @@ export async function segment(
   const collector =
     contract.plausibility && new FigureCollector(seen.grid, contract.preprocessing, classes, certainty);
   const mask = new Uint8Array(volume.shape[0] * volume.shape[1] * volume.shape[2]);
-  await labelAll(mask, seen, contract, network, { certainty, collector }, options);
+  const components = new Components(upright);
+  await labelAll(mask, seen, contract, network, { certainty, collector, components }, options);
   const shares = smallestShares(contract);
-  for (const changed of removeSmallComponents(mask, upright, shares)) {
+  for (const changed of components.removeSmall(mask, shares)) {
     const slice = new Uint8Array(upright.shape[1] * upright.shape[2]);
     collector?.put(changed, readSlice(mask, upright, changed, slice));
   }
@@ -102,6 +103,7 @@ interface Seen {
 interface Watching {
   certainty: Certainty;
   collector: FigureCollector | null;
+  components: Components;
 }
 
 /** Put the labels of all slices into a mask, as many slices at a time as the network has streams. */
@@ -110,7 +112,7 @@ async function labelAll(
   { upright, grid, ranges }: Seen,
   contract: Contract,
   network: Network,
-  { certainty, collector }: Watching,
+  { certainty, collector, components }: Watching,
   options: Options,
 ): Promise<void> {
   const classes = contract.labels.labels.length + 1;
@@ -119,7 +121,7 @@ async function labelAll(
     const logits = await network.run(input);
     checkFinite(logits, network.source, network.title);
     const labels = labelSlice(logits, classes, grid);
-    writeSlice(mask, upright, index, labels);
+    components.add(mask, index, labels);
     certainty.see(index, logits);
     collector?.see(index, input);
     collector?.put(index, labels);

@@ -68,7 +68,7 @@ export class ResultView {
     const { preprocessing } = this.facts.contract;
     this.viewer = await made.show(canvas, {
       scan: this.result.scanFile!,
-      mask: unpackedMask(this.result.maskFile),
+      mask: await unpackedMask(this.result.maskFile),
       labels: this.labels,
       window: preprocessing.modality === "CT" ? preprocessing.window_hu : null,
       opacity: OPACITY,
