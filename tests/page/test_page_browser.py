@@ -66,12 +66,13 @@ def test_a_scan_is_dropped_segmented_shown_and_saved(
         {"do": "save", "what": "picture", "path": str(tmp_path / "picture.png")},
         {"do": "toggle", "label": 1},
         {"do": "axe"},
+        {"do": "text", "where": ".views"},
         *({"do": "screenshot", "path": str(tmp_path / f"{scheme}-{width}.png"), "width": width, "scheme": scheme}
           for scheme in ("light", "dark") for width in (1280, 390)),
         {"do": "axe"},
     ]  # fmt: skip
     answer = browse(page, steps, tmp_path)
-    opened, axe_before, shown, saved, _, _, toggled, axe_after, *shots, axe_dark = answer["answers"]
+    opened, axe_before, shown, saved, _, _, toggled, axe_after, views, *shots, axe_dark = answer["answers"]
     assert answer["requests"] == []
     assert answer["complaints"] == []
     assert opened["title"].startswith("</script>")
@@ -79,6 +80,7 @@ def test_a_scan_is_dropped_segmented_shown_and_saved(
     assert shown["refused"] is None
     assert shown["note"] == []  # the viewer drew
     assert toggled == {"shown": False}
+    assert views["text"].split()[:3] == ["View", "Planes", "Axial"]  # without 3-D, as nothing but software draws here
     assert all(shot["overflow"] <= 0 and shot["research"] for shot in shots)
 
     expected = embedded_vit.load(model).predict(scan)

@@ -12,6 +12,7 @@ export interface Shown {
   labels: Label[];
   window: [number, number] | null;
   opacity: number;
+  volumeBesidePlanes: boolean;
 }
 
 const SLICE_TYPES: Record<View, SLICE_TYPE> = {
@@ -21,7 +22,6 @@ const SLICE_TYPES: Record<View, SLICE_TYPE> = {
   sagittal: SLICE_TYPE.SAGITTAL,
   volume: SLICE_TYPE.RENDER,
 };
-const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i;
 const STEPS: Record<string, [number, number, number]> = {
   ArrowLeft: [-1, 0, 0],
   ArrowRight: [1, 0, 0],
@@ -54,7 +54,7 @@ export class Viewer {
       logLevel: "silent",
     });
     await niivue.attachToCanvas(canvas);
-    niivue.opts.multiplanarShowRender = drawsInSoftware(niivue.gl) ? SHOW_RENDER.NEVER : SHOW_RENDER.ALWAYS;
+    niivue.opts.multiplanarShowRender = shown.volumeBesidePlanes ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
     niivue.setSliceType(SLICE_TYPE.MULTIPLANAR);
     const scan = await loaded(shown.scan, "scan.nii");
     if (shown.window) [scan.cal_min, scan.cal_max] = shown.window;
@@ -105,12 +105,6 @@ export class Viewer {
       labels: ["", ...this.labels.map((label) => label.name)],
     });
   }
-}
-
-/** Whether there is no graphics card that the browser may use: then a picture in 3-D takes seconds, not milliseconds. */
-function drawsInSoftware(context: WebGL2RenderingContext): boolean {
-  const facts = context.getExtension("WEBGL_debug_renderer_info");
-  return facts !== null && SOFTWARE.test(String(context.getParameter(facts.UNMASKED_RENDERER_WEBGL)));
 }
 
 async function loaded(file: Uint8Array, name: string): Promise<NVImage> {

@@ -5,6 +5,7 @@ import type { Result } from "../core/messages";
 import type { Label } from "../core/manifest";
 import { roundTo } from "../core/numbers";
 import { make, save } from "./dom";
+import { graphics } from "./graphics";
 import { PictureCanvas } from "./picture";
 import { scriptAddress, type Facts } from "./payload";
 import { STRINGS } from "./strings";
@@ -18,6 +19,7 @@ export class ResultView {
   readonly element: HTMLElement;
   private readonly stage = make("div", { class: "viewer" });
   private readonly note = make("p", { class: "quiet viewer-note" }, STRINGS.viewerLoading);
+  private readonly drawnBy = graphics();
   private viewer: Viewer | null = null;
   private canvas: PictureCanvas | null = null;
 
@@ -63,7 +65,7 @@ export class ResultView {
   private async drawVolume(): Promise<void> {
     const canvas = make("canvas", { tabindex: "0", role: "img", "aria-label": STRINGS.viewerLabel });
     this.stage.append(canvas);
-    if (!document.createElement("canvas").getContext("webgl2")) throw new Error("no WebGL 2");
+    if (this.drawnBy === "none") throw new Error("no WebGL 2");
     const made = await viewerClass();
     const { preprocessing } = this.facts.contract;
     this.viewer = await made.show(canvas, {
@@ -72,6 +74,7 @@ export class ResultView {
       labels: this.labels,
       window: preprocessing.modality === "CT" ? preprocessing.window_hu : null,
       opacity: OPACITY,
+      volumeBesidePlanes: this.drawnBy === "card",
     });
   }
 
@@ -87,7 +90,8 @@ export class ResultView {
     });
     const slider = make("label", { class: "slider", for: "opacity" }, `${STRINGS.opacity} `, opacity);
     if (this.result.picture) return make("div", { class: "controls" }, slider);
-    const views = Object.entries(STRINGS.views).map(([view, title], number) => {
+    const titles = { ...STRINGS.views, ...(this.drawnBy === "card" ? {} : { planes: STRINGS.planesAlone }) };
+    const views = Object.entries(titles).map(([view, title], number) => {
       const choice = make("input", { type: "radio", name: "view", value: view, checked: number === 0 });
       choice.addEventListener("change", () => this.viewer?.setView(view as View));
       return make("label", { class: "choice" }, choice, make("span", {}, title));

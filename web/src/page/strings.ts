@@ -37,6 +37,7 @@ export const STRINGS = {
   saved: (name: string) => `Saved ${name}`,
   view: "View",
   views: { planes: "Planes and 3-D", axial: "Axial", coronal: "Coronal", sagittal: "Sagittal", volume: "3-D" },
+  planesAlone: "Planes",
   opacity: "Mask opacity",
   viewerLabel: "The scan with the mask. Arrow keys and Page Up, Page Down move through the slices.",
   noViewer: "This browser cannot draw the scan (it has no WebGL 2). The mask and its values are complete and can be saved.",
