@@ -151,7 +151,7 @@ def test_one_table_is_made_of_several_records(
     first, second = results
     for folder, known in {
         "one": results | {second: results[second] | {"tried": 1}},
-        "two": {second: results[second] | {"commit": "def"}},
+        "two": {second: results[second] | {"sources": "543210987654"}},
     }.items():
         (tmp_path / folder).mkdir()
         record.write_record(tmp_path / folder, known)
@@ -164,5 +164,5 @@ def test_one_table_is_made_of_several_records(
     assert f"| {first} | {rows()[0].target} | 2,000 | 0 | 3.5 |  |" in lines
     assert f"| {second} | {rows()[1].target} | 2,000 | 0 | 3.5 |  |" in lines
     assert sum(line.endswith("| not run |") for line in lines) == len(rows()) - 2
-    assert "commit abc (sources 012345678901) of 1 row; commit def" in " ".join(lines)
+    assert "sources 012345678901 of 1 row; sources 543210987654 of 1 row" in " ".join(lines)
     assert "All faults. a machine" in capsys.readouterr().out

@@ -52,11 +52,14 @@ def write_record(folder: Path, known: dict[str, Result]) -> None:
 
 
 def made_by_all(results: Iterable[Result]) -> str:
-    """Return by what all results were made, in one line: machines, commits with their numbers of rows, loads."""
+    """Return by what all results were made, in one line: machines, sources with their numbers of rows, loads.
+
+    The record has the commits; pages of the documentation hold none.
+    """
     results = list(results)
     machines = list(dict.fromkeys(each["machine"] for each in results))
-    commits = Counter(f"commit {each['commit']} (sources {each['sources']})" for each in results)
-    rows = [name if len(commits) == 1 else f"{name} of {counted(count, 'row')}" for name, count in commits.items()]
+    made = Counter(f"sources {each['sources']}" for each in results)
+    rows = [name if len(made) == 1 else f"{name} of {counted(count, 'row')}" for name, count in made.items()]
     loads = sorted({each["load"] for each in results if each["load"] is not None})
     load = " to ".join(f"{each:g}" for each in [*loads[:1], *loads[1:][-1:]]) or "unknown"
     return "; ".join([*machines, *rows, f"load average {load}"])
