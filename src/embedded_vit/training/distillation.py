@@ -116,10 +116,8 @@ def softened(logits: Tensor, size: int) -> Tensor:
     """Return a teacher's softened probabilities on the student's grid: logits (B, K, T, T) -> (B, K, S, S)."""
     soft = (logits.float() / TEMPERATURE).softmax(dim=1)
     if soft.shape[-1] > size:
-        soft = functional.adaptive_avg_pool2d(soft, size)
-    elif soft.shape[-1] < size:
-        soft = functional.interpolate(soft, size=(size, size), mode="bilinear", align_corners=False)
-    return soft
+        return functional.adaptive_avg_pool2d(soft, size)
+    return at_size(soft, size)
 
 
 def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:

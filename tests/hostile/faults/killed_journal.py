@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from faults.killed_stages import counted_trials
-from faults.kills import of_module
+from faults.kills import child, of_module
 from faults.row import Outcome
 
 HOW = ("before", "in the middle of", "with the lock half given back after")
@@ -91,19 +90,13 @@ def writes_of(run: Callable[[Path], None], out: Path, write: int = 0, how: int =
     Raises:
         AssertionError: It ended with an error.
     """
-    process = os.fork()
-    if process == 0:
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            writes = killing_writes(write, how)
-            run(out)
-            out.with_suffix(".writes").write_text(str(len(writes)))
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(process, 0)
+
+    def search() -> None:
+        writes = killing_writes(write, how)
+        run(out)
+        out.with_suffix(".writes").write_text(str(len(writes)))
+
+    _, status = os.waitpid(child(search), 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return None
     assert status == 0, f"ended with {status}"

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from embedded_vit.io.atomic import TEMPORARY
@@ -98,6 +99,25 @@ def training(folder: Path, apart: Callable[[Run, Path], None]) -> tuple[Run, Res
     return run, result
 
 
+def child(work: Callable[[], None]) -> int:
+    """Let a child of this process work, and print nothing but errors; return its number.
+
+    Its exit status is 0 where the work was done, 1 after an error.
+    """
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return process
+
+
 def forked(run: Callable[[Path], None], out: Path, seconds: float | None, *, in_a_save: bool = False) -> bool | None:
     """Run in a child and kill it after so many seconds, or then as soon as it saves.
 
@@ -105,17 +125,7 @@ def forked(run: Callable[[Path], None], out: Path, seconds: float | None, *, in_
         Whether the kill left a file that was being written; None where the run ended before.
     """
     before = unfinished(out)
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            run(out)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+    process = child(partial(run, out))
     end = None if seconds is None else time.monotonic() + seconds
     while True:
         done, status = os.waitpid(process, os.WNOHANG)
