@@ -13,12 +13,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from footnote import footnote, machine_and_versions
 from footprint import PEAK
+from page_table import replace_table
 
 from embedded_vit.costs.machine_state import load_average
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
@@ -30,7 +30,6 @@ LIMITED = (
     "import resource, runpy, sys; size = int(sys.argv.pop(1)); resource.setrlimit(resource.RLIMIT_AS, (size, size)); "
     "runpy.run_module('embedded_vit', run_name='__main__')"
 )
-BEGIN, END = "<!-- memory: begin -->", "<!-- memory: end -->"
 SMALL = ("--image-size", "64", "--widths", "8", "16", "--depth", "1", "--epochs", "1", "--threads", "2")
 NEEDED_LATER = ("train", "export", "compress")  # what they write is read by others
 Verb = tuple[str, str, list[str]]
@@ -59,17 +58,10 @@ def main() -> None:
             works = " | ".join("works" if works_within(words, limit) else "-" for limit in LIMITS_GB)
             lines.append(f"| `{verb}` | {on} | {peak:.0f} | {works} |")
             print(lines[-1], flush=True)
-            if arguments.write:
-                write_table(arguments.write, lines)
+            if arguments.write:  # after each row, as all of them take long
+                foot = f"{machine_and_versions()}; load average {load_average()}"
+                replace_table(arguments.write, "memory", lines, foot)
     print(footnote())
-
-
-def write_table(page: Path, lines: list[str]) -> None:
-    """Put the rows that are measured into a page; after each one, as all of them take long."""
-    text = page.read_text(encoding="utf-8")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    foot = textwrap.fill(f"{machine_and_versions()}; load average {load_average()}", 98)
-    page.write_text("\n".join([f"{before}{BEGIN}", *lines, "", foot, f"{END}{after}"]), encoding="utf-8")
 
 
 def write_inputs(folder: Path, slices: int, cases: int) -> None:

@@ -22,7 +22,7 @@ from faults.mutations import mutated
 from faults.network import CALL, Call, allowed
 from faults.orders import FORMATS, ORDERS, cases, is_sheared
 from faults.row import Outcome, Row
-from faults.run import BEGIN, END, line_of, main, run_rows, write_table
+from faults.run import line_of, main, run_rows
 from faults.run import tried as tried_row
 from faults.table import rows
 
@@ -114,10 +114,6 @@ def test_a_campaign_that_breaks_or_misses_is_a_failure_and_what_is_missing_is_na
     assert found["messages"] == ["the campaign broke: ValueError: 3 in a folder"]
     missing = Row("node", "flat", 1, None, "no campaign yet")
     assert line_of(missing, tried_row(missing, 1)) == "| node | flat | | | | no campaign yet |"
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_table(page, "new", "machine")
-    assert page.read_text() == f"before\n{BEGIN}\nnew\n\nmachine\n{END}\nafter\n"
     outcome = Outcome()
     outcome.count(good=False, message="no")
     assert (outcome.tried, outcome.failed, outcome.messages) == (1, 1, ["no"])
@@ -156,7 +152,7 @@ def test_one_table_is_made_of_several_records(
         (tmp_path / folder).mkdir()
         record.write_record(tmp_path / folder, known)
     page = tmp_path / "page.md"
-    page.write_text(f"{BEGIN}\n{END}\n")
+    page.write_text("<!-- faults: begin -->\n<!-- faults: end -->\n")
     folders = [str(tmp_path / name) for name in ("one", "two", "none")]
     monkeypatch.setattr(sys, "argv", ["run.py", "--from", *folders, "--write", str(page)])
     assert main() == 0

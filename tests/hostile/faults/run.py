@@ -15,19 +15,19 @@ import argparse
 import os
 import sys
 import tempfile
-import textwrap
 import time
 from pathlib import Path
 
 HOSTILE = Path(__file__).resolve().parents[1]
 sys.path[:0] = map(str, (HOSTILE, HOSTILE.parent, HOSTILE.parents[1] / "benchmarks"))
 
+from page_table import replace_table
+
 from faults.record import Result, made_by, made_by_all, read_records, sources, write_record
 from faults.row import Outcome, Row
 from faults.table import rows
 
-BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
-HEAD = "| Faults | Target | Tried | Failed | Seconds | Note |\n|---|---|---|---|---|---|"
+HEAD = ("| Faults | Target | Tried | Failed | Seconds | Note |", "|---|---|---|---|---|---|")
 NOT_RUN = vars(Outcome(note="not run"))
 
 
@@ -44,7 +44,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [row for row in rows() if arguments.rows in row.name]
-    say(HEAD)
+    say("\n".join(HEAD))
     if arguments.folders:
         known = read_records(arguments.folders)
         found = [(row, known.get(row.name, NOT_RUN)) for row in wanted]
@@ -57,7 +57,8 @@ def main() -> int:
     foot = f"{'All faults' if arguments.full or arguments.folders else part}. {made}"
     say(foot)
     if arguments.write:
-        write_table(arguments.write, "\n".join([HEAD, *(line_of(row, result) for row, result in found)]), foot)
+        lines = [line_of(row, result) for row, result in found]
+        replace_table(arguments.write, "faults", [*HEAD, *lines], foot)
     return int(any(result["failed"] for _, result in found))
 
 
@@ -110,13 +111,6 @@ def line_of(row: Row, found: Result) -> str:
     return (
         f"| {row.name} | {row.target} | {found['tried']:,} | {found['failed']} | {found['seconds']} | {found['note']} |"
     )
-
-
-def write_table(page: Path, table: str, foot: str) -> None:
-    """Replace the table of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table}\n\n{textwrap.fill(foot, 98)}\n{END}{after}", encoding="utf-8")
 
 
 def say(text: str) -> None:
