@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embedded_vit.errors import FileFormatError
 
-__all__ = ["check_complete", "check_where_voxels_are"]
+__all__ = ["check_complete", "file_of_voxels"]
 
 MOST_HEADER_BYTES = 1 << 16
 MOST_DIGITS = 18  # of a number of bytes
@@ -18,8 +18,8 @@ NRRD_MAGIC = b"NRRD000"
 ONE_FILE = "save it again as one file"
 
 
-def check_where_voxels_are(path: Path) -> None:
-    """Refuse a file whose voxels lie in another one, except beside a `.mhd`.
+def file_of_voxels(path: Path) -> Path:
+    """Return the file with the voxels: the given one, or for a `.mhd` the one beside it that its header names.
 
     Raises:
         FileFormatError: It cannot be read, is of another kind, or names another file.
@@ -31,8 +31,8 @@ def check_where_voxels_are(path: Path) -> None:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if path.name.lower().endswith(".nrrd"):
         _check_nrrd(start, path)
-    else:
-        _check_metaimage(start, path)
+        return path
+    return _file_of_metaimage(start, path)
 
 
 def _check_nrrd(start: bytes, path: Path) -> None:
@@ -44,27 +44,28 @@ def _check_nrrd(start: bytes, path: Path) -> None:
             raise FileFormatError(f"{path}: its voxels lie in another file; {ONE_FILE}")
 
 
-def _check_metaimage(start: bytes, path: Path) -> None:
+def _file_of_metaimage(start: bytes, path: Path) -> Path:
     for line in start.splitlines():
         key, _, value = line.partition(b"=")
         if key.strip() != b"ElementDataFile":
             continue
         name = value.strip().decode("utf-8", errors="replace")
         if name == "LOCAL":
-            return
+            return path
         apart = path.name.lower().endswith(".mhd")
         if not apart or Path(name).name != name or "%" in name or name == "LIST" or not (path.parent / name).is_file():
             where = "is not beside it" if apart else "is another file"
             raise FileFormatError(f"{path}: the file that its header names for the voxels {where}; {ONE_FILE} (.mha)")
-        return
+        return path.parent / name
     raise FileFormatError(f"{path}: not a MetaImage file (no ElementDataFile); save it again, or convert it to .nii.gz")
 
 
-def check_complete(path: Path, voxel_bytes: int) -> None:
+def check_complete(path: Path, voxels: Path, voxel_bytes: int) -> None:
     """Refuse a MetaImage file that ends early, about which SimpleITK would print lines of its own.
 
     Args:
-        path: Ends in .mha, and has passed `check_where_voxels_are`.
+        path: The file with the header.
+        voxels: As `file_of_voxels` returned it.
         voxel_bytes: What the voxels take where they are not compressed.
 
     Raises:
@@ -72,9 +73,9 @@ def check_complete(path: Path, voxel_bytes: int) -> None:
     """
     with open(path, "rb") as file:
         header, mark, rest = file.read(MOST_HEADER_BYTES).partition(b"ElementDataFile")
-    before = len(header) + len(mark) + rest.find(b"\n") + 1
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(b"=") for line in header.splitlines())}
     compressed = fields.get(b"CompressedData", b"").lower() == b"true"
     size = fields.get(b"CompressedDataSize", b"") if compressed else str(voxel_bytes).encode()
-    if size.isdigit() and path.stat().st_size - before < int(size[:MOST_DIGITS]):
+    before = len(header) + len(mark) + rest.find(b"\n") + 1 if voxels == path else 0
+    if size.isdigit() and voxels.stat().st_size - before < int(size[:MOST_DIGITS]):
         raise FileFormatError(f"{path}: truncated or damaged; copy the file again")
