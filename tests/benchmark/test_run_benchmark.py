@@ -143,7 +143,7 @@ def test_the_command_measures_two_models_with_accuracy(
     again = command_line(*models, *options)
     assert again.returncode == 2
     assert "exists already" in again.stderr
-    assert len(again.stderr.strip().splitlines()) == 1
+    assert len(again.stderr.splitlines()) == 1
 
 
 WITHOUT_THE_TRAIN_EXTRA = """
@@ -170,4 +170,4 @@ def test_a_device_without_the_train_extra_measures_and_only_misses_the_plot(
     refused = subprocess.run([*python, *arguments], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "embedded-vit[train]" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
+    assert len(refused.stderr.splitlines()) == 1

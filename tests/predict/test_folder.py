@@ -105,7 +105,7 @@ def test_a_scan_outside_the_contract_exits_with_3_and_force_goes_on(
     artifact, scan, out = make_artifact(), write_ct(tmp_path / "scan.nii.gz", lowest=0), tmp_path / "mask.nii.gz"
     status, _, errors = run("predict", artifact, scan, "-o", out)
     assert status == 3
-    assert len(errors.strip().splitlines()) == 1
+    assert len(errors.splitlines()) == 1
     assert not out.exists()
     status, _, _ = run("predict", artifact, scan, "-o", out, "--force")
     assert status == 0
@@ -130,7 +130,7 @@ def test_a_bad_scan_is_one_line_exit_2_and_no_file(
     status, _, errors = run("predict", artifact, scan, "-o", tmp_path / "mask.nii.gz")
     assert status == 2
     assert message in errors
-    assert len(errors.strip().splitlines()) == 1
+    assert len(errors.splitlines()) == 1
     assert files_in(tmp_path) == before
 
 

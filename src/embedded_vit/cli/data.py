@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from embedded_vit.cli.options import Names
-from embedded_vit.cli.showing import show_text
+from embedded_vit.cli.showing import progress_bars, show_text
 
 
 def command(folder: Path, /, *, structures: Names | None = None) -> None:
@@ -19,15 +19,12 @@ def command(folder: Path, /, *, structures: Names | None = None) -> None:
             TotalSegmentator, BraTS, TransUNet.
         structures: Structures to look at, by their names; all by default.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from embedded_vit.datasets import open_data_set
     from embedded_vit.datasets.check import check_data_set
     from embedded_vit.datasets.check_table import report_text
 
     data_set = open_data_set(folder, structures=structures)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("reading", total=len(data_set.cases))
         report = check_data_set(data_set, on_case=lambda: progress.advance(task))
     show_text(report_text(report))

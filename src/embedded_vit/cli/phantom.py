@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from embedded_vit.cli.showing import show
+from embedded_vit.cli.showing import progress_bars, show
 from embedded_vit.counted import counted
 
 
@@ -32,14 +32,11 @@ def command(
         slices: Slices of every scan, over the whole body part; 48 by default, and 15 of the spine.
         seed: Seed of the patients; the same seed gives the same patients.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from embedded_vit.datasets.phantom import PhantomSettings
     from embedded_vit.datasets.phantom_writer import write_phantoms
 
     settings = PhantomSettings.parse({"size": size, "slices": slices, "anatomy": anatomy}, source="the command line")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("phantoms", total=cases)
         write_phantoms(
             folder, cases, layout=layout, settings=settings, seed=seed, on_case=lambda: progress.advance(task)

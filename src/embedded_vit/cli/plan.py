@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from embedded_vit.cli.options import Flag, Names, OutputAlias
-from embedded_vit.cli.showing import show, show_text
+from embedded_vit.cli.showing import progress_bars, show, show_text
 
 
 def command(
@@ -40,8 +40,6 @@ def command(
         device: Device to train on: cpu, cuda, cuda:1, ...
         overwrite: Replace a plan that is there already.
     """
-    from rich.console import Console
-    from rich.progress import Progress
 
     from embedded_vit.datasets import open_data_set
     from embedded_vit.planning.build_plan import PLAN_FILE, read_budget
@@ -52,7 +50,7 @@ def command(
     data_set = open_data_set(data, patient=patient, structures=structures)
     for remark in data_set.remarks:
         show(remark)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("", total=None)
         plan = plan_for(
             data_set,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from embedded_vit.cli.showing import tell
+from embedded_vit.cli.showing import progress_bars, tell
 from embedded_vit.printable import bar_text, printable
 
 if TYPE_CHECKING:
@@ -29,12 +29,9 @@ def shown(kind: str, *, slices: bool) -> Iterator[Listener]:
     if kind == "json":
         yield _json_lines()
         return
-    from rich.console import Console
-    from rich.progress import Progress
-
     from embedded_vit.predict.listener import Listener
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with progress_bars() as progress:
 
         def say(sentence: object) -> None:
             progress.console.out(f"embedded-vit: {printable(sentence)}", highlight=False)
