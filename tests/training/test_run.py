@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,6 +80,44 @@ def test_train_once_leaves_a_finished_run_alone(bench: Workbench, tmp_path: Path
         train_once(bench.data_set, tmp_path / "run", bench.split, asked, threads=1)
         written.append((tmp_path / "run" / MODEL).stat().st_mtime_ns)
     assert written[0] == written[1]
+
+
+def test_a_run_that_is_stopped_at_any_write_of_its_last_epoch_ends_whole(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {
+        "network": None,
+        "architecture": {"image_size": 32, "widths": (8, 16), "depth": 1, "convolution_widths": (4, 8)},
+        "training": bench.planned(epochs=1).training,
+        "context_slices": 3,
+    }
+    replace_file, written = os.replace, list[str]()
+
+    def train_with(writes: int, run: Path) -> None:
+        left = iter(range(writes))
+
+        def replaced(source: Path, target: Path) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            written.append(Path(target).name)
+            replace_file(source, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", replaced)
+            train_once(bench.data_set, run, bench.split, asked, threads=1)
+
+    whole = tmp_path / "whole"
+    train_with(1000, whole)
+    names = list(written)
+    assert names[-2:] == ["model.safetensors", "training.json"]
+    for writes in range(names.index("log.csv"), len(names)):
+        run = tmp_path / f"stopped{writes}"
+        with pytest.raises(KeyboardInterrupt):
+            train_with(writes, run)
+        train_with(1000, run)
+        assert (run / MODEL).read_bytes() == (whole / MODEL).read_bytes()
+        assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+        assert len((run / "log.csv").read_text().splitlines()) == 2
 
 
 def test_a_finished_run_of_other_masks_is_not_finished_and_not_resumed(bench: Workbench, tmp_path: Path) -> None:

@@ -89,22 +89,29 @@ class Checkpoint:
 def save_checkpoint(folder: Path, weights: Mapping[str, Tensor], config: RunConfig, record: TrainingRecord) -> None:
     """Write `config.json`, `model.safetensors` and `training.json`, each atomically, in place of older ones.
 
+    The record is last: it says how many epochs the run has, and so whether it is finished.
+
     Raises:
         OutputError: The folder cannot be written or the disk is full.
     """
-    describe_run(folder, config, record)
+    _save_config(folder, config)
     _save_tensors(folder / MODEL, weights, {})
+    save_record(folder, record)
 
 
 def describe_run(folder: Path, config: RunConfig, record: TrainingRecord) -> None:
     """Write `config.json` and `training.json`, before the first epoch too; errors as `save_checkpoint`."""
-    write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
+    _save_config(folder, config)
     save_record(folder, record)
 
 
 def save_record(folder: Path, record: TrainingRecord) -> None:
     """Write `training.json`; errors as `save_checkpoint`."""
     write_text(folder / RECORD, record.model_dump_json(indent=1), overwrite=True)
+
+
+def _save_config(folder: Path, config: RunConfig) -> None:
+    write_text(folder / CONFIG, config.model_dump_json(indent=1), overwrite=True)
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:

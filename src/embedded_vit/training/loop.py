@@ -100,11 +100,11 @@ class Trainer:
                 self.history.append(row)
                 epochs = self.epochs
                 self.stepper.total_steps = epochs * steps
-                if journal:
-                    self._save(epoch)
+                if journal:  # before the state, as a run whose last epoch is saved is never opened again
                     journal.record(self.history, last=epoch == epochs)
                     if self.stepper.draws_previews:
                         self._preview(epoch, journal)
+                    self._save(epoch)
                 self.listener.epoch_done(row, epochs)
         if journal:
             journal.close()
