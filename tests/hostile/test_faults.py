@@ -60,8 +60,16 @@ def test_a_connection_counts_unless_it_goes_where_it_may(address: str, may: bool
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1"])
 @pytest.mark.parametrize("here", [True, False])
-def test_processes_of_one_verb_may_talk_to_each_other_on_this_computer(address: str, here: bool) -> None:
-    line = f'77 connect(8, {{sa_family=AF_INET, sin_port=htons(6379), sin_addr=inet_addr("{address}")}}, 16) = 0'
+@pytest.mark.parametrize(
+    "written",
+    [
+        'sa_family=AF_INET, sin_port=htons(6379), sin_addr=inet_addr("{}")}}, 16',
+        'sa_family=AF_INET6, sin6_port=htons(6379), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "::ffff:{}"}}, 28',
+    ],
+)
+def test_processes_of_one_verb_may_talk_to_each_other_on_this_computer(written: str, address: str, here: bool) -> None:
+    line = f"77 connect(8, {{{written.format(address)}) = 0"
+    assert CALL.search(line)
     assert allowed(line, Call("predict --ray", lambda _: "", here=here)) is (here and address == "127.0.0.1")
 
 

@@ -21,7 +21,7 @@ from faults.row import Outcome
 from faults.small_scans import model, write
 
 CALL = re.compile(r"(connect|sendto|sendmsg)\(.*sa_family=AF_INET6?, .*")
-PLACE = re.compile(r"htons\((\d+)\).*?\"([\d.:a-f]+)\"")
+PLACE = re.compile(r"htons\((\d+)\).*?\"(?:::ffff:)?([\d.:a-f]+)\"")  # an IPv4 address may be written as IPv6
 STRACE = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o")
 Address = tuple[str, int]
 
