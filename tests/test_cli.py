@@ -63,6 +63,26 @@ def test_matplotlib_says_nothing_in_front_of_an_error(monkeypatch, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_library_that_cannot_be_loaded_is_one_line_and_a_fault_of_ours_is_not(monkeypatch, capsys):
+    def fails_with(error: ImportError) -> None:
+        def call(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("embedded_vit.cli.application.application", lambda **_: call)
+
+    monkeypatch.setattr(sys, "argv", ["embedded-vit", "models"])
+    fails_with(ImportError("libtorch.so: failed to map segment\nfrom shared object", name="torch._C"))
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == 2
+    told = capsys.readouterr().err
+    assert "a library cannot be loaded: libtorch.so: failed to map segment from shared object; allow more" in told
+    assert told.count("\n") == 1
+    fails_with(ImportError("cannot import name 'x'", name="embedded_vit.volume"))
+    with pytest.raises(ImportError, match="cannot import name"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("options", "status", "named"),
     [

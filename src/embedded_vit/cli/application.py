@@ -69,6 +69,14 @@ def main() -> None:
             raise
         tell(f"embedded-vit: {missing_extra(library, EXTRA_OF_LIBRARY.get(library, 'train'))}")
         sys.exit(2)
+    except ImportError as error:  # of a library that is there: it is damaged, or too large for the memory
+        if (error.name or "").startswith("embedded_vit"):
+            raise
+        reason = " ".join(str(error).split())
+        tell(
+            f"embedded-vit: a library cannot be loaded: {reason}; allow more memory (`ulimit -v`), or install it again"
+        )
+        sys.exit(2)
     except EmbeddedVitError as error:
         tell(f"embedded-vit: {error}")
         sys.exit(error.exit_status)
