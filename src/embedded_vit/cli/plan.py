@@ -40,7 +40,6 @@ def command(
         device: Device to train on: cpu, cuda, cuda:1, ...
         overwrite: Replace a plan that is there already.
     """
-
     from embedded_vit.datasets import open_data_set
     from embedded_vit.planning.build_plan import PLAN_FILE, read_budget
     from embedded_vit.planning.planning import plan_for
