@@ -17,7 +17,6 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from numpy.typing import NDArray
 
 import embedded_vit
-from embedded_vit.artifact.manifest import read_artifact
 from embedded_vit.builtin.index import artifact_path, builtin_names
 from embedded_vit.contract import Contract, SpacingRange
 from embedded_vit.datasets.phantom import PhantomSettings
@@ -307,28 +306,6 @@ def test_what_predict_refuses_is_refused_in_the_same_words(
         assert answer["refused"] == expected
         same += 1
     assert same >= len(paths) - 3
-
-
-@pytest.mark.parametrize("context", [{}, {"context_slices": 3, "context_mm": 4.0}])
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_the_first_slices_are_labelled_while_the_last_ones_are_still_read(
-    core: Callable[..., Any], tmp_path: Path, suffix: str, context: dict[str, Any]
-) -> None:
-    preprocessing = Preprocessing.for_modality("CT", image_size=32, **context)
-    graph = dark_and_bright_graph(channels=preprocessing.input_channels)
-    model = write_artifact(tmp_path / "model.onnx", graph, preprocessing=preprocessing, labels=DARK_AND_BRIGHT)
-    array = np.random.default_rng(0).normal(0, 100, (40, 40, 24)).astype(np.int16)
-    array[:6] = -1000
-    scan = tmp_path / f"scan{suffix}"
-    scan.write_bytes(gzip.compress(image(array)) if suffix.endswith("gz") else image(array))
-    job = {
-        "model": str(model),
-        "contract": read_artifact(model)[1].contract.model_dump(mode="json"),
-        "scans": [{"files": [{"path": str(scan), "name": scan.name}], "output": str(tmp_path / "mask.nii")}],
-    }
-    arriving = core("arriving", job, tmp_path)  # never ends, unless a slice is labelled before the file is whole
-    assert arriving == core("segment", job, tmp_path)[0]
-    assert arriving["sizes"]["bright"] > 0
 
 
 def test_a_network_that_answers_nan_is_refused(

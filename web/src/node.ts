@@ -66,27 +66,6 @@ async function segmentAll(job: Job, computed: Network): Promise<unknown[]> {
   return answers;
 }
 
-/** Segment a NIfTI file of which the second half comes only when a slice of the first one has been labelled. */
-async function segmentArriving(job: Job, computed: Network): Promise<unknown> {
-  const [{ files, force }] = job.scans as [Job["scans"][0]];
-  const [{ path, name }] = files as [{ path: string; name: string }];
-  const bytes = await readFile(path);
-  let labelled: () => void;
-  const first = new Promise<void>((done) => (labelled = done));
-  const stream = () =>
-    new ReadableStream({
-      async start(controller) {
-        controller.enqueue(bytes.subarray(0, bytes.length / 2));
-        await first;
-        controller.enqueue(bytes.subarray(bytes.length / 2));
-        controller.close();
-      },
-    });
-  const file = Object.assign(new Blob([bytes]), { stream });
-  const { scan } = await openScan([{ file, name }], job.contract, () => Promise.reject(new Error("no DICOM here")));
-  return { ...(await segment(scan, job.contract, computed, { force: force ?? false, onProgress: () => labelled() })), mask: undefined };
-}
-
 /** Segment all scans again and again; the answer has the memory after each round, and what the last one found. */
 async function soak(job: SoakJob, computed: Network): Promise<{ resident: number[]; answers: unknown[] }> {
   const end = performance.now() + 1000 * job.seconds;
@@ -154,7 +133,6 @@ const [kind, jobPath, wasm] = process.argv.slice(2) as [string, string, string];
 const job = JSON.parse(await readFile(jobPath, "utf8")) as unknown;
 const kinds: Record<string, (job: never) => unknown> = {
   segment: async (given: Job) => segmentAll(given, await network(given.model, wasm)),
-  arriving: async (given: Job) => segmentArriving(given, await network(given.model, wasm)),
   soak: async (given: SoakJob) => soak(given, await network(given.model, wasm)),
   vectors: stages,
   rounded,

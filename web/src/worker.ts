@@ -69,8 +69,7 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
   try {
     const started = performance.now();
     const opened = await openScan(files, contract!, () => Promise.resolve(dicomWasm!));
-    const read = opened.scan.arrival.whole.then(() => performance.now());
-    read.catch(() => undefined);
+    const read = performance.now();
     const sha256 = digestOf(opened);
     sha256.catch(() => undefined); // the scan may be refused before anyone waits for it
     const segmented = await segment(opened.scan, contract!, network!, {
@@ -78,8 +77,7 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
       isCancelled: () => cancelled,
       onProgress: (done, total) => tell({ kind: "progress", done, total }),
     });
-    const whole = await read;
-    const seconds = { reading: (whole - started) / 1000, segmenting: (performance.now() - whole) / 1000 };
+    const seconds = { reading: (read - started) / 1000, segmenting: (performance.now() - read) / 1000 };
     const result = await resultOf(opened, segmented, seconds, await sha256);
     tell({ kind: "result", result }, transferable(result));
   } catch (error) {

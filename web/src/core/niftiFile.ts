@@ -1,6 +1,5 @@
 // NIfTI files: a scan is read, a mask is written. Limits are checked before memory is taken.
 
-import { Arrival } from "./arrival";
 import { FileFormatError } from "./errors";
 import { HEADER_BYTES, parseHeader, placed, shapeOf, type Geometry, type NiftiHeader, type Placed } from "./niftiHeader";
 import { general, thousands } from "./numbers";
@@ -44,22 +43,11 @@ export interface ReadScan {
   remarks: string[];
 }
 
-/** A scan of which the header has been read. */
-export interface ArrivingScan extends ReadScan {
-  arrival: Arrival; // of its voxels
-}
-
-/** Read a NIfTI file whole; as `openNifti`. */
-export async function readNifti(file: Blob, source: string, channels: number): Promise<ReadScan> {
-  const { arrival, ...read } = await openNifti(file, source, channels);
-  return { ...read, remarks: [...read.remarks, ...(await arrival.whole)] };
-}
-
-/** Read the header of a NIfTI file, and begin with its voxels.
+/** Read a NIfTI file whole.
  *
  * @param channels How many are expected on a fourth axis; 1 for a file of three axes.
  */
-export async function openNifti(file: Blob, source: string, channels: number): Promise<ArrivingScan> {
+export async function readNifti(file: Blob, source: string, channels: number): Promise<ReadScan> {
   const packed = await isPacked(file, source);
   const reader = new ByteReader(file, packed, source);
   let start = await reader.read(HEADER_BYTES[1]);
@@ -76,51 +64,33 @@ export async function openNifti(file: Blob, source: string, channels: number): P
   const each = shape.slice(0, 3).reduce((product, length) => product * length, bytesPerVoxel);
   checkFileSize(file.size, each * channels, packed, source);
   await skipToVoxels(reader, header, source);
-  const stored = Array.from({ length: channels }, () => new maker(new ArrayBuffer(each)));
-  const isWide = stored[0] instanceof BigInt64Array || stored[0] instanceof BigUint64Array;
-  const read: Voxels[] = isWide ? [] : stored.map(plainNumbers);
-  const arrival = new Arrival(async (reached) => {
-    const seen = channels === 1 && header.littleEndian && !isWide; // as it is read, and not only when it is whole
-    await fill(stored, reader, source, seen ? (bytes) => reached(Math.floor(bytes / bytesPerVoxel)) : undefined);
-    if (!header.littleEndian) stored.forEach(({ buffer }) => swapBytes(new Uint8Array(buffer), bytesPerVoxel));
-    if (isWide) read.push(...stored.map(plainNumbers));
-    const more = await behind(reader, source);
-    read.forEach((voxels) => checkFinite(voxels, slope, intercept, source));
-    return more ? [`${thousands(more)} bytes behind the last voxel were ignored: is the header right?`] : [];
-  });
-  if (isWide) await arrival.whole;
-  const layout = firstAxisFastest(shape.slice(0, 3) as Triple);
-  const volume = { ...layout, channels: read, affine: where.affine, slope, intercept, spacingKnown: true, source };
-  return { volume, placed: where, remarks: where.remarks, arrival };
-}
-
-/** Read the voxels of all channels. */
-async function fill(
-  stored: { buffer: ArrayBufferLike; byteLength: number }[],
-  reader: ByteReader,
-  source: string,
-  onBytes: ((done: number) => void) | undefined,
-): Promise<void> {
+  const read: Voxels[] = [];
   let done = 0;
-  for (const { buffer, byteLength } of stored) {
-    const there = await reader.readInto(new Uint8Array(buffer), onBytes);
+  for (let channel = 0; channel < channels; channel++) {
+    const buffer = new ArrayBuffer(each);
+    const there = await reader.readInto(new Uint8Array(buffer));
     done += there;
-    if (there < byteLength) {
+    if (there < each) {
       throw new FileFormatError(
-        `${source}: truncated: ${thousands(done)} of ${thousands(byteLength * stored.length)} bytes of voxels are ` +
-          "there; copy the file again",
+        `${source}: truncated: ${thousands(done)} of ${thousands(each * channels)} bytes of voxels are there; copy ` +
+          "the file again",
       );
     }
+    if (!header.littleEndian) swapBytes(new Uint8Array(buffer), bytesPerVoxel);
+    read.push(plainNumbers(new maker(buffer)));
   }
-}
-
-/** Read to the end of a file; return how many bytes lie behind its voxels. */
-async function behind(reader: ByteReader, source: string): Promise<number> {
   const more = await reader.drain(MOST_TRAILING_BYTES);
-  if (more <= MOST_TRAILING_BYTES) return more;
-  throw new FileFormatError(
-    `${source}: far more bytes than the header announces; the file is damaged or of another kind`,
-  );
+  if (more > MOST_TRAILING_BYTES) {
+    throw new FileFormatError(
+      `${source}: far more bytes than the header announces; the file is damaged or of another kind`,
+    );
+  }
+  read.forEach((voxels) => checkFinite(voxels, slope, intercept, source));
+  const after = more ? [`${thousands(more)} bytes behind the last voxel were ignored: is the header right?`] : [];
+  const three = shape.slice(0, 3) as Triple;
+  const layout = firstAxisFastest(three);
+  const volume = { ...layout, channels: read, affine: where.affine, slope, intercept, spacingKnown: true, source };
+  return { volume, placed: where, remarks: [...where.remarks, ...after] };
 }
 
 async function isPacked(file: Blob, source: string): Promise<boolean> {

@@ -1,6 +1,5 @@
 // A picture as a scan of one slice; intensities are shares of the full scale. As `embedded-vit predict` reads it.
 
-import { Arrival } from "./arrival";
 import { FileFormatError } from "./errors";
 import { isPng, MOST_PIXELS, readPng, tooLarge, type Pixels } from "./png";
 import type { Scan } from "./segmenting";
@@ -44,7 +43,7 @@ export async function readPicture(file: Blob, name: string, wanted: number): Pro
     spacingKnown: pixelMm !== null,
     source: name,
   };
-  return { volume, format: "picture", modality: "picture", remarks, arrival: Arrival.complete(), pixels };
+  return { volume, format: "picture", modality: "picture", remarks, pixels };
 }
 
 /** Return where pixels lie, (slice, row, column) -> RAS+; a slice is as thick as a pixel is wide on average. */

@@ -218,16 +218,6 @@ export function contextStep(volume: Volume, preprocessing: Preprocessing): numbe
   return Math.max(1, nearestWhole(preprocessing.context_mm / spacingOf(volume.affine)[0]));
 }
 
-/** Return how many slices an input reaches to either side. */
-export function reachOf(volume: Volume, preprocessing: Preprocessing): number {
-  return Math.floor(preprocessing.context_slices / 2) * contextStep(volume, preprocessing);
-}
-
-/** Whether the grid or the ranges of intensities depend on all voxels, so that no slice can go before the others. */
-export function needsAllVoxels({ percentiles, deviations, field_of_view }: Preprocessing): boolean {
-  return percentiles !== null || deviations !== null || field_of_view !== "slice";
-}
-
 /** Yield the network's input for every slice of an upright volume: (context x channels, S, S) in [-1, 1]. */
 export function* networkInputs(
   volume: Volume,

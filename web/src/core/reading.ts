@@ -1,13 +1,12 @@
 // The one door to what a user drops: NIfTI files, a picture, or a DICOM series.
 
-import { Arrival } from "./arrival";
 import { channelFiles, joinedChannels } from "./channels";
 import { readDicom } from "./dicom";
 import { FileFormatError } from "./errors";
 import type { Contract } from "./manifest";
 import type { NamedFile } from "./namedFile";
 import { ORIENTATION_WARNING, orientationKnown, type Geometry } from "./niftiHeader";
-import { openNifti, readNifti, type ReadScan } from "./niftiFile";
+import { readNifti, type ReadScan } from "./niftiFile";
 import { readPicture } from "./pictures";
 import type { Pixels } from "./png";
 import type { Scan } from "./segmenting";
@@ -44,7 +43,7 @@ export async function openScan(files: NamedFile[], contract: Contract, dicomWasm
       );
     }
   }
-  if (shown.every(({ name }) => NIFTI.test(name))) return openVolume(shown, channels);
+  if (shown.every(({ name }) => NIFTI.test(name))) return openNifti(shown, channels);
   if (PICTURE.test(first.name)) {
     if (shown.length > 1) throw new FileFormatError(`${shown.length} pictures; give one at a time`);
     const { pixels, ...scan } = await readPicture(first.file, first.name, channels.length);
@@ -52,27 +51,21 @@ export async function openScan(files: NamedFile[], contract: Contract, dicomWasm
   }
   const folder = first.name.includes("/") ? first.name.split("/")[0]! : shown.length > 1 ? "series" : first.name;
   const read = await readDicom(shown, await dicomWasm(), modality, folder);
-  const scan = scanOf(read, "DICOM", read.modality, Arrival.complete());
+  const scan = { volume: read.volume, format: "DICOM", modality: read.modality, remarks: remarksOf(read) };
   return { scan, stem: folder.replace(/\.dcm$/i, ""), geometry: read.placed.geometry, pixels: null, files: read.files };
 }
 
-function scanOf({ volume, placed, remarks }: ReadScan, format: string, modality: string | null, arrival: Arrival): Scan {
-  const said = orientationKnown(placed.geometry) ? remarks : [...remarks, ORIENTATION_WARNING];
-  return { volume, format, modality, remarks: said, arrival };
+function remarksOf(read: ReadScan): string[] {
+  return orientationKnown(read.placed.geometry) ? read.remarks : [...read.remarks, ORIENTATION_WARNING];
 }
 
-async function openVolume(files: NamedFile[], channels: string[]): Promise<OpenedScan> {
+async function openNifti(files: NamedFile[], channels: string[]): Promise<OpenedScan> {
   const stemOf = ({ name }: NamedFile) => name.split("/").at(-1)!.replace(NIFTI, "");
-  if (files.length === 1) {
-    const [only] = files as [NamedFile];
-    const read = await openNifti(only.file, only.name, channels.length); // which may have them on a fourth axis
-    const scan = scanOf(read, "NIfTI", null, read.arrival);
-    return { scan, stem: stemOf(only), geometry: read.placed.geometry, pixels: null, files };
-  }
-  const { ordered, stem } = channelFiles(files, channels, stemOf);
+  // One file may hold all channels on a fourth axis.
+  const { ordered, stem } = files.length === 1 ? { ordered: files, stem: stemOf(files[0]!) } : channelFiles(files, channels, stemOf);
   const all: ReadScan[] = [];
-  for (const { file, name } of ordered) all.push(await readNifti(file, name, 1));
+  for (const { file, name } of ordered) all.push(await readNifti(file, name, ordered.length > 1 ? 1 : channels.length));
   const read = joinedChannels(all as [ReadScan, ...ReadScan[]]);
-  const scan = scanOf(read, "NIfTI", null, Arrival.complete());
+  const scan: Scan = { volume: read.volume, format: "NIfTI", modality: null, remarks: remarksOf(read) };
   return { scan, stem, geometry: read.placed.geometry, pixels: null, files: ordered };
 }

@@ -1,6 +1,5 @@
 // A scan goes in, a mask comes out, slice by slice; the network computes elsewhere.
 
-import type { Arrival } from "./arrival";
 import { Components } from "./components";
 import { checkChannels, violations } from "./contract";
 import { Cancelled, ContractError } from "./errors";
@@ -11,9 +10,9 @@ import { smallestShares, type Contract } from "./manifest";
 import { brightnessOf, type Brightness } from "./measuring";
 import { roundTo } from "./numbers";
 import { judge, warningsOf, type Judgement } from "./plausibility";
-import { gridOf, intensityRanges, needsAllVoxels, networkInputs, reachOf, type Grid } from "./preprocessing";
+import { gridOf, intensityRanges, networkInputs, type Grid } from "./preprocessing";
 import { sizesOf, type Sizes } from "./sizes";
-import { placesBefore, readSlice, reoriented, visitLabelled, type Layout, type Volume } from "./volume";
+import { readSlice, reoriented, visitLabelled, type Layout, type Volume } from "./volume";
 
 /** A scan as any reader gives it. */
 export interface Scan {
@@ -21,7 +20,6 @@ export interface Scan {
   format: string; // "NIfTI", "DICOM" or "picture"
   modality: string | null;
   remarks: string[];
-  arrival: Arrival; // of the voxels; the rest stands in the header
 }
 
 /** The network: (context x channels, S, S) in, (K, T, T) out; `streams` calls at the same time are worth while. */
@@ -49,10 +47,9 @@ export interface Segmented extends Sizes {
   ranges: [number, number][];
 }
 
-/** Segment a scan, from its first slices on, while the others are still being read.
+/** Segment a scan.
  *
- * Raises FileFormatError where it cannot be read; ContractError where it does not fit the contract, or nothing of its
- * mask is plausible, unless forced.
+ * Raises ContractError where it does not fit the contract, or nothing of its mask is plausible, unless forced.
  */
 export async function segment(
   scan: Scan,
@@ -63,16 +60,22 @@ export async function segment(
   const { volume } = scan;
   checkChannels(volume, contract);
   const upright = reoriented(volume, contract.preprocessing.orientation);
-  let isRefused = false;
-  const isStopped = () => isRefused || (options.isCancelled?.() ?? false);
-  const labelling = labelled(scan, upright, contract, network, { onProgress: options.onProgress, isStopped });
-  labelling.catch(() => undefined); // which is told below, behind what is wrong with the scan
-  const { late, problems } = await checkedWhole(scan, upright, contract, options).catch(async (error: unknown) => {
-    isRefused = true;
-    await labelling.catch(() => undefined);
-    throw error;
-  });
-  const { mask, seen, certainty, collector, components } = await labelling;
+  const problems = violations(upright, contract, scan.modality, scan.format);
+  if (problems.length && !options.force) {
+    throw new ContractError(`${volume.source}: refused: ${problems.join("; ")}`, true);
+  }
+  const seen: Seen = {
+    upright,
+    grid: gridOf(upright, contract.preprocessing),
+    ranges: intensityRanges(upright, contract.preprocessing),
+  };
+  const classes = contract.labels.labels.length + 1;
+  const certainty = new Certainty(classes, seen.grid.outputSize);
+  const collector =
+    contract.plausibility && new FigureCollector(seen.grid, contract.preprocessing, classes, certainty);
+  const mask = new Uint8Array(volume.shape[0] * volume.shape[1] * volume.shape[2]);
+  const components = new Components(upright);
+  await labelAll(mask, seen, contract, network, { certainty, collector, components }, options);
   const shares = smallestShares(contract);
   for (const changed of components.removeSmall(mask, shares)) {
     const slice = new Uint8Array(upright.shape[1] * upright.shape[2]);
@@ -86,22 +89,7 @@ export async function segment(
     throw new ContractError(`${volume.source}: refused: ${implausible[0]}`, true);
   }
   const found = { problems: [...problems, ...implausible], judgement, counts, atBorder, means: certainty.means() };
-  return summarised({ ...scan, remarks: [...scan.remarks, ...late] }, contract, seen, mask, found);
-}
-
-/** Wait for all voxels; return what only the end of the file told, and what a forced scan violates. */
-async function checkedWhole(
-  scan: Scan,
-  upright: Volume,
-  contract: Contract,
-  { force }: Options,
-): Promise<{ late: string[]; problems: string[] }> {
-  const late = await scan.arrival.whole;
-  const problems = violations(upright, contract, scan.modality, scan.format);
-  if (problems.length && !force) {
-    throw new ContractError(`${scan.volume.source}: refused: ${problems.join("; ")}`, true);
-  }
-  return { late, problems };
+  return summarised(scan, contract, seen, mask, found);
 }
 
 /** What segmenting and judging share of a scan. */
@@ -111,33 +99,23 @@ interface Seen {
   ranges: [number, number][];
 }
 
-/** A mask before small components are removed, and what has looked at every slice. */
-interface Labelled {
-  mask: Uint8Array;
-  seen: Seen;
+/** What looks at every slice. */
+interface Watching {
   certainty: Certainty;
   collector: FigureCollector | null;
   components: Components;
 }
 
-/** Label all slices as soon as their voxels are there, as many at a time as the network has streams. */
-async function labelled(
-  { arrival }: Scan,
-  upright: Volume,
+/** Put the labels of all slices into a mask, as many slices at a time as the network has streams. */
+async function labelAll(
+  mask: Uint8Array,
+  { upright, grid, ranges }: Seen,
   contract: Contract,
   network: Network,
-  { onProgress, isStopped }: { onProgress: Options["onProgress"]; isStopped: () => boolean },
-): Promise<Labelled> {
-  const { preprocessing } = contract;
-  if (needsAllVoxels(preprocessing)) await arrival.whole;
-  const grid = gridOf(upright, preprocessing);
-  const ranges = intensityRanges(upright, preprocessing);
+  { certainty, collector, components }: Watching,
+  options: Options,
+): Promise<void> {
   const classes = contract.labels.labels.length + 1;
-  const certainty = new Certainty(classes, grid.outputSize);
-  const collector = contract.plausibility && new FigureCollector(grid, preprocessing, classes, certainty);
-  const slices = upright.shape[0];
-  const mask = new Uint8Array(slices * upright.shape[1] * upright.shape[2]);
-  const components = new Components(upright);
   let done = 0;
   const label = async (index: number, input: Float32Array) => {
     const logits = await network.run(input);
@@ -147,27 +125,23 @@ async function labelled(
     certainty.see(index, logits);
     collector?.see(index, input);
     collector?.put(index, labels);
-    onProgress?.(++done, slices);
+    options.onProgress?.(++done, upright.shape[0]);
   };
   const pending = new Set<Promise<void>>();
   const failures: unknown[] = [];
-  const inputs = networkInputs(upright, preprocessing, ranges, grid);
-  const reach = reachOf(upright, preprocessing);
-  for (let index = 0; index < slices; index++) {
-    const needed = placesBefore(upright, Math.min(index + reach + 1, slices));
-    await arrival.until(needed).catch((error: unknown) => failures.push(error));
-    if (isStopped()) failures.push(new Cancelled("cancelled"));
+  let index = 0;
+  for (const input of networkInputs(upright, contract.preprocessing, ranges, grid)) {
+    if (options.isCancelled?.()) failures.push(new Cancelled("cancelled"));
     if (failures.length) break;
-    const task = label(index, inputs.next().value as Float32Array)
+    const task = label(index++, input)
       .catch((error: unknown) => void failures.push(error))
       .finally(() => pending.delete(task));
     pending.add(task);
     if (pending.size > network.streams) await Promise.race(pending);
   }
   await Promise.all(pending);
-  if (isStopped()) failures.unshift(new Cancelled("cancelled"));
+  if (options.isCancelled?.()) failures.unshift(new Cancelled("cancelled"));
   if (failures.length) throw failures[0];
-  return { mask, seen: { upright, grid, ranges }, certainty, collector, components };
 }
 
 interface Found {

@@ -26,8 +26,8 @@ export class ByteReader {
     return bytes.subarray(0, await this.readInto(bytes));
   }
 
-  /** Fill an array as far as the file goes, and say meanwhile how far it is; return how many bytes that were. */
-  async readInto(bytes: Uint8Array, onBytes?: (done: number) => void): Promise<number> {
+  /** Fill an array as far as the file goes; return how many bytes that were. */
+  async readInto(bytes: Uint8Array): Promise<number> {
     let done = 0;
     while (done < bytes.length) {
       if (!this.rest.length && !(await this.next())) break;
@@ -35,7 +35,6 @@ export class ByteReader {
       bytes.set(taken, done);
       done += taken.length;
       this.rest = this.rest.subarray(taken.length);
-      onBytes?.(done);
     }
     return done;
   }

@@ -43,12 +43,6 @@ export function firstAxisFastest(shape: Triple): Layout {
   return { shape, strides: [1, shape[0], shape[0] * shape[1]], offset: 0 };
 }
 
-/** Return how many of the first numbers in memory hold all slices before `slices`. */
-export function placesBefore({ shape, strides, offset }: Layout, slices: number): number {
-  const lengths = [slices, shape[1], shape[2]];
-  return strides.reduce((last, stride, axis) => last + Math.max(0, stride) * (lengths[axis]! - 1), offset) + 1;
-}
-
 /** Return the distance in mm between neighbouring voxels along each array axis. */
 export function spacingOf(affine: Affine): Triple {
   return [0, 1, 2].map((axis) => Math.hypot(affine[0]![axis]!, affine[1]![axis]!, affine[2]![axis]!)) as Triple;
