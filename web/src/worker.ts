@@ -12,6 +12,7 @@ import { segment, type Network, type Segmented } from "./core/segmenting";
 import { openNetwork } from "./core/session";
 import { reoriented } from "./core/volume";
 
+const PROGRESS_MS = 250;
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 let network: Network | null = null;
 let contract: Contract | null = null;
@@ -75,7 +76,7 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
     const segmented = await segment(opened.scan, contract!, network!, {
       force,
       isCancelled: () => cancelled,
-      onProgress: (done, total) => tell({ kind: "progress", done, total }),
+      onProgress: seldom((done, total) => tell({ kind: "progress", done, total })),
     });
     const seconds = { reading: (read - started) / 1000, segmenting: (performance.now() - read) / 1000 };
     const result = await resultOf(opened, segmented, seconds, await sha256);
@@ -89,6 +90,17 @@ async function segmentFiles(files: NamedFile[], dicomWasm: ArrayBuffer | null, f
       tell({ kind: "failed", message: "out of memory; close other tabs, or segment the scan with `embedded-vit predict`" });
     } else throw error;
   }
+}
+
+/** Tell progress a few times a second: to draw it may take as long as a slice where no graphics card helps. */
+function seldom(progress: (done: number, total: number) => void): (done: number, total: number) => void {
+  let told = -Infinity;
+  return (done, total) => {
+    const now = performance.now();
+    if (done < total && now - told < PROGRESS_MS) return;
+    told = now;
+    progress(done, total);
+  };
 }
 
 async function resultOf(

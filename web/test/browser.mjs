@@ -52,11 +52,13 @@ async function saved(button, path) {
 }
 
 const steps = {
-  async open({ hash }) {
+  async open({ hash, rest_ms }) {
     const started = performance.now();
     await page.goto(pathToFileURL(job.page).href + (hash ?? ""));
     await page.waitForSelector(".drop button");
-    return { seconds: (performance.now() - started) / 1000, title: await page.title() };
+    const seconds = (performance.now() - started) / 1000;
+    if (rest_ms) await page.waitForTimeout(rest_ms); // as somebody who looks for a file
+    return { seconds, title: await page.title() };
   },
   async choose({ files, folder }) {
     const started = performance.now();

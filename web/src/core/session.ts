@@ -5,6 +5,7 @@ import * as ort from "onnxruntime-web/wasm";
 import type { Network } from "./segmenting";
 
 export const ENGINE = "onnxruntime-web";
+const WARM_UP_MS = 3000; // until a browser has compiled all that the network needs
 export const TITLE = "ONNX Runtime in the browser";
 
 /** Make a network of a model file; `wasm` is the content of ort-wasm-simd-threaded.wasm. */
@@ -26,16 +27,23 @@ export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: 
     const output = answer[session.outputNames[0]!]!;
     return output.data as Float32Array; // which is no part of the engine's memory
   };
-  // A browser compiles WebAssembly again, and well, when it has run: so it runs before there is a scan.
+  // A browser compiles WebAssembly again, and well, when it has run for a while: so it runs before there is a scan.
   const nothing = new Float32Array(shape.reduce((product, length) => product * length, 1));
-  let busy: Promise<unknown> = new Promise((done) => setTimeout(done))
-    .then(() => compute(nothing))
-    .catch(() => undefined);
+  let isAsked = false;
+  const warmUp = async () => {
+    const started = performance.now();
+    while (!isAsked && performance.now() - started < WARM_UP_MS) {
+      await new Promise((done) => setTimeout(done)); // a scan may be asked for in between
+      await compute(nothing);
+    }
+  };
+  let busy: Promise<unknown> = warmUp().catch(() => undefined);
   return {
     streams: 1,
     title: TITLE,
     source,
     run(pixels) {
+      isAsked = true;
       const made = busy.then(() => compute(pixels));
       busy = made.catch(() => undefined);
       return made;

@@ -75,7 +75,7 @@ function input(attributes: Record<string, string | boolean>): HTMLInputElement {
 async function segment(files: NamedFile[], force = false): Promise<void> {
   if (isBusy || !files.length) return;
   isBusy = true;
-  const progress = make("progress", { "aria-labelledby": "progress-text" });
+  const progress = make("progress", { "aria-labelledby": "progress-text", value: "0" }); // without one it would move
   const text = make("p", { id: "progress-text" }, STRINGS.loading);
   const cancel = make("button", { type: "button" }, STRINGS.cancel);
   stage.replaceChildren(make("div", { class: "working panel", id: "working" }, text, progress, cancel));
