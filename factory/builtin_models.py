@@ -11,8 +11,10 @@ read, one that was killed is resumed, and the runs of `factory.gpu_trainings` in
     FOLDER/TRAINING/EXPERIMENT/MODEL/model.onnx     the exported file, compression/ beside it if there was any
     FOLDER/TRAINING/EXPERIMENT/MODEL/evaluation/    the test of that file on the experiment's test patients
 
-When `all` is among the experiments, the model is installed with the figures of all others that were evaluated. The data
-stay where they are; prepared slices lie in FOLDER while a training runs.
+When `all` is among the experiments, the model is installed with the figures of all others that were evaluated. With
+`--records factory/records` the tests are also kept there, to be committed, and stand for folders that are gone: so the
+experiments of one model may run on several machines and days, and `all` need not be the last. The data stay where they
+are; prepared slices lie in FOLDER while a training runs.
 """
 
 from __future__ import annotations
@@ -42,13 +44,14 @@ def main() -> None:
     parser.add_argument(
         "--experiments", nargs="+", metavar="EXPERIMENT", help=f"{SPLIT}, fold-1, ..., {ALL}; by default every one"
     )
+    parser.add_argument("--records", type=Path, metavar="DIR", help="where tests are kept that outlive FOLDER")
     parser.add_argument("--device", default="cpu", help="where to train (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in table.MODELS:
             raise ConfigError(f"no model '{name}' in the table{nearest_name(name, table.MODELS)}")
-        folders = ModelFolders(name, arguments.output)
+        folders = ModelFolders(name, arguments.output, arguments.records)
         ModelMaker(folders, arguments.data, arguments.device, arguments.threads).make(arguments.experiments)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,12 @@ from embedded_vit.builtin.index import Facts, Figures, TrainingFacts, TrainingSt
 from embedded_vit.compression.record import read_compression_record
 from embedded_vit.datasets.data_set import Split
 from embedded_vit.errors import ConfigError
-from embedded_vit.evaluation.evaluating import METRICS_FILE
 from embedded_vit.training.checkpoint import read_record, read_run_config
 from factory import table
 from factory.experiments import ALL, SPLIT
 from factory.figures import pooled_figures
 from factory.folders import ModelFolders
+from factory.records import metrics_of
 
 __all__ = ["facts_of", "figures_of"]
 
@@ -90,6 +89,6 @@ def figures_of(folders: ModelFolders, splits: Mapping[str, Split]) -> tuple[Figu
 
 
 def _metrics(folders: ModelFolders, experiments: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the `metrics.json` of all experiments that were evaluated."""
-    paths = [folders.evaluation(experiment) / METRICS_FILE for experiment in experiments]
-    return [json.loads(path.read_text()) for path in paths if path.exists()]
+    """Return what `metrics.json` says of all experiments that were evaluated."""
+    found = (metrics_of(folders, experiment) for experiment in experiments)
+    return [metrics for metrics in found if metrics is not None]

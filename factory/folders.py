@@ -24,10 +24,12 @@ class ModelFolders:
     Attributes:
         name: The model's name in the table.
         output: The folder that holds all of them.
+        records: Where tests are kept that outlive these folders; see `factory.records`.
     """
 
     name: str
     output: Path
+    records: Path | None = None
 
     @property
     def model(self) -> Model:
@@ -58,3 +60,7 @@ class ModelFolders:
     def evaluation(self, experiment: str) -> Path:
         """Return the folder with an experiment's `metrics.json`."""
         return self.artifact(experiment).with_name("evaluation")
+
+    def record(self, experiment: str) -> Path | None:
+        """Return the file that keeps an experiment's test; None where none is kept."""
+        return self.records and self.records / self.model.training / experiment / f"{self.name}.json"

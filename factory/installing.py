@@ -6,12 +6,12 @@ from pathlib import Path
 
 from embedded_vit.artifact.manifest import read_artifact, sealed
 from embedded_vit.builtin import index
-from embedded_vit.builtin.index import Facts
+from embedded_vit.builtin.index import Facts, Figures
 from embedded_vit.errors import OutputError
 from embedded_vit.io.atomic import atomic_path, write_text
 from factory.table import Training
 
-__all__ = ["install"]
+__all__ = ["install", "is_of_training", "renew_figures"]
 
 
 def install(name: str, artifact: Path, facts: Facts, training: Training) -> None:
@@ -45,3 +45,16 @@ def install(name: str, artifact: Path, facts: Facts, training: Training) -> None
     with atomic_path(index.artifact_path(name), overwrite=True) as temporary:
         temporary.write_bytes(content)
     write_text(index.facts_path(name), text, overwrite=True)
+
+
+def is_of_training(name: str, training: str) -> bool:
+    """Return whether the package has a model of this name whose last training was this one."""
+    if name not in index.builtin_names():
+        return False
+    return index.builtin_model(name).facts.training.stages[-1].name == training
+
+
+def renew_figures(name: str, figures: tuple[Figures, ...]) -> None:
+    """Replace the figures of a built-in model; its weights stay."""
+    facts = index.builtin_model(name).facts.model_copy(update={"figures": figures})
+    write_text(index.facts_path(name), facts.model_dump_json(indent=1) + "\n", overwrite=True)

@@ -30,10 +30,11 @@ from embedded_vit.training.settings import RunConfig, TrainingConfig
 from embedded_vit.training.training import train_once
 from factory import table
 from factory.experiments import ALL, SPLIT, experiments_of
-from factory.facts import facts_of
+from factory.facts import facts_of, figures_of
 from factory.folders import ModelFolders
-from factory.installing import install
+from factory.installing import install, is_of_training, renew_figures
 from factory.plausible_masks import add_plausibility
+from factory.records import keep_record
 from factory.table import Training
 
 __all__ = ["ModelMaker", "asked_of", "taught_config"]
@@ -58,6 +59,8 @@ class ModelMaker:
     def make(self, chosen: Sequence[str] | None = None) -> None:
         """Run the chosen experiments, by default all, and install the model if `all` is among them.
 
+        Without `all`, a model that this training has already put into the package gets the figures that are new.
+
         Raises:
             ConfigError: An experiment does not exist, or none was evaluated.
         """
@@ -75,10 +78,14 @@ class ModelMaker:
             if splits[experiment].test:
                 evaluation = folders.evaluation(experiment)
                 evaluate_once(folders.artifact(experiment), self.data, evaluation, threads=self.threads)
+                keep_record(folders, experiment)
         if ALL in names:
             install(folders.name, folders.artifact(ALL), facts_of(folders, splits), folders.training)
             add_plausibility(folders.name, data_set, folders.training)
             print(f"{folders.name}: installed as {index.artifact_path(folders.name)}")
+        elif folders.records and is_of_training(folders.name, folders.model.training):
+            renew_figures(folders.name, figures_of(folders, splits))
+            print(f"{folders.name}: its figures are renewed")
 
     def train(self, data_set: DataSet, experiment: str, split: Split) -> None:
         """Run the model's training with an experiment's split, after all trainings that it needs.

@@ -285,6 +285,30 @@ def test_figures_of_some_folds_say_so(work: Path, synapse_folder: Path, tmp_path
     assert figures[0].patients == 3
 
 
+def test_records_stand_for_folders_that_are_gone(
+    work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "run", None)
+    records, name = tmp_path / "records", "tiny-ct"
+    whole = builtin_model(name).facts
+
+    def make(output: Path, *experiments: str) -> tuple[str, ...]:
+        ModelMaker(ModelFolders(name, output, records), synapse_folder, threads=1).make(experiments)
+        return tuple(figures.experiment for figures in builtin_model(name).facts.figures)
+
+    made = [make(work, "fold-1"), make(work, "split", "split-1")]
+    shutil.copytree(work / "tiny" / "fold-2", tmp_path / "today" / "tiny" / "fold-2")
+    made.append(make(tmp_path / "today", "fold-2"))
+    assert made[0] == made[1] == made[2]  # the folder still has them all
+    forgotten = ModelFolders(name, tmp_path / "tomorrow", records)
+    splits = experiments_of(open_data_set(synapse_folder), TINY)
+    assert figures_of(forgotten, splits) == whole.figures
+    assert builtin_model(name).facts == whole
+    monkeypatch.setitem(table.TRAININGS, "tiny", replace(TINY, settings={**TINY.settings, "epochs": 5}))
+    with pytest.raises(ConfigError, match="nothing was evaluated"):  # they are of another training
+        figures_of(forgotten, splits)
+
+
 def test_what_cannot_be_is_refused(
     work: Path, synapse_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
