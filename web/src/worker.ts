@@ -52,8 +52,10 @@ async function open(make: () => Promise<Network>): Promise<void> {
   tell({ kind: "ready", seconds: (performance.now() - started) / 1000 });
 }
 
-function openHere(file: ModelFile): Promise<Network> {
-  return openNetwork(file.wasm, file.model, file.name);
+async function openHere(file: ModelFile): Promise<Network> {
+  const opened = await openNetwork(file.wasm, file.model, file.name);
+  void opened.warmUp();
+  return opened;
 }
 
 async function run(id: number, input: Float32Array): Promise<void> {

@@ -5,11 +5,16 @@ import * as ort from "onnxruntime-web/wasm";
 import type { Network } from "./segmenting";
 
 export const ENGINE = "onnxruntime-web";
-const WARM_UP_MS = 3000; // until a browser has compiled all that the network needs
+const WARM_UP_MS = 3000;
 export const TITLE = "ONNX Runtime in the browser";
 
+export interface LoadedNetwork extends Network {
+  /** Compute slices of nothing, until a browser has compiled all that the network needs or a scan is there. */
+  warmUp(): Promise<void>;
+}
+
 /** Make a network of a model file; `wasm` is the content of ort-wasm-simd-threaded.wasm. */
-export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: string): Promise<Network> {
+export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: string): Promise<LoadedNetwork> {
   ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.proxy = false;
@@ -27,17 +32,9 @@ export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: 
     const output = answer[session.outputNames[0]!]!;
     return output.data as Float32Array; // which is no part of the engine's memory
   };
-  // A browser compiles WebAssembly again, and well, when it has run for a while: so it runs before there is a scan.
   const nothing = new Float32Array(shape.reduce((product, length) => product * length, 1));
+  let busy: Promise<unknown> = Promise.resolve();
   let isAsked = false;
-  const warmUp = async () => {
-    const started = performance.now();
-    while (!isAsked && performance.now() - started < WARM_UP_MS) {
-      await new Promise((done) => setTimeout(done)); // a scan may be asked for in between
-      await compute(nothing);
-    }
-  };
-  let busy: Promise<unknown> = warmUp().catch(() => undefined);
   return {
     streams: 1,
     title: TITLE,
@@ -47,6 +44,14 @@ export async function openNetwork(wasm: ArrayBuffer, model: Uint8Array, source: 
       const made = busy.then(() => compute(pixels));
       busy = made.catch(() => undefined);
       return made;
+    },
+    async warmUp() {
+      const started = performance.now();
+      while (!isAsked && performance.now() - started < WARM_UP_MS) {
+        busy = compute(nothing).catch(() => undefined);
+        await busy;
+        await new Promise((done) => setTimeout(done)); // a scan may be asked for in between
+      }
     },
   };
 }
