@@ -91,6 +91,11 @@ def scans(folder: Path) -> Iterator[tuple[Path, Read]]:
         for name in ("scan.nrrd", "scan.mha"):
             (folder / name).write_bytes(itk_file(name))
             yield folder / name, voxels
+        header, _, written = itk_file("scan.mha").partition(b"ElementDataFile = LOCAL\n")
+        (folder / "apart.mhd").write_bytes(header + b"ElementDataFile = apart.zraw\n")
+        (folder / "apart.zraw").write_bytes(written)
+        yield folder / "apart.mhd", voxels
+        yield folder / "apart.zraw", lambda path: voxels(path.with_suffix(".mhd"))
 
 
 def pictures_and_series(folder: Path) -> Iterator[tuple[Path, Read]]:
