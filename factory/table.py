@@ -152,6 +152,9 @@ TRAININGS: dict[str, Training] = {
         pruned={"target_macs": 0.75},
         taught_by="abdomen-192",
     ),
+    "abdomen-hybrid-128": abdomen(  # a candidate for abdomen-ct-fast: docs/log/training-recipe.md
+        MODERN | {"precision": "fp32", "epochs": 120, "coarse_epochs": 60, "cutmix": 0.0}, "hybrid-s"
+    ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
 ORGANS = "8 abdominal organs on CT"

@@ -17,12 +17,13 @@ import pytest
 from numpy.typing import NDArray
 
 import embedded_vit
-from embedded_vit.builtin.index import builtin_names
+from embedded_vit.builtin.index import builtin_model, builtin_names
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.volume import Volume
 
 MASKS = Path(__file__).with_name("masks-0.1.0.npz")
 MAXIMUM_CHANGED = 1e-5  # of the voxels of all phantoms together
+MAXIMUM_CHANGED_INT8 = 5e-4  # processors without VNNI add up int8 products in another way; so does arm64
 PHANTOMS = (0, 1)
 SETTINGS = PhantomSettings(size=256, slices=32)
 CROP_VOXELS = (36, 40, 50)  # of 1 mm: about the field of view that the hippocampus model was trained on
@@ -57,7 +58,8 @@ def test_masks_are_those_of_the_release(name: str) -> None:
         expected = released[name]
     found = masks_of(name)
     assert len(np.unique(expected)) > 1
-    assert np.mean(found != expected) <= MAXIMUM_CHANGED
+    is_int8 = builtin_model(name).manifest.precision == "int8"
+    assert np.mean(found != expected) <= (MAXIMUM_CHANGED_INT8 if is_int8 else MAXIMUM_CHANGED)
 
 
 if __name__ == "__main__":

@@ -151,6 +151,7 @@ def test_blocks_that_differ_in_width_alone_share_their_entries() -> None:
 def test_figures_are_kept_for_engine_version_and_machine(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "steady_latency_ms", lambda queries, **_: np.arange(1.0, 1 + len(queries)))
+    monkeypatch.setattr(module, "processor_flags", lambda: ("avx512f",))  # blocks of 16 channels, so one entry
     block, measured = replace(PAIR, widths=(16, 16)), []
 
     def note(entry: FusedBlock, _: float) -> None:

@@ -166,6 +166,7 @@ def test_a_decoder_that_hangs_is_ended(
     import signal
 
     described, content, _ = frame
+    others = threading.active_count()
     with FrameDecoder() as decoder:
         decoder.decode(described, content, "slice")
         os.kill(decoder._process.pid, signal.SIGSTOP)
@@ -174,7 +175,7 @@ def test_a_decoder_that_hangs_is_ended(
         with pytest.raises(FileFormatError, match="its decoder stopped"):
             decoder.decode(described, content, "slice")
         assert time.monotonic() - began < 10
-    assert threading.active_count() < 10
+    assert threading.active_count() <= others + 1  # the one that waits for the decoder
 
 
 LIARS = {
