@@ -13,6 +13,7 @@ from training_bench import CONVOLUTIONS, HYBRID, TOKENS, Workbench
 
 from embedded_vit.errors import ConfigError, TrainingError
 from embedded_vit.models.registry import build_network
+from embedded_vit.provenance import processor_flags
 from embedded_vit.training.distillation import Distillation, Teacher
 from embedded_vit.training.eager_stepper import EagerStepper
 from embedded_vit.training.learner import Learner
@@ -20,21 +21,24 @@ from embedded_vit.training.processes import Processes
 from embedded_vit.training.recorded_stepper import RecordedStepper
 from embedded_vit.training.settings import TrainingConfig
 
+# Weights after two epochs: where there is no AVX-512 they and statistics were up to 1.4e-4 apart, after equal losses.
+WEIGHTS_TOLERANCE = 1e-5 if "avx512f" in processor_flags() else 2e-4
 UNRECORDED = partial(RecordedStepper, record=False, seeded_noise=True)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="recording a CUDA graph needs a CUDA GPU")
 
 
 def assert_equal(
-    ours: tuple[dict[str, Tensor], list[float]], theirs: tuple[dict[str, Tensor], list[float]], *, tolerance: float
+    ours: tuple[dict[str, Tensor], list[float]],
+    theirs: tuple[dict[str, Tensor], list[float]],
+    *,
+    tolerance: float,
+    of_weights: float | None = None,
 ) -> None:
-    """Losses differ by the tolerance at most, and weights by a tenth of what an optimizer step may change.
-
-    A gradient that is nothing but rounding, as that of the bias of keys, is divided by its own size.
-    """
     assert ours[1] == pytest.approx(theirs[1], rel=tolerance)
+    allowed = tolerance if of_weights is None else of_weights
     for name, value in ours[0].items():
-        torch.testing.assert_close(value, theirs[0][name], rtol=0, atol=2e-4, msg=lambda text, at=name: at + text)
+        torch.testing.assert_close(value, theirs[0][name], rtol=0, atol=allowed, msg=lambda text, at=name: at + text)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,8 @@ def test_two_epochs_give_the_same_weights(
 ) -> None:
     config = bench.planned(architecture, context_slices=context_slices, **training)
     eager = bench.trained(config, tmp_path / "eager")
-    assert_equal(bench.trained(config, tmp_path / "unrecorded", make_stepper=UNRECORDED), eager, tolerance=1e-5)
+    unrecorded = bench.trained(config, tmp_path / "unrecorded", make_stepper=UNRECORDED)
+    assert_equal(unrecorded, eager, tolerance=1e-5, of_weights=WEIGHTS_TOLERANCE)
 
 
 def test_teachers_of_other_sizes_and_contexts_teach_alike(bench: Workbench, tmp_path: Path) -> None:
