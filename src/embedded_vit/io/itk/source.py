@@ -17,7 +17,7 @@ from typing_extensions import Self
 from embedded_vit.errors import FileFormatError, missing_extra
 from embedded_vit.io.base import ScanSource
 from embedded_vit.io.digest import sha256_of
-from embedded_vit.io.itk.header import check_complete, file_of_voxels
+from embedded_vit.io.itk.header import VoxelFile
 from embedded_vit.io.label_values import labels_from
 from embedded_vit.io.limits import check_array_size, check_compressed_size
 from embedded_vit.volume import TRAINING_ORIENTATION, LabelMap, Scan, Volume, check_affine
@@ -51,7 +51,7 @@ class ItkSource(ScanSource):
             FileFormatError: SimpleITK is not installed, or the file is not one that is read.
         """
         self._path, self.source = path, str(path)
-        voxels = file_of_voxels(path)
+        voxels = VoxelFile.of(path)
         self._reader = _reader(path)
         size, spacing = self._reader.GetSize(), self._reader.GetSpacing()
         axes = self._reader.GetDimension()
@@ -67,9 +67,9 @@ class ItkSource(ScanSource):
         check_array_size((self.channels, *self._shape), item, self.source)
         check_affine(self._affine, self.source, self._shape)
         self._bytes = self.channels * math.prod(self._shape) * item
-        check_compressed_size(voxels.stat().st_size, self._bytes, self.source)
-        if path.name.lower().endswith((".mha", ".mhd")):
-            check_complete(path, voxels, self._bytes)
+        check_compressed_size(voxels.path.stat().st_size, self._bytes, self.source)
+        if path.name.lower().endswith((".mha", ".mhd")) and voxels.is_shorter_than(self._bytes):
+            raise FileFormatError(f"{path}: truncated or damaged; copy the file again")
 
     @classmethod
     def open(cls, path: Path, *, modality: str | None, channels: int | None, series: int | None) -> Self:
