@@ -34,7 +34,7 @@ def install(name: str, artifact: Path, facts: Facts, training: Training) -> None
         "spacing_range": manifest.spacing_range or training.spacing_range,
     }
     content = sealed(content, manifest.model_copy(update=changes))
-    text = facts.model_dump_json(indent=1) + "\n"
+    text = _text_of(facts)
     others = [path for path in index.FOLDER.iterdir() if path.is_file() and path.stem != name]
     total_bytes = sum(path.stat().st_size for path in others) + len(content) + len(text)
     if total_bytes > index.MAXIMUM_BYTES:
@@ -57,4 +57,8 @@ def is_of_training(name: str, training: str) -> bool:
 def renew_figures(name: str, figures: tuple[Figures, ...]) -> None:
     """Replace the figures of a built-in model; its weights stay."""
     facts = index.builtin_model(name).facts.model_copy(update={"figures": figures})
-    write_text(index.facts_path(name), facts.model_dump_json(indent=1) + "\n", overwrite=True)
+    write_text(index.facts_path(name), _text_of(facts), overwrite=True)
+
+
+def _text_of(facts: Facts) -> str:
+    return facts.model_dump_json(indent=1) + "\n"

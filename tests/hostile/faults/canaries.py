@@ -81,11 +81,15 @@ def text_keywords() -> list[str]:
     )
 
 
+def canaries_in(keywords: list[str]) -> dict[str, str]:
+    """Return canaries by the keyword of the field."""
+    # RescaleType says what the numbers are: another word is refused
+    return {keyword: CANARY for keyword in keywords if keyword != "RescaleType"}
+
+
 def series(folder: Path, keywords: list[str]) -> Path:
     """Write a series with canaries in these fields."""
-    tags = dict.fromkeys(keywords, CANARY)
-    tags.pop("RescaleType", None)  # which says what the numbers are: another word is refused
-    write_series(folder, np.transpose(box(3), (2, 1, 0)), PixelSpacing=[1.0, 1.0], **tags)
+    write_series(folder, np.transpose(box(3), (2, 1, 0)), PixelSpacing=[1.0, 1.0], **canaries_in(keywords))
     return folder
 
 

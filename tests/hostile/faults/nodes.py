@@ -11,7 +11,7 @@ from pathlib import Path
 from node_fixtures import Archive, RunningNode, bright_images, send, through_kills, wait_until, write_model
 
 from embedded_vit.predict.predictor import Predictor
-from faults.canaries import CANARY, text_keywords
+from faults.canaries import CANARY, canaries_in, text_keywords
 from faults.row import Outcome
 
 SENDERS_AT_ONCE = 8
@@ -97,8 +97,7 @@ def node_canaries(count: int, folder: Path) -> Outcome:
     step = -(-len(keywords) // count)
     with running(folder, "--format", "all") as (node, archive):
         for start in range(0, len(keywords), step):
-            tags = dict.fromkeys(keywords[start : start + step], CANARY)
-            tags.pop("RescaleType", None)  # which says what the numbers are: another word is refused
+            tags = canaries_in(keywords[start : start + step])
             study = f"1.2.{6000 + start}"
             good = send(node.port, bright_images(study, **tags)) == [0] * 3
             good = good and bool(wait_until(lambda study=study: archive.of(study) or "refused" in node.status()))
