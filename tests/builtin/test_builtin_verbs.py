@@ -176,6 +176,10 @@ def test_figures_of_other_weights_are_refused(
             {"name": "custom", "widths": [8, 16], "convolution_widths": [4, 8], "kept_channels": {"encoder.0": 8}},
             "Network: widths 8 and 16, convolutions of 4 and 8 channels, pruned.",
         ),
+        (
+            {"name": "custom", "family": "hybrid", "widths": [8, 16, 24, 32]},
+            "Network: hybrid, widths 8, 16, 24 and 32.",
+        ),
         ({"name": "custom", "model": "somebody:Own"}, "Network: custom."),
     ],
 )

@@ -90,10 +90,16 @@ def _network(described: Mapping[str, Any]) -> str:
     """Return a preset's name, or the architecture as far as the manifest states it."""
     name = described.get("name", "custom")
     if name == "custom" and described.get("widths"):
-        name = f"widths {' and '.join(map(str, described['widths']))}"
+        kind = {"hybrid": "hybrid, ", "unet": "plain U-Net, "}.get(described.get("family", ""), "")
+        name = f"{kind}widths {_listed(described['widths'])}"
         if described.get("convolution_widths"):
-            name += f", convolutions of {' and '.join(map(str, described['convolution_widths']))} channels"
+            name += f", convolutions of {_listed(described['convolution_widths'])} channels"
     return f"{name}, pruned" if described.get("kept_channels") else name
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _contract(manifest: Manifest) -> str:
