@@ -117,6 +117,7 @@ abdomen = partial(
     height_mm=BTCV_HEIGHT_MM,
     phantoms=ABDOMEN_PHANTOMS,
 )
+HYBRID = {"family": "hybrid", "widths": (16, 24, 64, 128), "depth": 2, "hidden_ratio": 2, "stem_stride": 2}
 NARROW = {"widths": (32, 80), "depth": 1, "convolution_widths": (12, 24)}
 TRAININGS: dict[str, Training] = {
     "abdomen-128": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 128}),
@@ -152,8 +153,14 @@ TRAININGS: dict[str, Training] = {
         pruned={"target_macs": 0.75},
         taught_by="abdomen-192",
     ),
-    "abdomen-hybrid-128": abdomen(  # a candidate for abdomen-ct-fast: docs/log/training-recipe.md
-        MODERN | {"precision": "fp32", "epochs": 120, "coarse_epochs": 60, "cutmix": 0.0}, "hybrid-s"
+    "abdomen-hybrid-64": abdomen(
+        MODERN | {"precision": "fp32", "epochs": 60, "cutmix": 0.0},
+        architecture=HYBRID | {"image_size": 64},
+    ),
+    "abdomen-hybrid-112": abdomen(
+        MODERN | {"precision": "fp32", "epochs": 120, "cutmix": 0.0, "deep_supervision": True},
+        architecture=HYBRID | {"image_size": 112},
+        starts_from="abdomen-hybrid-64",
     ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
@@ -162,7 +169,7 @@ MODELS: dict[str, Model] = {
     "abdomen-ct": Model(ORGANS, "abdomen-128-polished", HALF, limits=(ARTERIAL,)),
     "abdomen-ct-int8": Model(f"{ORGANS}, int8", "abdomen-128-polished", INTEGER, limits=(ARTERIAL,)),
     "abdomen-ct-large": Model(f"{ORGANS}, most accurate", "abdomen-192-pruned", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-fast": Model(f"{ORGANS}, fastest", "abdomen-64-pruned", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-fast": Model(f"{ORGANS}, fastest", "abdomen-hybrid-112", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),
 }
 
