@@ -40,8 +40,8 @@ def assert_equal(
 class SeenImages:
     """The images that a network was given, step by step, so that a second training can be given the very same ones.
 
-    The steppers' augmentations round differently, and an activation on the other side of a ReLU's zero is enough for
-    weights that are 1e-4 apart after some steps.
+    The steppers' augmentations round differently where there is no AVX-512, and then weights are 1e-4 apart after two
+    epochs (docs/log/gpu-trainings.md).
     """
 
     def __init__(self) -> None:
