@@ -28,7 +28,7 @@ def list_text(models: Sequence[BuiltinModel], latency: LatencyHere | None = None
     """Return one row a model for the terminal, with a column of latencies where they were measured."""
     if not models:
         return NONE_SHIPPED
-    header = ["model", "what", "pixels", "precision", "MB", "Dice", "worst organ", "licence"]
+    header = ["model", "what", "pixels", "precision", "MB", "Dice", "patients", "worst organ", "licence"]
     rows = [header + ([] if latency is None else ["ms here"])]
     for model in models:
         preprocessing, first = model.manifest.preprocessing, model.facts.figures[0]
@@ -40,12 +40,17 @@ def list_text(models: Sequence[BuiltinModel], latency: LatencyHere | None = None
             model.manifest.precision,
             f"{model.file_bytes / 1e6:.2f}",
             f"{first.dice:.3f}",
+            str(first.patients),
             f"{organ} {dice:.2f}",
             model.facts.source.licence,
         ]
         rows.append(row + ([] if latency is None else [f"{latency.median_ms[model.name]:.2f}"]))
     lines = in_columns(rows)
-    lines += ["", "Dice: on held-out patients, of networks trained the same way."]
+    lines += [
+        "",
+        "Dice: on as many held-out patients, of networks trained the same way. Where their number differs, so do",
+    ]
+    lines += ["the patients, and the figures do not compare: the models' cards have more of them."]
     if latency is not None:
         lines.append(f"ms here: median milliseconds of one image, measured now, the models in turns; {latency.where}.")
     lines.append(f"`embedded-vit models NAME` shows a model's card. {RESEARCH_USE_ONLY}")
