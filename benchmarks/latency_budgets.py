@@ -26,7 +26,7 @@ from embedded_vit.models.registry import build_network, network_config
 from embedded_vit.preprocessing import Preprocessing
 
 # Input size -> the input size of the reference network, and the factor of its latency.
-BUDGETS = {64: (64, 1.0), 128: (128, 1.0), 192: (128, 4.5 / 2.2)}
+BUDGETS = {64: (64, 1.0), 112: (64, 1.0), 128: (128, 1.0), 192: (128, 4.5 / 2.2)}
 BUILT_IN = ("abdomen-ct-fast", "abdomen-ct", "abdomen-ct-large")
 
 
