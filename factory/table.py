@@ -162,6 +162,11 @@ TRAININGS: dict[str, Training] = {
         architecture=HYBRID | {"image_size": 112},
         starts_from="abdomen-hybrid-64",
     ),
+    "abdomen-hybrid-192": abdomen(  # a candidate for abdomen-ct: docs/log/shipped-models.md
+        ONWARDS | {"precision": "fp32", "epochs": 40, "deep_supervision": True},
+        architecture=HYBRID | {"image_size": 192},
+        starts_from="abdomen-hybrid-112",
+    ),
     "hippocampus-64": Training(HIPPOCAMPUS, MODERN | {"epochs": 12, "cutmix": 0.0}, "embedded-vit-64"),
 }
 ORGANS = "8 abdominal organs on CT"
