@@ -27,10 +27,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="recording
 
 
 def assert_equal(
-    ours: tuple[dict[str, Tensor], list[float]],
-    theirs: tuple[dict[str, Tensor], list[float]],
-    *,
-    tolerance: float,
+    ours: tuple[dict[str, Tensor], list[float]], theirs: tuple[dict[str, Tensor], list[float]], *, tolerance: float
 ) -> None:
     assert ours[1] == pytest.approx(theirs[1], rel=tolerance)
     for name, value in ours[0].items():

@@ -21,6 +21,10 @@ INTENSITIES: dict[Modality, str] = {
     "MR": "in any unit (each volume is scaled by its own range)",
     "picture": "of 8 or 16 bits (PNG, JPEG, TIFF, BMP)",
 }
+WHAT_DICE_IS = (
+    "Dice: on as many held-out patients, of networks trained the same way. Where their number differs, so do",
+    "the patients, and the figures do not compare: the models' cards have more of them.",
+)
 NONE_SHIPPED = "no built-in models: none comes with this version; train one with `embedded-vit train`"
 
 
@@ -46,11 +50,7 @@ def list_text(models: Sequence[BuiltinModel], latency: LatencyHere | None = None
         ]
         rows.append(row + ([] if latency is None else [f"{latency.median_ms[model.name]:.2f}"]))
     lines = in_columns(rows)
-    lines += [
-        "",
-        "Dice: on as many held-out patients, of networks trained the same way. Where their number differs, so do",
-    ]
-    lines += ["the patients, and the figures do not compare: the models' cards have more of them."]
+    lines += ["", *WHAT_DICE_IS]
     if latency is not None:
         lines.append(f"ms here: median milliseconds of one image, measured now, the models in turns; {latency.where}.")
     lines.append(f"`embedded-vit models NAME` shows a model's card. {RESEARCH_USE_ONLY}")

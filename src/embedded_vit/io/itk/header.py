@@ -62,8 +62,8 @@ class VoxelFile:
                 f"{scan}: not a MetaImage file (no ElementDataFile); save it again, or convert it to .nii.gz"
             )
         compressed = fields.get(b"CompressedData", b"").lower() == b"true"
-        digits = fields.get(b"CompressedDataSize", b"")[:MOST_DIGITS]
-        compressed_bytes = int(digits) if digits.isdigit() else None
+        digits = fields.get(b"CompressedDataSize", b"")
+        compressed_bytes = int(digits[:MOST_DIGITS]) if digits.isdigit() else None
         name = fields[b"ElementDataFile"].decode("utf-8", errors="replace")
         if name == "LOCAL":
             return cls(scan, header_bytes, compressed, compressed_bytes)
