@@ -75,5 +75,5 @@ def test_half_as_fine_counts_half_and_sees_the_labels_at_its_pixels(batch: Batch
     supervision = ScaleSupervision(made_network(config.network), config)
     coarse, fine = answers_of(8, SIZE)
     of_fine, of_coarse = segmentation_loss(fine, batch.labels), segmentation_loss(coarse, batch.labels[:, 2::4, 2::4])
-    torch.testing.assert_close(supervision.loss([coarse], fine, batch), (of_fine + of_coarse / 4) / 1.25)
-    torch.testing.assert_close(supervision.loss([], fine, batch), of_fine)
+    torch.testing.assert_close(supervision.loss([fine, coarse], batch.labels), (of_fine + of_coarse / 4) / 1.25)
+    torch.testing.assert_close(supervision.loss([fine], batch.labels), of_fine)

@@ -19,7 +19,6 @@ from embedded_vit.training.augmentation import functions_of_place, noise_of
 from embedded_vit.training.distillation import Distillation, Teacher, distillation_loss, softened
 from embedded_vit.training.distortion import Distortion, Mirroring
 from embedded_vit.training.learner import Learner
-from embedded_vit.training.losses import segmentation_loss
 from embedded_vit.training.processes import Processes
 from embedded_vit.training.schedule import kept_share
 from embedded_vit.training.settings import RunConfig
@@ -74,9 +73,8 @@ class RecordedStepper(Stepper):
         augment = self._compiled(augmented)
         context_slices = self.config.preprocessing.context_slices
         self.images = _ImagesOnDevice(slices, context_slices, learner, batch_size, augment)
-        possible = learner.supervision.possible
-        self.network = self._compiled(learner.network)
-        self.task_loss = self._compiled(partial(segmentation_loss, possible=possible))
+        self.answers = self._compiled(partial(learner.supervision.answers, learner.network))
+        self.task_loss = self._compiled(learner.supervision.loss)
         self.softened, self.distance = self._compiled(softened), self._compiled(distillation_loss)
         self.teachers: list[tuple[Any, _ImagesOnDevice | None]] = []  # compiled network, and its own slices
         for teacher in distillation.teachers if distillation else ():
@@ -140,10 +138,10 @@ class RecordedStepper(Stepper):
             taught = self._taught(images) if self.teachers else None
         learner.parameters.forget_gradients()
         with learner.autocast(cache=False):
-            logits = self.network(images)
-        loss = self.task_loss(logits, labels)
+            answers = self.answers(images)
+        loss = self.task_loss(answers, labels)
         if self.distillation is not None:
-            loss = self.distillation.mixed(loss, self.distance(logits, taught))
+            loss = self.distillation.mixed(loss, self.distance(answers[0], taught))
         loss.backward()
         learner.parameters.gather_gradients()
         learner.change_weights(*self.rates)
@@ -213,7 +211,6 @@ def _check(config: RunConfig, processes: Processes, distillation: Distillation |
     training = config.training
     refused = {
         "the recipe paper": training.recipe == "paper",
-        "deep supervision": training.deep_supervision,
         "the precision fp16": training.precision == "fp16",
         "several processes": processes.count > 1,
         "mirrored labels": (mirror := Mirroring.of(config)) is not None and mirror != Mirroring(),
@@ -230,7 +227,7 @@ def _frozen(teacher: Teacher, device: torch.device) -> torch.nn.Module:
 
 def _recorded(step: Callable[[], None], learner: Learner) -> Callable[[], None]:
     """Record a step as a CUDA graph, and put weights, averages and the optimizer's state back as they were."""
-    modules, states = (learner.network, learner.average), learner.optimizer.state
+    modules, states = (learner.network, learner.average, learner.supervision), learner.optimizer.state
     kept = [{name: value.clone() for name, value in module.state_dict().items()} for module in modules]
     kept_state = {id(value): value.clone() for state in states.values() for value in state.values()}
     side = torch.cuda.Stream()

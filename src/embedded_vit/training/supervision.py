@@ -51,8 +51,16 @@ class Supervision(nn.Module):
     def forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run a network on a batch; return logits (B, K, T, T) and the loss, a scalar."""
         with batch.autocast():
-            logits = network(batch.images)
-        return logits, segmentation_loss(logits, batch.labels, self.possible)
+            answers = self.answers(network, batch.images)
+        return answers[0], self.loss(answers, batch.labels)
+
+    def answers(self, network: nn.Module, images: Tensor) -> list[Tensor]:
+        """Run a network on images (B, C, S, S); return logits (B, K, T, T), and coarser answers if there are any."""
+        return [network(images)]
+
+    def loss(self, answers: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Return the loss, a scalar, of such answers against labels (B, S, S)."""
+        return segmentation_loss(answers[0], labels, self.possible)
 
 
 class ScaleSupervision(Supervision):
@@ -73,18 +81,17 @@ class ScaleSupervision(Supervision):
             network.eval()(torch.zeros(1, network.in_channels, size, size, device=weight.device), features)
         self.heads = nn.ModuleList(nn.Conv2d(each.shape[1], config.labels.classes, 1) for each in features)
 
-    def forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def answers(self, network: nn.Module, images: Tensor) -> list[Tensor]:
         features: list[Tensor] = []
-        with batch.autocast():
-            logits = network(batch.images, features)
-            coarse = [head(each) for head, each in zip(self.heads, features, strict=True)]
-        return logits, self.loss(coarse, logits, batch)
+        logits = network(images, features)
+        return [logits, *(head(each) for head, each in zip(self.heads, features, strict=True))]
 
-    def loss(self, coarse: Sequence[Tensor], logits: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of logits (B, K, T, T) and of coarser answers, these against the labels at pixel centres."""
-        total, weights = segmentation_loss(logits, batch.labels, self.possible), 1.0
+    def loss(self, answers: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Return the loss of the logits and of coarser answers, these against the labels at their pixels' centres."""
+        logits, *coarse = answers
+        total, weights = super().loss([logits], labels), 1.0
         for answer in coarse:
-            step = batch.labels.shape[-1] // answer.shape[-1]
-            labels = batch.labels[:, step // 2 :: step, step // 2 :: step]
-            total, weights = total + segmentation_loss(answer, labels, self.possible) / step, weights + 1 / step
+            step = labels.shape[-1] // answer.shape[-1]
+            at_centres = labels[:, step // 2 :: step, step // 2 :: step]
+            total, weights = total + super().loss([answer], at_centres) / step, weights + 1 / step
         return total / weights
