@@ -1,7 +1,7 @@
 """Resizing as a linear map along one axis, numpy only.
 
 A resize is separable, so an image takes two matrix products, one along its rows and one along its columns. The matrices
-are bands; along the rows only what lies in the band is multiplied, which is three to four times faster.
+are bands, and only what lies in the band is multiplied, which is two to four times faster.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Resampling:
 
     def along_columns(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """(..., rows, source) -> (..., rows, target)."""
-        resized: NDArray[np.float32] = image @ self.matrix.T
+        resized = np.empty((*image.shape[:-1], self.matrix.shape[0]), np.float32)
+        for targets, sources, weights in self._blocks:
+            np.matmul(image[..., sources], weights.T, out=resized[..., targets])
         return resized
 
     @cached_property
