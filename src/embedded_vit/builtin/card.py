@@ -22,8 +22,8 @@ INTENSITIES: dict[Modality, str] = {
     "picture": "of 8 or 16 bits (PNG, JPEG, TIFF, BMP)",
 }
 WHAT_DICE_IS = (
-    "Dice: on as many held-out patients, of networks trained the same way. Where their number differs, so do",
-    "the patients, and the figures do not compare: the models' cards have more of them.",
+    "Dice: on as many held-out patients, of networks trained the same way. Figures compare only where the",
+    "patients are the same: the models' cards say which test it was, and have more of them.",
 )
 NONE_SHIPPED = "no built-in models: none comes with this version; train one with `embedded-vit train`"
 
