@@ -126,26 +126,6 @@ TRAININGS: dict[str, Training] = {
         architecture=NARROW | {"image_size": 192},
         starts_from="abdomen-128",
     ),
-    "abdomen-64": abdomen(MODERN | {"epochs": 120, "cutmix": 0.0}, architecture=NARROW | {"image_size": 64}),
-    "abdomen-64-pruned": abdomen(
-        RECOVERY | {"epochs": 50},
-        architecture=NARROW | {"image_size": 64},
-        starts_from="abdomen-64",
-        pruned={"target_macs": 0.45, "multiple": 16},
-        taught_by="abdomen-64",
-    ),
-    "abdomen-128-pruned": abdomen(
-        RECOVERY | {"epochs": 80},
-        architecture=NARROW | {"image_size": 128},
-        starts_from="abdomen-64",
-        pruned={"target_macs": 0.58, "multiple": 16},
-        taught_by="abdomen-192",
-    ),
-    "abdomen-128-polished": abdomen(
-        MODERN | {"epochs": 30, "learning_rate": 1e-3, "cutmix": 0.0},
-        architecture=NARROW | {"image_size": 128},
-        starts_from="abdomen-128-pruned",
-    ),
     "abdomen-192-pruned": abdomen(
         RECOVERY | {"epochs": 40},
         architecture=NARROW | {"image_size": 192},
@@ -162,7 +142,7 @@ TRAININGS: dict[str, Training] = {
         architecture=HYBRID | {"image_size": 112},
         starts_from="abdomen-hybrid-64",
     ),
-    "abdomen-hybrid-192": abdomen(  # a candidate for abdomen-ct: docs/log/shipped-models.md
+    "abdomen-hybrid-192": abdomen(
         ONWARDS | {"precision": "fp32", "epochs": 40, "deep_supervision": True},
         architecture=HYBRID | {"image_size": 192},
         starts_from="abdomen-hybrid-112",
@@ -171,8 +151,8 @@ TRAININGS: dict[str, Training] = {
 }
 ORGANS = "8 abdominal organs on CT"
 MODELS: dict[str, Model] = {
-    "abdomen-ct": Model(ORGANS, "abdomen-128-polished", HALF, limits=(ARTERIAL,)),
-    "abdomen-ct-int8": Model(f"{ORGANS}, int8", "abdomen-128-polished", INTEGER, limits=(ARTERIAL,)),
+    "abdomen-ct": Model(ORGANS, "abdomen-hybrid-192", HALF, limits=(ARTERIAL,)),
+    "abdomen-ct-int8": Model(f"{ORGANS}, int8", "abdomen-hybrid-192", INTEGER, limits=(ARTERIAL,)),
     "abdomen-ct-large": Model(f"{ORGANS}, most accurate", "abdomen-192-pruned", HALF, limits=(ARTERIAL,)),
     "abdomen-ct-fast": Model(f"{ORGANS}, fastest", "abdomen-hybrid-112", HALF, limits=(ARTERIAL,)),
     "hippocampus-mr": Model("2 parts of the hippocampus on cropped MR", "hippocampus-64", HALF, limits=(CROPS,)),

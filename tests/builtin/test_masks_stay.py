@@ -4,7 +4,8 @@
 
     python tests/builtin/test_masks_stay.py tests/builtin/masks-0.1.0.npz
 
-Processors round differently, so a few voxels on the border of a structure may change from one to another.
+Processors round differently, so a few voxels on the border of a structure may change from one to another. The masks of
+the int8 model come from one without VNNI: with it integers are added up in another way, and differences grow.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ from embedded_vit.volume import Volume
 
 MASKS = Path(__file__).with_name("masks-0.1.0.npz")
 MAXIMUM_CHANGED = 1e-5  # of the voxels of all phantoms together
-MAXIMUM_CHANGED_INT8 = (
-    MAXIMUM_CHANGED if any("vnni" in flag for flag in processor_flags()) else 1e-4
-)  # 9.2e-5 with AVX2
+# The int8 model before this one had 1.4e-4 the other way round; it differs from float by 1.6e-3.
+MAXIMUM_CHANGED_INT8 = 5e-4 if any("vnni" in flag for flag in processor_flags()) else MAXIMUM_CHANGED
 PHANTOMS = (0, 1)
 SETTINGS = PhantomSettings(size=256, slices=32)
 CROP_VOXELS = (36, 40, 50)  # of 1 mm: about the field of view that the hippocampus model was trained on
