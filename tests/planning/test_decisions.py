@@ -247,7 +247,9 @@ def test_epochs_are_a_little_more_than_fill_the_time() -> None:
     endless = Workload(slices=1000, validated=100, seconds=1e7)
     assert choose_epochs(128, endless, batch_size=24, pace=FAST).value.full == 300
     hardly = Workload(slices=100_000, validated=100, seconds=1)
-    assert choose_epochs(128, hardly, batch_size=24, pace=FAST).value.full == 1
+    one = choose_epochs(128, hardly, batch_size=24, pace=FAST)
+    assert one.value.full == 1
+    assert one.reason.startswith("1 pass at 128 pixels, or as many")
 
 
 @pytest.mark.parametrize(("slices", "batch"), [(1000, 24), (100, 12), (64, 8), (16, 4)])

@@ -9,6 +9,7 @@ from embedded_vit.about import RESEARCH_USE_ONLY
 from embedded_vit.artifact.manifest import Manifest
 from embedded_vit.builtin.index import BuiltinModel, Figures, TrainingStage
 from embedded_vit.columns import in_columns, padded
+from embedded_vit.counted import counted
 
 if TYPE_CHECKING:
     from embedded_vit.builtin.latency import LatencyHere
@@ -151,7 +152,7 @@ def _figures_section(figures: Figures) -> str:
     return (
         f"### {figures.experiment}\n\n"
         f"Mean Dice {figures.dice:.3f}{interval}, NSD (2 {figures.unit}) {figures.nsd:.3f}, "
-        f"HD95 {figures.hd95:.1f} {figures.unit}, over {figures.patients} patients. {seeds}"
+        f"HD95 {figures.hd95:.1f} {figures.unit}, over {counted(figures.patients, 'patient')}. {seeds}"
         f"Worst organ: {organ}, {dice:.3f}. "
         f"Worst patient: {figures.worst_patient}, {figures.worst_patient_dice:.3f}.\n\n"
         f"{_markdown_table(rows)}"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from embedded_vit.cli.options import Flag, OutputAlias
 from embedded_vit.cli.showing import show
+from embedded_vit.counted import counted
 
 
 def command(
@@ -51,8 +52,9 @@ def command(
     agreement, manifest = report.agreement, report.manifest
     show(f"{report.path}: {manifest.name}, {report.size_bytes / 1e6:.2f} MB, graph {manifest.graph_sha256[:12]}")
     show(
-        f"checked against PyTorch on {agreement.images} images ({report.checked_on}): logits differ by at most "
-        f"{agreement.max_logit_difference:.1e}, the label of {agreement.label_disagreement:.4%} of pixels differs"
+        f"checked against PyTorch on {counted(agreement.images, 'image')} ({report.checked_on}): "
+        f"logits differ by at most {agreement.max_logit_difference:.1e}, "
+        f"the label of {agreement.label_disagreement:.4%} of pixels differs"
     )
     if report.vectors_of is not None:
         show(f"{test_vectors}: test vectors of case {report.vectors_of}; keep them with the scans")

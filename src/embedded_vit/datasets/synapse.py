@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from embedded_vit.counted import counted
 from embedded_vit.datasets.data_set import Case, DataSet, refuse_shared_cases
 from embedded_vit.datasets.description import DESCRIPTION_FILE, read_description
 from embedded_vit.datasets.label_scheme import LabelScheme, scheme_of, unlabelled_of
@@ -198,6 +199,7 @@ def _group_slices(folder: Path, names: list[str]) -> tuple[dict[str, tuple[Path,
         numbers = sorted(paths)
         gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
         if gaps:
-            remarks.append(f"{folder}: {case}: {gaps} slices are missing between {numbers[0]} and {numbers[-1]}")
+            missing = counted(gaps, "slice is", "slices are")
+            remarks.append(f"{folder}: {case}: {missing} missing between {numbers[0]} and {numbers[-1]}")
         slices[case] = tuple(paths[number] for number in numbers)
     return slices, remarks

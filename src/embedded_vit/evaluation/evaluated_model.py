@@ -123,7 +123,7 @@ class EvaluatedModel:
         if found < len(self.split[subset]):
             notes.append(f"{found} of the {len(self.split[subset])} {subset} cases of the split are in this folder.")
         if unknown:
-            notes.append(f"{unknown} cases of this folder are not in the model's split and were left out.")
+            notes.append(f"Not in the model's split, and left out: {counted(unknown, 'case')} of this folder.")
         return tuple(notes)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from embedded_vit.counted import counted
 from embedded_vit.field_of_view import FieldOfView
 from embedded_vit.planning.decision import Decision
 from embedded_vit.planning.fingerprint import Fingerprint
@@ -110,7 +111,7 @@ def choose_batch_size(workload: Workload) -> Decision[int]:
     for size in BATCH_SIZES:
         if workload.slices >= FEWEST_STEPS_OF_A_PASS * size:
             return Decision(size, f"{size} slices a step, {workload.steps(size)} steps a pass")
-    return Decision(BATCH_SIZES[-1], f"{BATCH_SIZES[-1]} slices a step, as there are only {workload.slices} slices")
+    return Decision(BATCH_SIZES[-1], f"{BATCH_SIZES[-1]} slices a step, as there are only {workload.slices}")
 
 
 def choose_size(
@@ -185,12 +186,12 @@ def choose_epochs(size: int, workload: Workload, *, batch_size: int, pace: Pace)
     full = int(SPARE * (1 - coarse_share) * workload.seconds / workload.epoch_seconds(size, batch_size, pace))
     epochs = Epochs(min(coarse, most // 2), max(1, min(full, most)))
     milliseconds = 1000 * pace.seconds(size) * batch_size
-    stages = f"{epochs.coarse} passes at {half} pixels, then {epochs.full} at {size}" if epochs.coarse else (
-        f"{epochs.full} passes at {size} pixels"
-    )  # fmt: skip
+    stages = f"{counted(epochs.full, 'pass', 'passes')} at {size} pixels"
+    if epochs.coarse:
+        stages = f"{counted(epochs.coarse, 'pass', 'passes')} at {half} pixels, then {epochs.full} at {size}"
     return Decision(
         epochs,
-        f"{stages}, or as many as fit in the time: {steps} steps of {milliseconds:.0f} ms a pass",
+        f"{stages}, or as many as fit in the time: {counted(steps, 'step')} of {milliseconds:.0f} ms a pass",
     )
 
 
