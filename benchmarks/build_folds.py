@@ -76,7 +76,7 @@ def link(file: Path, place: Path) -> None:
 
 
 def fold_table(data_set: DataSet, evaluations: Sequence[Path]) -> str:
-    """Return a table of Dice: a column a structure, over the test cases of all evaluations."""
+    """Return a table of Dice: one column per structure, over the test cases of all evaluations."""
     structures = structures_of(evaluations)
     scores = dice_by_patient(evaluations, structures)
     patients = [data_set.case(name).patient for name in scores]

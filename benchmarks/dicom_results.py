@@ -49,7 +49,7 @@ def main() -> None:
         measure(Path(folder), kind)
         return
     print(footnote())
-    print("| result | seconds of a core | memory, MB | bytes a voxel | file, MB |")
+    print("| result | seconds of a core | memory, MB | bytes per voxel | file, MB |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as top:
         write_series(Path(top) / "series", arguments.slices, arguments.size)
@@ -119,7 +119,7 @@ def measure(top: Path, kind: str) -> None:
 
 
 def blobs(shape: tuple[int, ...], classes: int) -> NDArray[np.uint8]:
-    """Make a mask of large ellipsoids, one a structure, along a diagonal."""
+    """Make a mask of large ellipsoids, one per structure, along a diagonal."""
     mask = np.zeros(shape, np.uint8)
     axes = np.ogrid[tuple(slice(0, length) for length in shape)]
     for label in range(1, classes):

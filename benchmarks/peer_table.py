@@ -2,7 +2,7 @@
 
     python benchmarks/peer_table.py FOLDER [FOLDER ...] --output FOLDER
 
-Each FOLDER is an `--output` of peers.py with finished cells, one a data set. Writes `peers.md` and `peers.png`, and
+Each FOLDER is an `--output` of peers.py with finished cells, one per data set. Writes `peers.md` and `peers.png`, and
 prints the tables. Nothing is trained and nothing is measured.
 """
 

@@ -171,7 +171,7 @@ def print_race(results: dict[Variant, list[tuple[float, float]]], workload: Work
     naive = {variant.own_allocator: median for variant, median in medians.items() if variant.naive}
     print(
         f"embedded-vit-{workload.image_size}, batch {workload.batch_size}, {workload.threads} threads, "
-        f"{workload.steps} steps a round:"
+        f"{workload.steps} steps per round:"
     )
     for variant, median in medians.items():
         loading = statistics.median(fraction for _, fraction in results[variant])

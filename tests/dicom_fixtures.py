@@ -78,7 +78,7 @@ def write_series(
     prefix: str = "IM",
     **tags: Any,
 ) -> list[Path]:
-    """Write (slices, rows, columns) stored numbers, a file a slice, each `step` mm (LPS+) from the one before."""
+    """Write (slices, rows, columns) stored numbers, one file per slice, each `step` mm (LPS+) from the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index, plane in enumerate(stored):

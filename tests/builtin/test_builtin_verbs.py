@@ -118,7 +118,7 @@ def test_latency_is_measured_when_asked(add_builtin: AddBuiltin, run: Callable[.
     header, row, *rest = run("models", "--latency", "--threads", 1).splitlines()
     assert float(row[header.index("ms here") :]) >= 0
     assert "threads: 1" in " ".join(rest)
-    assert "ms an image (ONNX Runtime, threads: 1" in run("models", "bright-ct", "--latency", "--threads", 1)
+    assert "ms per image (ONNX Runtime, threads: 1" in run("models", "bright-ct", "--latency", "--threads", 1)
 
 
 def test_a_card_says_what_a_user_must_know(add_builtin: AddBuiltin, run: Callable[..., str]) -> None:

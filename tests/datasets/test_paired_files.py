@@ -111,7 +111,7 @@ LAYOUTS: dict[str, tuple[list[str], list[str], list[str], list[str], int]] = {
         ["images/img_1.png", "images/img_2.png"], ["masks/mask_1.png", "masks/mask_2.png"], ["1", "2"],
         ["structure"], 3,
     ),
-    "a folder a case": (
+    "one folder per case": (
         ["images/Größe 1.png", "images/Größe 2.png"],
         [f"masks/Größe {n}/{name}.png" for n in (1, 2) for name in ("cup", "disc")],
         ["Größe_1", "Größe_2"], ["cup", "disc"], 3,

@@ -227,7 +227,7 @@ def test_pixels_are_limited_by_the_scans_the_structures_the_time_and_the_latency
     assert size_for(256, less, width=20)[0] < 192
     assert "trained long enough" in size_for(256, less, width=20)[1]
     assert size_for(256, latency_ms=4.5)[0] == 128
-    assert "4.00 ms a slice" in size_for(256, latency_ms=4.5)[1]
+    assert "4.00 ms per slice" in size_for(256, latency_ms=4.5)[1]
     assert "still too slow" in size_for(256, latency_ms=0.01)[1]
 
 

@@ -100,7 +100,7 @@ def _outcome(evaluation: Evaluation, latency_ms: float) -> str:
         if dice.low is None or dice.high is None
         else f" (95 % interval over patients {dice.low:.3f} to {dice.high:.3f})"
     )
-    return f"Dice {value}{interval} on {evaluation.counted}, held out; {latency_ms:.1f} ms an image"
+    return f"Dice {value}{interval} on {evaluation.counted}, held out; {latency_ms:.1f} ms per image"
 
 
 def compared(before: Evaluation, after: Evaluation) -> Comparison:

@@ -30,7 +30,7 @@ NONE_SHIPPED = "no built-in models: none comes with this version; train one with
 
 
 def list_text(models: Sequence[BuiltinModel], latency: LatencyHere | None = None) -> str:
-    """Return one row a model for the terminal, with a column of latencies where they were measured."""
+    """Return one row per model for the terminal, with a column of latencies where they were measured."""
     if not models:
         return NONE_SHIPPED
     header = ["model", "what", "pixels", "precision", "MB", "Dice", "patients", "worst organ", "licence"]
@@ -85,7 +85,7 @@ def _file_line(model: BuiltinModel, latency: LatencyHere | None) -> str:
     manifest = model.manifest
     size, slices = manifest.preprocessing.image_size, manifest.preprocessing.context_slices
     seen = "one slice" if slices == 1 else f"{slices} neighbouring slices"
-    here = "" if latency is None else f" Here: {latency.median_ms[model.name]:.2f} ms an image ({latency.where})."
+    here = "" if latency is None else f" Here: {latency.median_ms[model.name]:.2f} ms per image ({latency.where})."
     return (
         f"File: {model.file_bytes / 1e6:.2f} MB, {manifest.precision}. Network: {_network(manifest.network)}. "
         f"Input: {seen} of {size} x {size} pixels.{here}"

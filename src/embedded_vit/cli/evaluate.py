@@ -33,7 +33,7 @@ def command(
         model: Run folder of `train`, model file of `export`, or the name of a built-in model.
         data: Labelled data set with the model's structures.
         output: Folder to write cases.csv, metrics.json and report.html to; it must not hold results.
-        predictions: In place of a model: folder with a mask a case, CASE.nii.gz, written by any program.
+        predictions: In place of a model: folder with one mask per case, CASE.nii.gz, written by any program.
         structures: With --predictions: structures to score, by their names; all by default.
         patient: Pattern of the names of cases; what it matches is the patient, for example 'patient\\d+'. Intervals are
             over patients, each with all their cases.

@@ -31,7 +31,7 @@ def model_facts(path: Path, manifest: Manifest) -> str:
         ("scan", f"{preprocessing.modality}: {', '.join(preprocessing.channels)}; {_intensities(manifest)}"),
         ("spacing", _spacing(manifest)),
         ("structures", f"{len(manifest.labels.labels)}: {', '.join(manifest.labels.names)}"),
-        ("network", f"{manifest.network.get('name', 'of your own')}, {given} x {size} x {size} pixels a slice"),
+        ("network", f"{manifest.network.get('name', 'of your own')}, {given} x {size} x {size} pixels per slice"),
         ("precision", manifest.precision),
         ("MACs", f"{macs / 1e6:,.1f} M a slice"),
         ("file", f"{path.stat().st_size / 1e6:.2f} MB"),

@@ -1,4 +1,4 @@
-"""The layout of the BraTS challenges: a folder a patient, a file a channel.
+"""The layout of the BraTS challenges: one folder per patient, one file per channel.
 
     BraTS2021_00000/BraTS2021_00000_t1.nii.gz, _t1ce, _t2, _flair, _seg                       up to 2021
     BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz, -t1c, -t2w, -t2f, -seg                since 2023
@@ -48,7 +48,7 @@ def open_brats(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
     """Open a data set; no voxel is read.
 
     Args:
-        folder: Holds a folder a patient.
+        folder: Holds one folder per patient.
         description: Its `dataset.json`, which may state other `labels`; empty where there is none.
 
     Raises:

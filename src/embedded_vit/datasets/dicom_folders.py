@@ -1,4 +1,4 @@
-"""Labels in DICOM: a folder a patient, with a series and the SEG or RTSTRUCT files that were drawn on it.
+"""Labels in DICOM: one folder per patient, with a series and the SEG or RTSTRUCT files that were drawn on it.
 
     PATIENT/... a CT or MR series, in any files      PATIENT/... one or several SEG or RTSTRUCT files, anywhere below
 
@@ -83,7 +83,7 @@ def open_dicom_folders(folder: Path, description: Mapping[str, Any]) -> DicomDat
     """Open a data set; no pixel is read.
 
     Args:
-        folder: Holds a folder a patient.
+        folder: Holds one folder per patient.
         description: Its `dataset.json`; nothing of it is needed.
 
     Raises:

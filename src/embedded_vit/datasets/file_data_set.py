@@ -34,7 +34,7 @@ class CaseFiles:
     """The files of a case.
 
     Attributes:
-        images: One file with all channels, or one file a channel.
+        images: One file with all channels, or one file per channel.
         labels: The mask; None where each structure has a file.
         parts: Number of a structure -> the files of its voxels, together.
     """

@@ -1,8 +1,8 @@
 """Data sets of nnU-Net: v2 raw, and v1, whose `dataset.json` looks like the Decathlon's.
 
     dataset.json                     channel_names (v1: modality), labels, file_ending; or `dataset`: case -> files
-    imagesTr/CASE_0000.nii.gz, _0001, ...    a file a channel; without a number where there is one channel
-    imagesTr/CASE_0000.png                   a picture with all its colours, or a file a channel
+    imagesTr/CASE_0000.nii.gz, _0001, ...    one file per channel; without a number where there is one channel
+    imagesTr/CASE_0000.png                   a picture with all its colours, or one file per channel
     labelsTr/CASE.nii.gz
     imagesTs, labelsTs               if both hold files, cases that only test
 
@@ -81,7 +81,7 @@ def _ending(folder: Path, description: Mapping[str, Any], source: Path) -> str:
 
 
 def _files_of_a_case(folder: Path, channels: tuple[str, ...]) -> int:
-    """Return how many files a case has: one a channel, or a single picture with all its colours."""
+    """Return how many files a case has: one per channel, or a single picture with all its colours."""
     images = [*data_files(folder / "imagesTr"), *data_files(folder / "imagesTs")]
     numbers = {match["channel"] for path in images if (match := NUMBERED.fullmatch(scan_stem(path)))}
     return 1 if images and is_picture(images[0]) and numbers <= {"0000"} else len(channels)

@@ -211,7 +211,7 @@ def _structures(cases: dict[str, _Case]) -> tuple[list[Words], list[str]]:
     """Tell which masks of one image are structures, pieces of one, or the same drawn by several readers.
 
     Returns:
-        The kinds of masks, one a structure, after `cases` was changed so that it holds no others; and remarks.
+        The kinds of masks, one per structure, after `cases` was changed so that it holds no others; and remarks.
     """
     kinds = Counter(kind for case in cases.values() for kind in case.masks)
     common = set.intersection(*(set(kind) for kind in kinds))

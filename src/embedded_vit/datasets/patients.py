@@ -119,10 +119,10 @@ def _matched(names: Sequence[str], pattern: re.Pattern[str], folder: Path) -> di
 
 
 def _stated(names: Sequence[str], path: Path) -> Mapping[str, str]:
-    """Read `patients.csv`: the columns case and patient, a row a case."""
+    """Read `patients.csv`: the columns case and patient, one row per case."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise DataSetError(f"{path}: larger than {MOST_BYTES // 2**20} MiB; expected a row a case")
+            raise DataSetError(f"{path}: larger than {MOST_BYTES // 2**20} MiB; expected one row per case")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataSetError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -2,8 +2,8 @@
 
     train_npz/caseXXXX_sliceYYY.npz    a slice to train on
     test_vol_h5/caseXXXX.npy.h5        (or .h5) a whole volume, only ever to test
-    lists/train.txt, lists/test_vol.txt            which of them take part, a name a line (or in lists/lists_Synapse/,
-                                                   or lists_Synapse/); without a list, all of them
+    lists/train.txt, lists/test_vol.txt    which of them take part, one name per line (or in lists/lists_Synapse/, or
+                                           lists_Synapse/); without a list, all of them
     dataset.json                       for structures other than the eight organs: labels as nnU-Net writes them
 
 A case is a patient. Slices carry no spacing. Numbers stand for the same in all cases: 0 to 1, or HU.
@@ -139,7 +139,7 @@ def _listed(folder: Path, list_name: str, files_folder: str, suffixes: tuple[str
                 raise DataSetError(f"{path}: cannot be read as text in UTF-8; save it again as such") from error
             names = [_without(suffixes, line.strip()) for line in lines]
             if any("/" in name or "\\" in name or name.startswith(".") for name in names):
-                raise DataSetError(f"{path}: holds a path; names of files in {files_folder} are expected, one a line")
+                raise DataSetError(f"{path}: holds a path; names of files in {files_folder} are expected, one per line")
             return [name for name in dict.fromkeys(names) if name]
     return None
 

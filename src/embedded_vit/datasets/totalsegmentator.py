@@ -1,4 +1,4 @@
-"""The layout of TotalSegmentator's data sets: a folder a patient, a file a structure.
+"""The layout of TotalSegmentator's data sets: one folder per patient, one file per structure.
 
     s0001/ct.nii.gz (mri.nii.gz)    s0001/segmentations/liver.nii.gz, spleen.nii.gz, ...
     meta.csv                        image_id;...;split: what is for testing
@@ -37,7 +37,7 @@ def open_totalsegmentator(folder: Path, description: Mapping[str, Any]) -> FileD
     """Open a data set; no voxel is read.
 
     Args:
-        folder: Holds a folder a patient.
+        folder: Holds one folder per patient.
         description: Its `dataset.json`; empty where there is none.
 
     Raises:

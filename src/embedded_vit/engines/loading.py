@@ -22,7 +22,7 @@ def load(
         engine: The engine. "auto" takes the fastest installed one, measured once for this file and this computer.
         threads: Cores to compute on; by default all that this process may use.
         streams: Images that are computed at the same time, each on its share of the threads. A scan is done soonest
-            with a thread a slice, a single image with all threads in one stream.
+            with one thread per slice, a single image with all threads in one stream.
 
     Raises:
         FileFormatError: The file is not an artifact, is damaged, its graph is not what its manifest says, or the engine

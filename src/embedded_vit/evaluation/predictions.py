@@ -152,7 +152,7 @@ def _masks_in(folder: Path) -> dict[str, Path]:
         DataSetError: There is no such folder, or two masks are of one name.
     """
     if not folder.is_dir():
-        raise DataSetError(f"{folder}: no such folder; expected one with a mask a case, CASE.nii.gz")
+        raise DataSetError(f"{folder}: no such folder; expected one with a mask per case, CASE.nii.gz")
     found: dict[str, Path] = {}
     for place, folders, names in os.walk(folder):
         folders.sort()

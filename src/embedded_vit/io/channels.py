@@ -36,7 +36,7 @@ class FoundScan:
 
     Attributes:
         place: Its file or folder; of several files the first.
-        files: What is opened together: a file a channel, or the folders of one series.
+        files: What is opened together: one file per channel, or the folders of one series.
         name: What its mask is called, without suffix.
     """
 
@@ -131,7 +131,7 @@ def channel_files(paths: Sequence[Path], names: Sequence[str], stem_of: dict[Pat
     """Return the files of a case in the order of the channels, by their names where these tell it.
 
     Args:
-        paths: The files as they were given, one a channel.
+        paths: The files as they were given, one per channel.
         names: The channels' names, in order.
         stem_of: The name of each file without the suffix of its format.
 
@@ -149,7 +149,7 @@ def channel_files(paths: Sequence[Path], names: Sequence[str], stem_of: dict[Pat
         if sorted(numbers) == list(range(len(names))):
             return tuple(path for _, path in sorted(zip(numbers, paths, strict=True)))
         raise ContractError(
-            f"{paths[0]}: the files are numbered {numbers}, expected 0 to {len(names) - 1}; one a channel"
+            f"{paths[0]}: the files are numbered {numbers}, expected 0 to {len(names) - 1}; one per channel"
         )
     named = {path: [name for name in names if _ends_with(stem_of[path], name)] for path in paths}
     if any(named.values()):

@@ -63,7 +63,7 @@ class BuildPlan(Config):
         default=None, min_length=1, description="those to learn, in this order; None: all of the data set"
     )
     compression: str | None = Field(default=None, description="a compression plan of the package, or None")
-    latency_ms: float | None = Field(default=None, gt=0, description="most milliseconds a slice, on this computer")
+    latency_ms: float | None = Field(default=None, gt=0, description="most milliseconds per slice, on this computer")
     minutes: float = Field(default=60.0, gt=0, description="for everything, on this computer")
     reasons: Mapping[str, str] = Field(default_factory=dict, description="decision -> one sentence")
 

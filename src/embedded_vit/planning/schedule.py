@@ -107,11 +107,11 @@ class Epochs:
 
 
 def choose_batch_size(workload: Workload) -> Decision[int]:
-    """Take 24 slices a step, fewer where a pass would have less than eight steps."""
+    """Take 24 slices per step, fewer where a pass would have less than eight steps."""
     for size in BATCH_SIZES:
         if workload.slices >= FEWEST_STEPS_OF_A_PASS * size:
-            return Decision(size, f"{size} slices a step, {workload.steps(size)} steps a pass")
-    return Decision(BATCH_SIZES[-1], f"{BATCH_SIZES[-1]} slices a step, as there are only {workload.slices}")
+            return Decision(size, f"{size} slices per step, {workload.steps(size)} steps per pass")
+    return Decision(BATCH_SIZES[-1], f"{BATCH_SIZES[-1]} slices per step, as there are only {workload.slices}")
 
 
 def choose_size(
@@ -172,7 +172,7 @@ def _fast_enough(size: int, reason: str, latency_ms: float, latency_of: Callable
         size = max(likely, default=smaller[0])
         found_ms = latency_of(size)
         reason = "no finer one is fast enough"
-    measured = f"{found_ms:.2f} ms a slice on one thread here, {latency_ms:g} are allowed"
+    measured = f"{found_ms:.2f} ms per slice on one thread here, {latency_ms:g} are allowed"
     return size, f"{reason}; {measured}" if found_ms <= latency_ms else f"still too slow: {measured}"
 
 
@@ -191,7 +191,7 @@ def choose_epochs(size: int, workload: Workload, *, batch_size: int, pace: Pace)
         stages = f"{counted(epochs.coarse, 'pass', 'passes')} at {half} pixels, then {epochs.full} at {size}"
     return Decision(
         epochs,
-        f"{stages}, or as many as fit in the time: {counted(steps, 'step')} of {milliseconds:.0f} ms a pass",
+        f"{stages}, or as many as fit in the time: {counted(steps, 'step')} of {milliseconds:.0f} ms per pass",
     )
 
 

@@ -12,7 +12,7 @@ __all__ = ["plan_text"]
 def plan_text(plan: BuildPlan, data_set: DataSet) -> str:
     """Return what a data set is, and what will be done with it, a line for each decision."""
     names = ", ".join(data_set.labels.names)
-    budget = "no limit" if plan.latency_ms is None else f"{plan.latency_ms:g} ms a slice"
+    budget = "no limit" if plan.latency_ms is None else f"{plan.latency_ms:g} ms per slice"
     rows = [
         ("layout", data_set.layout or "of its own"),
         ("scans", f"{data_set.modality}: {', '.join(data_set.channels)}"),

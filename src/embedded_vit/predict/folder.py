@@ -38,7 +38,7 @@ def predict_path(
             channels of one scan.
         output: The mask's file, or a folder for masks. There each mask has the relative path and the name of its scan,
             or of its case where its files are numbered: `case.nii.gz` for `case_0000.nii.gz`. Beside the masks of a
-            folder lies `volumes.csv`, a row a scan.
+            folder lies `volumes.csv`, one row per scan.
         force, memory_bytes, series: As `Predictor.predict`; temporary files lie where the masks go.
         listener: Whom to tell how it goes on.
         results: What is written of each scan; by default the mask. Others lie beside it, named after it.

@@ -243,7 +243,7 @@ class Predictor:
             on_progress: Called after every slice.
             on_open: Called with the scan before its voxels are read; what it raises is raised.
             keep_scan: Whether the prediction keeps the scan and its source, which takes their memory.
-            probabilities: Whether to keep the probabilities of all structures, a byte a voxel for each.
+            probabilities: Whether to keep the probabilities of all structures, one byte per voxel for each.
 
         Raises:
             FileFormatError: The file or series cannot be read.

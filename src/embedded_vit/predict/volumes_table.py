@@ -1,4 +1,4 @@
-"""`volumes.csv` of a folder of masks: a row a scan, with the sizes of its structures.
+"""`volumes.csv` of a folder of masks: one row per scan, with the sizes of its structures.
 
 The table is a function of the folder: of the masks in it and of the summaries beside them. So a run that was killed
 loses nothing, and a folder that was segmented in several runs has one table.

@@ -17,7 +17,7 @@ __all__ = ["ProbabilityMaps", "Watcher"]
 
 
 class ProbabilityMaps:
-    """The softmax probabilities of all structures on the scan's own grid, a byte a voxel; on the disk where it is.
+    """The softmax probabilities of all structures on the scan's own grid, one byte per voxel; on the disk where it is.
 
     Logits are enlarged to the slice as for the mask, then the softmax is taken. Outside the field of view a structure
     has probability 0. Components that are removed from the mask keep theirs.

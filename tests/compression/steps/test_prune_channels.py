@@ -283,7 +283,7 @@ def test_a_target_in_latency_is_searched_once(whole, context, tmp_path, monkeypa
             {"epochs": 3, "target_macs": 0.5, "target_latency": 0.5},
             "one of target_macs, target_latency, target_latency_ms and widths_of",
         ),
-        ({"epochs": 2, "target_macs": 0.5}, "2 epochs for 3 rounds; give at least one epoch a round"),
+        ({"epochs": 2, "target_macs": 0.5}, "2 epochs for 3 rounds; give at least one epoch per round"),
         ({"epochs": 3, "target_macs": 1.5}, "target_macs"),
         ({"epochs": 3, "target_mac": 0.5}, "did you mean 'target_macs'"),
     ],

@@ -83,7 +83,7 @@ def test_what_cannot_be_removed_is_named_and_groups_lose_as_many_each(traced):
         "widen": (8, 1),  # so do the groups of a convolution, of which each reads its own,
         "grouped": (8, 4),  # and those of a shuffle
         "gate.1": (8, 1),
-        "shuffle": (16, 1),  # four pixels a channel, of which the next layer reads one
+        "shuffle": (16, 1),  # four pixels per channel, of which the next layer reads one
     }
 
 

@@ -28,7 +28,7 @@ export function channelFiles(
     const numbers = matches.map((match) => Number(match[2]));
     const ordered = channels.map((_, place) => files[numbers.indexOf(place)]);
     if (!ordered.every((file) => file !== undefined)) {
-      throw refused(`the files are numbered [${numbers.join(", ")}], expected 0 to ${channels.length - 1}; one a channel`);
+      throw refused(`the files are numbered [${numbers.join(", ")}], expected 0 to ${channels.length - 1}; one per channel`);
     }
     return { ordered, stem: matches[0]![1]! };
   }

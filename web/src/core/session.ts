@@ -1,4 +1,4 @@
-// ONNX Runtime in WebAssembly: one thread a session, so that a page needs no special headers.
+// ONNX Runtime in WebAssembly: one thread per session, so that a page needs no special headers.
 
 import * as ort from "onnxruntime-web/wasm";
 

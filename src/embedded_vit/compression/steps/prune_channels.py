@@ -99,7 +99,7 @@ class PruneChannels(Step):
             raise ValueError(f"prune_channels: give one of {', '.join(TARGETS[:-1])} and {TARGETS[-1]}")
         if self.epochs < self.rounds:
             raise ValueError(
-                f"prune_channels: {self.epochs} epochs for {self.rounds} rounds; give at least one epoch a round"
+                f"prune_channels: {self.epochs} epochs for {self.rounds} rounds; give at least one epoch per round"
             )
         return self
 

@@ -72,7 +72,7 @@ def write_probabilities(
 
     Args:
         path: A `.nii` or `.nii.gz` file.
-        maps: For each structure a byte a voxel: its probability times 255.
+        maps: For each structure one byte per voxel: its probability times 255.
         geometry: Of the scan.
         names: The structures, whose names the file then says itself.
         overwrite: Whether a file may be there already.
