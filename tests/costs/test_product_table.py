@@ -42,7 +42,7 @@ def in_turns(queries: Any) -> np.ndarray:
     return np.array([query() for query in queries])
 
 
-def test_the_latency_of_other_widths_is_foretold(network: TracedNetwork, narrowed: dict[str, int]) -> None:
+def test_the_latency_of_other_widths_is_predicted(network: TracedNetwork, narrowed: dict[str, int]) -> None:
     whole = TracedChannels(network).product_macs
     took_ms = 4 * whole / whole.sum()
     took_ms[[0, 5]] *= 8, 5  # as convolutions do that wait for memory

@@ -212,7 +212,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", [*PRESETS, *ODD])
-def test_a_network_has_fewer_parameters_than_are_foretold(name):
+def test_a_network_has_fewer_parameters_than_are_predicted(name):
     architecture = {"name": name} if name in PRESETS else ODD[name]
     config = network_config(**architecture, classes=200 if name == "many classes" else 9)
     with torch.device("meta"):

@@ -3,10 +3,10 @@
 Some groups of channels are narrowed at random, and the network measured in turns with the whole, a few times with other
 groups. What was saved is divided among the convolutions and matrix products that have these channels, and the groups
 themselves, for norms, activations and copies, which go with one width; where the measurements leave it open, half in
-proportion to multiply-accumulates and half evenly. `ProductTable.milliseconds` then foretells any widths, and is
+proportion to multiply-accumulates and half evenly. `ProductTable.milliseconds` then predicts any widths, and is
 checked against networks that had no part in the fit.
 
-Groups that are narrowed one at a time foretell less: a network whose activations are all narrower fits a cache
+Groups that are narrowed one at a time predict less: a network whose activations are all narrower fits a cache
 that none of these fits (docs/log/channel-pruning.md).
 
 Source: regularised least squares with non-negative unknowns, Lawson and Hanson, "Solving Least Squares Problems", 1974.
@@ -95,7 +95,7 @@ def product_table(
         measure: Replaces the clock: queries -> (queries,) in milliseconds.
 
     Returns:
-        The table, and the worst of its checks: the latency that it foretells for a network beside the measured one.
+        The table, and the worst of its checks: the latency that it predicts for a network beside the measured one.
     """
     measure = measure or partial(steady_latency_ms, threads=threads, rounds=ROUNDS, seconds_limit=SECONDS_LIMIT)
 

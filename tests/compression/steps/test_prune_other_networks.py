@@ -129,7 +129,7 @@ def test_for_a_latency_channels_go_by_what_products_take(whole, context, tmp_pat
     assert step.at_once(whole, context, tmp_path).config.network.kept_channels == kept
 
 
-def test_a_table_that_foretells_nothing_leaves_the_order_to_macs(whole, context, tmp_path, monkeypatch):
+def test_a_table_that_predicts_nothing_leaves_the_order_to_macs(whole, context, tmp_path, monkeypatch):
     channels = TracedChannels(prunable(whole))
     table = ProductTable(channels, np.ones(len(channels.product_macs) + len(channels.widths)), 1.0)
     monkeypatch.setattr(pruning_target, "product_table", lambda *_, **__: (table, TableCheck(1.0, 2.0)))

@@ -88,15 +88,15 @@ def test_what_cannot_be_removed_is_named_and_groups_lose_as_many_each(traced):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_every_group_can_be_halved_alone_and_costs_what_was_foretold(traced, kind):
+def test_every_group_can_be_halved_alone_and_costs_what_was_predicted(traced, kind):
     for name, group in groups(traced, kind):
         smaller = copy.deepcopy(traced[kind])
         kept = halved(group)
-        foretold = TracedChannels(smaller).macs({name: len(kept)})
+        predicted = TracedChannels(smaller).macs({name: len(kept)})
         keep_channels(smaller, {name: kept})
         assert channel_groups(smaller)[name].width == len(kept)
         assert smaller(image()).shape == traced[kind](image()).shape
-        assert smaller.macs(SIZE, input_channels=2) == pytest.approx(foretold)
+        assert smaller.macs(SIZE, input_channels=2) == pytest.approx(predicted)
 
 
 @pytest.mark.parametrize("kind", ["unet", "swin"])

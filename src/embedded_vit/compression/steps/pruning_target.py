@@ -1,9 +1,9 @@
 """The target of `prune_channels`: what the network that is left may cost, in MACs or in measured milliseconds.
 
-For a target in latency the channels go by a table of latencies (`costs.latency_table`, and `costs.product_table` for
-the networks of users), and the exported network is measured to confirm it. Where a table does not foretell the whole
-network, or there is none for its family, the channels go by MACs, and the fraction of the MACs that is fast enough is
-searched.
+For a target in latency, channels are chosen by a table of latencies (`costs.latency_table`, and `costs.product_table`
+for the networks of users), and the exported network is measured to confirm it. Where a table does not predict the whole
+network, or there is none for its family, channels are chosen by MACs, and the fraction of the MACs that is fast enough
+is searched.
 """
 
 from __future__ import annotations
@@ -160,20 +160,20 @@ class LatencySearch:
         return network.fused_blocks(preprocessing.image_size, input_channels=preprocessing.input_channels)
 
     def _table(self) -> tuple[LatencyTable | ProductTable | None, str]:
-        """Return a table that foretells the network, and what the check says; None where there is none."""
+        """Return a table that predicts the network, and what the check says; None where there is none."""
         network = prunable(self.before)
         if isinstance(network, TracedNetwork):
             return self._product_table(network)
         if not self._blocks:
-            return None, "channels go by MACs: this family of networks has no table of latencies"
+            return None, "channels are chosen by MACs: this family of networks has no table of latencies"
         preprocessing = self.before.config.preprocessing
         threads, engine = self.context.threads, self._engine()
         for anew in (False, True):  # the machine may have been busy when the cached figures were measured
             table = latency_table(self._blocks, engine, threads=threads, multiple=self.multiple, anew=anew)
             check = check_table(table, self._blocks, self._graph, example_image(preprocessing))
             if check.holds:
-                return table, f"channels go by measured latency: {check}"
-        return None, f"channels go by MACs, as the table of latencies cannot be trusted: {check}"
+                return table, f"channels are chosen by measured latency: {check}"
+        return None, f"channels are chosen by MACs, as the table of latencies cannot be trusted: {check}"
 
     def _product_table(self, network: TracedNetwork) -> tuple[ProductTable | None, str]:
         preprocessing, multiple = self.before.config.preprocessing, self.multiple or channel_block()
@@ -191,12 +191,12 @@ class LatencySearch:
             threads=self.context.threads,
         )
         said = (
-            f"for a narrower network {check.sum_ms:.2f} ms are foretold and {check.whole_ms:.2f} ms measured "
+            f"for a narrower network {check.sum_ms:.2f} ms are predicted and {check.whole_ms:.2f} ms measured "
             f"({check.deviation:+.1%}, at most {MOST_DEVIATION:.0%} either way)"
         )
         if check.holds:
-            return table, f"channels go by measured latency: {said}"
-        return None, f"channels go by MACs, as the table of latencies cannot be trusted: {said}"
+            return table, f"channels are chosen by measured latency: {said}"
+        return None, f"channels are chosen by MACs, as the table of latencies cannot be trusted: {said}"
 
     @cached_property
     def _graph(self) -> bytes:
