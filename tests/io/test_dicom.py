@@ -222,7 +222,7 @@ def test_a_single_slice_is_as_thick_as_it_says(tmp_path: Path, stored: np.ndarra
         (lambda paths: change(paths[2], PixelRepresentation=0), "one size and type"),
         (lambda paths: change(paths[2], PhotometricInterpretation="RGB"), "colour"),
         (lambda paths: change(paths[2], SamplesPerPixel=3), "colour"),
-        (lambda paths: change(paths[2], BitsAllocated=1), "1 bits a pixel"),
+        (lambda paths: change(paths[2], BitsAllocated=1), "1 bits per pixel"),
         (lambda paths: change(paths[2], Rows=None), "damaged: no Rows or Columns"),
         (lambda paths: change(paths[2], Rows=60000, Columns=60000), "no scanner makes"),
         (lambda paths: change(paths[2], Rows=20000, Columns=20000), "no scanner makes"),

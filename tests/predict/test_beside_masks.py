@@ -214,7 +214,7 @@ def test_another_table_is_not_written_over(predictor: Predictor, tmp_path: Path)
     write_ct(tmp_path / "scans" / "a.nii.gz")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "volumes.csv").write_text("patient,dose\n")
-    with pytest.raises(OutputError, match=r"volumes.csv: is there already, and not of this program"):
+    with pytest.raises(OutputError, match=r"volumes.csv: exists already and is not a list of ours"):
         predict_path(predictor, tmp_path / "scans", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["volumes.csv"]
 

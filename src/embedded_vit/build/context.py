@@ -28,7 +28,7 @@ class BuildContext:
         record: What was asked for and how far the build is; `keep` writes it.
         device: Where to train.
         threads: CPU threads; None for all cores.
-        patient: How cases of one patient are told, for a plan that is made now.
+        patient: How the patient of a case is recognised, for a plan that is made now.
         plane: How scans are cut into slices, likewise.
         latency_ms, minutes: The budgets, likewise.
         init: The run folder or model file whose weights are trained further; None for fresh weights.

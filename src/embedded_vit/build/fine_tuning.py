@@ -42,7 +42,7 @@ def fine_tuning_plan(data_set: DataSet, init: Path, *, minutes: float = 60.0, pa
         data_set: Corrected cases, with the model's structures.
         init: A run folder or a model file.
         minutes: For the whole build.
-        patient: How cases of one patient are told.
+        patient: How the patient of a case is recognised.
 
     Raises:
         DataSetError: The data set has other structures, channels or another modality.

@@ -49,7 +49,7 @@ def command(
     from embedded_vit.evaluation.table import text_table
 
     if (model is None) == (predictions is None):
-        raise ConfigError("give a model, or --predictions FOLDER with masks, one of them")
+        raise ConfigError("give either a model or --predictions FOLDER with masks")
     if predictions is not None:
         if split != "test":
             raise ConfigError(f"--split {split}: belongs to a model; with --predictions every mask is scored")

@@ -154,7 +154,7 @@ def _crew(workers: int | None, threads: int | None, ray: Sequence[str] | None) -
     from embedded_vit.predict.bulk import Crew
 
     if ray is not None and len(ray) > 1:
-        raise ConfigError(f"--ray {' '.join(ray)}: expected one address; write --ray behind the scans")
+        raise ConfigError(f"--ray {' '.join(ray)}: expected one address; write --ray after the scans")
     return Crew(workers, threads, on_ray=ray is not None, ray_address=ray[0] if ray else None)
 
 

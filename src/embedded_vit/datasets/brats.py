@@ -61,7 +61,7 @@ def open_brats(folder: Path, description: Mapping[str, Any]) -> FileDataSet:
             remarks.append(f"{place / case}: left out: no {', '.join(missing)}")
             continue
         if case in files:
-            raise DataSetError(f"{folder}: patient {case} is there twice; remove one")
+            raise DataSetError(f"{folder}: patient {case} is in two folders; remove one")
         files[case] = CaseFiles(tuple(found[name] for name in CHANNELS), found[MASK])
         old = old or found[MASK].name.lower().startswith(f"{case.lower()}_")
     if not files:

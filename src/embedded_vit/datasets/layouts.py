@@ -102,7 +102,7 @@ def open_data_set(
 
     Args:
         folder: In one of the layouts of `docs/data.md`.
-        patient: How cases of one patient are told, as `with_patients` takes it.
+        patient: How the patient of a case is recognised, as `with_patients` takes it.
         structures: The structures to keep, in this order; the others become background. None keeps all.
 
     Raises:

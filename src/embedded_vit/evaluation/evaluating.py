@@ -80,7 +80,7 @@ def evaluate(
         threads: CPU threads; by default one for each core that this process may use.
         precision: The precision of products, for a run folder.
         engine: The engine for an artifact; "auto" is the fastest.
-        patient: How cases of one patient are told, as `open_data_set` takes it; intervals are over patients.
+        patient: How the patient of a case is recognised, as `open_data_set` takes it; intervals are over patients.
         on_case: Called after each case with its name, scan, true mask and predicted mask.
         bars: Whether to show progress bars on a terminal.
 

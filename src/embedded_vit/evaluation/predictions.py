@@ -60,7 +60,7 @@ def score_predictions(
         data_folder: A data set in any layout.
         output: The folder to write into; made if it is not there.
         structures: The structures to score; all by default.
-        patient: How cases of one patient are told, as `open_data_set` takes it; intervals are over patients.
+        patient: How the patient of a case is recognised, as `open_data_set` takes it; intervals are over patients.
         protocol: See `embedded_vit.evaluation.protocol`.
         threads: Structures compared at the same time; by default one for each core.
 

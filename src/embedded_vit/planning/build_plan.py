@@ -2,7 +2,7 @@
 
     preprocessing, network, training     as a run's `config.json` has them
     mirror                               whether left and right may be exchanged in training
-    split                                seed, patients, and how cases are told to be of one patient
+    split                                seed, patients, and how patients are recognised
     compression, latency_ms, minutes     what becomes of the trained network, and the budgets
     reasons                              decision -> one sentence
 

@@ -37,7 +37,7 @@ def check_table(folder: Path) -> None:
     except OSError as error:
         raise OutputError(f"{path}: cannot be read: {error.strerror or error}; choose another folder") from error
     if not first.startswith(",".join(BEFORE)):
-        raise OutputError(f"{path}: is there already, and not of this program; choose another folder or remove it")
+        raise OutputError(f"{path}: exists already and is not a list of ours; choose another folder or remove it")
 
 
 def write_table(folder: Path) -> None:

@@ -177,7 +177,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with told, safe_open(path, "pt") as file:
         metadata = json.loads((file.metadata() or {}).get("state", "{}"))
     if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: damaged (its metadata are no JSON object); train again without --resume")
+        raise CheckpointError(f"{path}: damaged (its metadata are not a JSON object); train again without --resume")
     return tensors, metadata
 
 

@@ -36,7 +36,7 @@ def partial_sets(data_set: DataSet) -> PartialSets:
     if len(sets) + 1 > IGNORED + 1 - classes:
         raise DataSetError(
             f"{data_set.folder}: {len(sets)} different sets of structures were not marked; with {classes - 1} "
-            f"structures at most {IGNORED - classes} are told apart: train on fewer structures (--structures)"
+            f"structures at most {IGNORED - classes} can be told apart: train on fewer structures (--structures)"
         )
     return (tuple(range(classes)), *sets)
 

@@ -115,7 +115,7 @@ def train(
         training: The training settings.
         choose_coarse: Whether to take as many epochs at half the image size as measured best, see `default_coarse`,
             in place of those of `training`. A run that is resumed keeps its own, and its own `context_slices`.
-        structures, patient: The structures to learn, and how patients are told, as `open_data_set` takes them.
+        structures, patient: The structures to learn, and how patients are recognised, as `open_data_set` takes them.
         validation_cases: As `make_split` takes them.
         split: Training, validation and test cases; by default as `make_split` chooses them.
         slices_folder: A folder for the prepared slices, which several trainings on the same cases can share; by

@@ -115,7 +115,7 @@ class DicomFile:
             # Both stand for the same intensities; which end is shown white is a viewer's business (PS3.3 C.7.6.3.1.2).
             raise FileFormatError(f"{source}: a colour image; a greyscale scan is expected")
         if tags.BitsAllocated not in STORED_DTYPES:
-            raise FileFormatError(f"{source}: {tags.BitsAllocated} bits a pixel; 8, 16 or 32 are expected")
+            raise FileFormatError(f"{source}: {tags.BitsAllocated} bits per pixel; 8, 16 or 32 are expected")
         dtype = np.dtype(STORED_DTYPES[tags.BitsAllocated][int(tags.PixelRepresentation == 1)])
         shape = (int(tags.Rows), int(tags.Columns))
         check_array_size((self.frames, *shape), dtype.itemsize, source)

@@ -172,7 +172,7 @@ def transfer_syntax(tags: pydicom.Dataset, source: str) -> uid.UID:
     if syntax is None and not tags.file_meta:  # a bare data set: only two ways to store it are usual
         return uid.ImplicitVRLittleEndian if tags.original_encoding[0] else uid.ExplicitVRLittleEndian
     if syntax is None:
-        raise FileFormatError(f"{source}: no TransferSyntaxUID: how it is stored is not said; export the series again")
+        raise FileFormatError(f"{source}: no TransferSyntaxUID, so its encoding is unknown; export the series again")
     name = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "in a way unknown here"
     try:
         decoder = get_decoder(syntax)

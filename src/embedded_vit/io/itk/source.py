@@ -56,7 +56,7 @@ class ItkSource(ScanSource):
         size, spacing = self._reader.GetSize(), self._reader.GetSpacing()
         axes = self._reader.GetDimension()
         if axes not in (2, 3):
-            raise FileFormatError(f"{path}: {axes} axes; a volume of 3 is expected: save one volume a file")
+            raise FileFormatError(f"{path}: {axes} axes; a volume of 3 is expected: save one volume per file")
         self.channels = self._reader.GetNumberOfComponents()
         if channels is not None and channels != self.channels:
             raise FileFormatError(f"{path}: {self.channels} channels, where {channels} are expected")

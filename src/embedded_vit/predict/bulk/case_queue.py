@@ -228,7 +228,7 @@ class CaseQueue:
         except sqlite3.OperationalError as error:  # the disk is full, or may not be written
             raise OutputError(f"{self._path}: cannot write: {error}") from error
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise OutputError(f"{self._path}: damaged ({error}); remove it: results that are there are kept") from error
+            raise OutputError(f"{self._path}: damaged ({error}); remove it: existing results are kept") from error
 
 
 def _storable(text: str) -> str | bytes:
