@@ -23,8 +23,8 @@ INTENSITIES: dict[Modality, str] = {
     "picture": "of 8 or 16 bits (PNG, JPEG, TIFF, BMP)",
 }
 WHAT_DICE_IS = (
-    "Dice: on as many held-out patients, of networks trained the same way. Figures compare only where the",
-    "patients are the same: the models' cards say which test it was, and have more of them.",
+    "Dice: mean over that many held-out patients, of networks trained the same way. Compare figures of the",
+    "same patients only: the models' cards say how each was tested, and list every structure.",
 )
 NONE_SHIPPED = "no built-in models: none comes with this version; train one with `embedded-vit train`"
 
