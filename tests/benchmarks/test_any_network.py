@@ -65,7 +65,8 @@ def test_a_missed_target_is_said_below_the_table(script: ModuleType, monkeypatch
 
 def test_a_target_that_was_reached_needs_no_words(script: ModuleType, monkeypatch) -> None:
     monkeypatch.setattr(script, "engines", lambda artifact: "")
-    stages = [stage("original", 10.0, None), stage("prune_channels", 5.0, 10.0, "chosen by MACs: no table")]
+    note = "channels are chosen by MACs: no table"
+    stages = [stage("original", 10.0, None), stage("prune_channels", 5.0, 10.0, note)]
     row = script.row_of("unet", record_of(*stages, stage("quantize", 4.0, 5.0, "int8 takes 0.80 of it")), Path("out"))
     assert "| 10.0 / 5.0 (0.50) / 4.0 (0.80) |" in row.text
     assert row.note == ""
