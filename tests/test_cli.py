@@ -13,6 +13,7 @@ from typing import Any
 
 import nibabel
 import pytest
+from artifact_fixtures import RunVerb
 
 from embedded_vit.about import __version__
 from embedded_vit.cli.application import EXTRA_OF_LIBRARY, GROUPS, application, main
@@ -43,10 +44,19 @@ def embedded_vit(*arguments: object, cwd: Path | None = None) -> subprocess.Comp
         (["train", "--data", ".", "--output", "x", "--network", "embedded-vit-64", "--epochs", "0"], "epochs"),
     ],
 )
-def test_bad_input_gets_one_line_and_status_two(arguments, named):
-    result = embedded_vit(*arguments)
+def test_bad_input_gets_one_line_and_status_two(arguments, named, run_verb):
+    status, _, told = run_verb(*arguments)
+    assert status == 2
+    assert named in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["info", "no/such/run"], ["train", "--data", "no/such/run", "-o", "x"]])
+def test_the_installed_command_says_one_line_too(words):
+    """Alone in its process, where the libraries that it imports might say something themselves."""
+    result = embedded_vit(*words)
     assert result.returncode == 2
-    assert named in result.stderr
+    assert "no/such/run" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -92,29 +102,28 @@ def test_a_library_that_cannot_be_loaded_is_one_line_and_a_fault_of_ours_is_not(
         (["--plan", "int8"], 2, "no/such/run"),
     ],
 )
-def test_compress_takes_a_plan_by_name(options, status, named):
-    result = embedded_vit("compress", "no/such/run", "-o", "x", *options)
-    assert result.returncode == status
-    assert named in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_compress_takes_a_plan_by_name(options, status, named, run_verb):
+    ended, _, told = run_verb("compress", "no/such/run", "-o", "x", *options)
+    assert ended == status
+    assert named in told
+    assert len(told.splitlines()) == 1
 
 
-def test_recipe_is_the_old_name_of_plan():
-    result = embedded_vit("compress", "no/such/run", "-o", "x", "--recipe", "int8")
-    assert result.stderr.splitlines()[0] == "embedded-vit: --recipe is deprecated; use --plan"
-    assert "no/such/run" in result.stderr.splitlines()[1]
-    assert "--recipe" not in embedded_vit("compress", "--help").stdout
+def test_recipe_is_the_old_name_of_plan(run_verb):
+    told = run_verb("compress", "no/such/run", "-o", "x", "--recipe", "int8")[2].splitlines()
+    assert told[0] == "embedded-vit: --recipe is deprecated; use --plan"
+    assert "no/such/run" in told[1]
+    assert "--recipe" not in run_verb("compress", "--help")[1]
 
 
-def test_info_shows_what_folding_and_dropping_save():
-    result = embedded_vit("info", "--network", "embedded-vit-64")
+def test_info_shows_what_folding_and_dropping_save(run_verb):
+    shown = run_verb("info", "--network", "embedded-vit-64")[1]
     for figure in ("330,169", "1,314,161", "74.9 % dead", "44,969,984", "60,461,056", "25.6 % saved"):
-        assert figure in result.stdout
+        assert figure in shown
 
 
-def test_an_architecture_describes_a_network_as_well_as_a_name():
-    result = embedded_vit("info", "--image-size", 224, "--widths", 32, 80, "--depth", 1)
-    assert "custom: 1 x 224 x 224" in result.stdout
+def test_an_architecture_describes_a_network_as_well_as_a_name(run_verb):
+    assert "custom: 1 x 224 x 224" in run_verb("info", "--image-size", 224, "--widths", 32, 80, "--depth", 1)[1]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +179,9 @@ def test_every_option_is_described_in_a_full_phrase_and_o_means_output(verb):
             assert "-o" in argument.names
 
 
-def test_a_users_own_network_goes_all_the_way_to_a_mask(synapse_folder, decathlon_folder, tmp_path):
+def test_a_users_own_network_goes_all_the_way_to_a_mask(
+    synapse_folder, decathlon_folder, tmp_path, monkeypatch, run_verb
+):
     (tmp_path / "own.py").write_text(
         "from torch import nn\n\n\n"
         "class Network(nn.Sequential):\n"
@@ -178,14 +189,17 @@ def test_a_users_own_network_goes_all_the_way_to_a_mask(synapse_folder, decathlo
         "        super().__init__(nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 1))\n"
     )
     scan = sorted((decathlon_folder / "imagesTr").iterdir())[0]
+    described = ["--model", "own:Network", "--image-size", 40, "--epochs", 1]
+    trained = embedded_vit("train", "--data", synapse_folder, *described, "-o", "run", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    monkeypatch.chdir(tmp_path)
     for arguments in (
-        ["train", "--data", synapse_folder, "--model", "own:Network", "--image-size", 40, "--epochs", 1, "-o", "run"],
         ["evaluate", "run", "--data", synapse_folder, "--output", "results"],
         ["export", "run", "--output", "model.onnx"],
         ["predict", "model.onnx", scan, "--output", "mask.nii.gz"],
     ):
-        result = embedded_vit(*arguments, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
+        status, _, told = run_verb(*arguments)
+        assert status == 0, told
     assert nibabel.load(tmp_path / "mask.nii.gz").shape == nibabel.load(scan).shape
 
 
@@ -198,16 +212,18 @@ def test_a_users_own_network_goes_all_the_way_to_a_mask(synapse_folder, decathlo
         ("cuda:99", "--device cuda:99: "),
     ],
 )
-def test_a_device_that_is_not_there_is_one_line_before_any_work(device: str, message: str, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_one_line_before_any_work(
+    device: str, message: str, tmp_path: Path, run_verb: RunVerb
+) -> None:
     for words in (
         ("train", "--data", tmp_path / "none", "--output", tmp_path / "run"),
         ("compress", tmp_path / "none", "--plan", "quick", "--output", tmp_path / "small"),
         ("search", "--data", tmp_path / "none", "--budget", "macs=1e8", "--output", tmp_path / "search"),
     ):
-        result = embedded_vit(*words, "--device", device)
-        assert result.returncode == 2, result.stderr
-        assert message in result.stderr
-        assert result.stderr.count("\n") == 1
+        status, _, told = run_verb(*words, "--device", device)
+        assert status == 2, told
+        assert message in told
+        assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -231,16 +247,18 @@ def test_a_gpu_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -
         check_device("cuda:2")
 
 
-def test_info_of_a_model_file_is_a_short_table_with_its_cost(make_artifact: Callable[..., Path]) -> None:
+def test_info_of_a_model_file_is_a_short_table_with_its_cost(
+    make_artifact: Callable[..., Path], run_verb: RunVerb
+) -> None:
     artifact_path = make_artifact()
-    result = embedded_vit("info", artifact_path)
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+    status, shown, told = run_verb("info", artifact_path)
+    assert status == 0, told
+    lines = shown.splitlines()
     assert len(lines) <= 15
     assert max(map(len, lines)) < 160
     for word in ("scan", "spacing", "structures", "MACs", "file", "Research use only"):
-        assert word in result.stdout
-    manifest = json.loads(embedded_vit("info", artifact_path, "--json").stdout)
+        assert word in shown
+    manifest = json.loads(run_verb("info", artifact_path, "--json")[1])
     assert lines[0] == manifest["name"]
     assert manifest["graph_sha256"].startswith(next(line.split()[1] for line in lines if line.startswith("  graph")))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accuracy_artifacts import organ_graph
-from artifact_fixtures import threshold_graph
+from artifact_fixtures import RunVerb, threshold_graph
 
 from embedded_vit.benchmark import run
 from embedded_vit.benchmark.queries import Scope
@@ -22,11 +22,6 @@ from embedded_vit.errors import ConfigError, FileFormatError
 from embedded_vit.preprocessing import Preprocessing
 
 PROCESS = FreshProcess(import_ms=300, load_ms=50, first_slice_ms=40, peak_memory_mib=100)
-
-
-def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("embedded-vit")
-    return subprocess.run([command, "benchmark", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -123,15 +118,15 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_measures_two_models_with_accuracy(
-    make_artifact: Callable[..., Path], synapse_folder: Path, tmp_path: Path
+    make_artifact: Callable[..., Path], synapse_folder: Path, tmp_path: Path, run_verb: RunVerb
 ) -> None:
     labels = open_data_set(synapse_folder).labels
     models = [make_artifact(organ_graph(), f"{letter}.onnx", labels=labels) for letter in "ab"]
     output = tmp_path / "out" / "bench.json"
     options = ["--threads", 1, "--scope", "slice", "--seconds", 0.05, "--data", synapse_folder, "--output", output]
-    done = command_line(*models, *options)
-    assert done.returncode == 0, done.stderr
-    assert "B keeps 100.00% of A's Dice: gate of 99 % passed, gate of 99.9 % passed" in done.stdout
+    status, shown, told = run_verb("benchmark", *models, *options)
+    assert status == 0, told
+    assert "B keeps 100.00% of A's Dice: gate of 99 % passed, gate of 99.9 % passed" in shown
     result = read_result(output)
     [measurement] = result.measurements
     assert measurement.timings[0].latency.queries == measurement.timings[1].latency.queries >= 3
@@ -140,10 +135,10 @@ def test_the_command_measures_two_models_with_accuracy(
     assert output.with_suffix(".png").is_file()
     assert json.loads(output.read_text())["use"].startswith("Research use only")
 
-    again = command_line(*models, *options)
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
-    assert len(again.stderr.splitlines()) == 1
+    status, _, told = run_verb("benchmark", *models, *options)
+    assert status == 2
+    assert "exists already" in told
+    assert len(told.splitlines()) == 1
 
 
 WITHOUT_THE_TRAIN_EXTRA = """

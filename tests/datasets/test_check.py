@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from artifact_fixtures import RunVerb
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.check import DataSetReport, check_data_set
@@ -213,30 +212,25 @@ def test_test_cases_alone_are_an_error(synapse_folder: Path, tmp_path: Path) -> 
     assert "leave none for training" in error
 
 
-def run_data(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "embedded_vit", "data", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_the_command_prints_one_line_a_problem_and_ends_with_two(folder: Path) -> None:
+def test_the_command_prints_one_line_a_problem_and_ends_with_two(folder: Path, run_verb: RunVerb) -> None:
     change_mask(folder, np.zeros_like)
-    result = run_data(folder)
-    assert result.returncode == 0
-    assert f"warning: {FIRST}: the mask is empty" in result.stdout
+    status, shown, _ = run_verb("data", folder)
+    assert status == 0
+    assert f"warning: {FIRST}: the mask is empty" in shown
     (folder / "imagesTr" / "phantom_0002.nii.gz").write_bytes(b"rubbish")
-    result = run_data(folder)
-    assert result.returncode == 2
-    lines = result.stdout.splitlines()
+    status, shown, _ = run_verb("data", folder)
+    assert status == 2
+    lines = shown.splitlines()
     assert [line.split(":")[0] for line in lines if line.startswith(("error", "warning"))] == ["error", "warning"]
     assert lines[-1] == "Phantom (Medical Segmentation Decathlon, CT): 4 cases; errors: 1, warnings: 1"
 
 
-def test_the_command_says_in_one_line_that_a_folder_is_no_data_set(tmp_path: Path) -> None:
-    result = run_data(tmp_path)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert "no data set is recognised" in result.stderr
+def test_the_command_says_in_one_line_that_a_folder_is_no_data_set(tmp_path: Path, run_verb: RunVerb) -> None:
+    status, shown, told = run_verb("data", tmp_path)
+    assert status == 2
+    assert shown == ""
+    assert told.count("\n") == 1
+    assert "no data set is recognised" in told
 
 
 def test_the_real_hippocampus_task_is_checked_in_half_a_minute(shared_folder: Path) -> None:

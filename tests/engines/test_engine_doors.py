@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph
+from artifact_fixtures import RunVerb, threshold_graph
 
 import embedded_vit
 from embedded_vit.benchmark import run as benchmark_run
@@ -113,14 +111,13 @@ def test_the_search_s_meter(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES[1:])  # tests/search has the default
-def test_a_search_on_phantoms(name: EngineName, synapse_folder: Path, tmp_path: Path) -> None:
+def test_a_search_on_phantoms(name: EngineName, synapse_folder: Path, tmp_path: Path, run_verb: RunVerb) -> None:
     if name not in installed_engines():
         pytest.skip(f"{name} is not installed")
     options = "--budget latency_ms=1000 --trials 1 --epochs 1 --image-sizes 32 --context-slices 1 --threads 1"
-    command = [sys.executable, "-m", "embedded_vit", "search", "--engine", name, *options.split()]
-    files = ["--data", str(synapse_folder), "--output", str(tmp_path / "search")]
-    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    files = ("--data", synapse_folder, "--output", tmp_path / "search")
+    status, _, told = run_verb("search", "--engine", name, *options.split(), *files)
+    assert status == 0, told
     record = json.loads((tmp_path / "search" / "search.json").read_text())
     assert record["engine"] == record["settings"]["engine"] == name
     assert record["trials"][0]["state"] == "trained"

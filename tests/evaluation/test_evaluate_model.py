@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from artifact_fixtures import RunVerb
 
 from embedded_vit.datasets import open_data_set
 from embedded_vit.datasets.data_set import make_split
@@ -56,39 +55,35 @@ def artifact(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, synapse
     return path
 
 
-def evaluate_on_the_command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "embedded_vit", "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def dice_of(output: Path) -> list[float]:
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     return [score["dice"] for case in metrics["cases"].values() for score in case["organs"].values()]
 
 
 def test_the_command_writes_three_files_and_ends_with_the_table(
-    run_folder: Path, synapse_folder: Path, tmp_path: Path
+    run_folder: Path, synapse_folder: Path, tmp_path: Path, run_verb: RunVerb
 ) -> None:
     output = tmp_path / "evaluation"
-    done = evaluate_on_the_command_line(run_folder, "--data", synapse_folder, "--output", output, "--threads", 1)
-    assert done.returncode == 0, done.stderr
+    options = ("--data", synapse_folder, "--output", output, "--threads", 1)
+    status, shown, told = run_verb("evaluate", run_folder, *options)
+    assert status == 0, told
     assert {path.name for path in output.iterdir()} == {"cases.csv", "metrics.json", "report.html"}
-    assert "split test, protocol strict" in done.stdout
-    assert "gallbladder" in done.stdout
-    assert done.stdout.rstrip().endswith(f"report: {output / 'report.html'}")
+    assert "split test, protocol strict" in shown
+    assert "gallbladder" in shown
+    assert shown.rstrip().endswith(f"report: {output / 'report.html'}")
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["cases"]) == {"case0005", "case0006"}
     assert {case["subset"] for case in metrics["cases"].values()} == {"test"}
 
 
 def test_a_second_evaluation_into_the_same_folder_is_one_line_and_status_2(
-    run_folder: Path, synapse_folder: Path, tmp_path: Path
+    run_folder: Path, synapse_folder: Path, tmp_path: Path, run_verb: RunVerb
 ) -> None:
     (tmp_path / "report.html").write_text("kept")
-    done = evaluate_on_the_command_line(run_folder, "--data", synapse_folder, "--output", tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "report.html" in done.stderr
+    status, _, told = run_verb("evaluate", run_folder, "--data", synapse_folder, "--output", tmp_path)
+    assert status == 2
+    assert told.count("\n") == 1
+    assert "report.html" in told
 
 
 @pytest.mark.parametrize("protocol", ["strict", "transunet"])
@@ -157,15 +152,15 @@ def test_scores_know_the_files_they_are_of(run_folder: Path, synapse_folder: Pat
 
 
 def test_an_unlabelled_and_a_damaged_test_case_leave_the_rest(
-    artifact: Path, synapse_folder: Path, tmp_path: Path
+    artifact: Path, synapse_folder: Path, tmp_path: Path, run_verb: RunVerb
 ) -> None:
     data = Path(shutil.copytree(synapse_folder, tmp_path / "data"))
     path = max((data / "test_vol_h5").iterdir())
     path.write_bytes(path.read_bytes()[:2000])
-    done = evaluate_on_the_command_line(artifact, "--data", data, "--output", tmp_path / "out")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "embedded-vit: 1 of 2 cases scored; without case0006"
-    assert "Not scored: case0006" in done.stdout
+    status, shown, told = run_verb("evaluate", artifact, "--data", data, "--output", tmp_path / "out")
+    assert status == 2
+    assert told.splitlines()[-1] == "embedded-vit: 1 of 2 cases scored; without case0006"
+    assert "Not scored: case0006" in shown
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert list(metrics["cases"]) == ["case0005"]
     assert list(metrics["unscored"]) == ["case0006"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph
+from artifact_fixtures import RunVerb, threshold_graph
 from dicom_fixtures import write_series
 from leftover_fixtures import NOBODY, left_by
 
@@ -74,10 +74,6 @@ def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess:
     )
 
 
-def verb(*arguments: object) -> subprocess.CompletedProcess:
-    return run_python("import sys; from embedded_vit.cli import main; sys.argv[0] = 'embedded-vit'; main()", *arguments)
-
-
 @pytest.mark.parametrize(
     ("box", "touches"),
     [
@@ -110,12 +106,12 @@ def test_the_border_is_seen_on_the_disk_as_in_memory() -> None:
     assert not LabelMap(np.ones((1, 1, 1), np.uint8), np.eye(4)).at_border().any()  # no axis has two planes
 
 
-def test_warnings_are_printed(make_artifact: MakeArtifact, tmp_path: Path) -> None:
+def test_warnings_are_printed(make_artifact: MakeArtifact, tmp_path: Path, predict: RunVerb) -> None:
     scan = write_ct(tmp_path / "scan.nii.gz", box=np.s_[8:16, 8:16, 0:3])
-    result = verb("predict", make_artifact(), scan, "-o", tmp_path / "mask.nii.gz")
-    assert result.returncode == 0, result.stderr
-    assert "scan.nii.gz: warning: at the border of the scan, perhaps cut off: bright" in result.stderr
-    assert result.stdout.split() == [str(tmp_path / "mask.nii.gz")]
+    status, shown, told = predict(make_artifact(), scan, "-o", tmp_path / "mask.nii.gz")
+    assert status == 0, told
+    assert "scan.nii.gz: warning: at the border of the scan, perhaps cut off: bright" in told
+    assert shown.split() == [str(tmp_path / "mask.nii.gz")]
 
 
 def test_masks_are_called_as_their_cases(predictor: Predictor, tmp_path: Path) -> None:
@@ -262,22 +258,22 @@ def test_a_mask_that_is_there_is_complete(
     assert read_summary(tmp_path / "mask.json") == json.loads((tmp_path / "mask.json").read_text())
 
 
-def test_names_are_shown_escaped(make_artifact: MakeArtifact, tmp_path: Path) -> None:
+def test_names_are_shown_escaped(make_artifact: MakeArtifact, tmp_path: Path, predict: RunVerb) -> None:
     scans = tmp_path / "scans"
     write_ct(scans / "a\x1b[31m.nii.gz", box=np.s_[8:16, 8:16, 0:3])
     (scans / "b\x1b]0;title\x07.nii.gz").write_bytes(b"damaged")
-    result = verb("predict", make_artifact(), scans, "-o", tmp_path / "out")
-    assert result.returncode == 2
-    assert r"b\x1b]0;title\x07.nii.gz: " in result.stderr
-    assert "\x1b[31m.nii" not in result.stderr + result.stdout
-    assert "\x07" not in result.stderr + result.stdout
+    status, shown, told = predict(make_artifact(), scans, "-o", tmp_path / "out")
+    assert status == 2
+    assert r"b\x1b]0;title\x07.nii.gz: " in told
+    assert "\x1b[31m.nii" not in told + shown
+    assert "\x07" not in told + shown
 
 
-def test_an_amount_without_unit_asks_for_it(make_artifact: MakeArtifact, tmp_path: Path) -> None:
+def test_an_amount_without_unit_asks_for_it(make_artifact: MakeArtifact, tmp_path: Path, predict: RunVerb) -> None:
     scan = write_ct(tmp_path / "scan.nii.gz")
-    result = verb("predict", make_artifact(), scan, "-o", tmp_path / "mask.nii.gz", "--memory", "200")
-    assert result.returncode == 2
-    assert "--memory '200': 200 bytes, or 200M? give the unit: K, M or G" in result.stderr
+    status, _, told = predict(make_artifact(), scan, "-o", tmp_path / "mask.nii.gz", "--memory", "200")
+    assert status == 2
+    assert "--memory '200': 200 bytes, or 200M? give the unit: K, M or G" in told
 
 
 def test_an_array_is_refused_in_one_line(predictor: Predictor) -> None:
@@ -286,23 +282,27 @@ def test_an_array_is_refused_in_one_line(predictor: Predictor) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read and write everything")
-def test_places_that_may_not_be_read_or_written_are_one_line(make_artifact: MakeArtifact, tmp_path: Path) -> None:
+def test_places_that_may_not_be_read_or_written_are_one_line(
+    make_artifact: MakeArtifact, tmp_path: Path, predict: RunVerb
+) -> None:
     scan = write_ct(tmp_path / "in" / "scan.nii.gz")
     for closed, arguments in (
         (tmp_path / "in", (scan, "-o", tmp_path / "mask.nii.gz")),
         (tmp_path / "in", (tmp_path / "in", "-o", tmp_path / "out")),
     ):
         closed.chmod(0)
-        result = verb("predict", make_artifact(), *arguments)
+        status, _, told = predict(make_artifact(), *arguments)
         closed.chmod(0o755)
-        assert result.returncode == 2
-        assert len(result.stderr.splitlines()) == 1
+        assert status == 2
+        assert len(told.splitlines()) == 1
 
 
-def test_a_file_where_a_folder_is_wanted_is_one_line(make_artifact: MakeArtifact, tmp_path: Path) -> None:
+def test_a_file_where_a_folder_is_wanted_is_one_line(
+    make_artifact: MakeArtifact, tmp_path: Path, predict: RunVerb
+) -> None:
     scan = write_ct(tmp_path / "scan.nii.gz")
     for output in (scan / "mask.nii.gz", tmp_path / "model.onnx" / "deep" / "mask.nii.gz"):
-        result = verb("predict", make_artifact(), scan, "-o", output)
-        assert result.returncode == 2
-        assert len(result.stderr.splitlines()) == 1
-        assert f"embedded-vit: {output}: cannot write: " in result.stderr
+        status, _, told = predict(make_artifact(), scan, "-o", output)
+        assert status == 2
+        assert len(told.splitlines()) == 1
+        assert f"embedded-vit: {output}: cannot write: " in told

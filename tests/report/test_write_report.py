@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from artifact_fixtures import RunVerb
 from example_rows import example_measurements, example_scores
 
 from embedded_vit.compression.record import (
@@ -93,13 +92,12 @@ def rows_in(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def test_the_command_writes_a_page_markdown_and_csv(compressed_run: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_page_markdown_and_csv(compressed_run: Path, tmp_path: Path, run_verb: RunVerb) -> None:
     page = tmp_path / "report.html"
-    command = [sys.executable, "-m", "embedded_vit", "report", compressed_run, "--output", page]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    status, shown, told = run_verb("report", compressed_run, "--output", page)
+    assert status == 0, told
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "report.csv"}
-    assert "2 rows" in done.stdout
+    assert "2 rows" in shown
     assert [row["step"] for row in rows_in(tmp_path / "report.csv")] == ["original", "1 prune_weights"]
     assert "compressed was stopped by its gate: step 2 lost too much" in page.read_text(encoding="utf-8")
 
@@ -128,15 +126,14 @@ def test_points_to_compare_with_are_told_from_our_own(compressed_run: Path, tmp_
 
 
 def test_points_that_cannot_be_read_are_refused_before_anything_is_measured(
-    compressed_run: Path, tmp_path: Path
+    compressed_run: Path, tmp_path: Path, run_verb: RunVerb
 ) -> None:
     points, page = tmp_path / "others.csv", tmp_path / "report.html"
     points.write_text("name,dice,macs\nU-Net,70,4e9\n")
-    command = [sys.executable, "-m", "embedded_vit", "report", compressed_run, "--output", page, "--compare", points]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "others.csv, line 2: dice" in done.stderr
-    assert done.stderr.count("\n") == 1
+    status, _, told = run_verb("report", compressed_run, "--output", page, "--compare", points)
+    assert status == 2
+    assert "others.csv, line 2: dice" in told
+    assert told.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["others.csv"]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_fixtures import RunVerb
 from search_fixtures import ScriptedMeter
 
 from embedded_vit.errors import ConfigError, TrainingError
@@ -176,29 +177,26 @@ def test_auto_is_decided_once_and_written_down(synapse_folder: Path, tmp_path: P
     assert sum("latency is measured in litert" in event for event in events) == 1
 
 
-def run_command(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "embedded_vit", "search", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.slow
-def test_the_command_searches_and_tells_how_to_train_the_best(synapse_folder: Path, tmp_path: Path) -> None:
+def test_the_command_searches_and_tells_how_to_train_the_best(
+    synapse_folder: Path, tmp_path: Path, run_verb: RunVerb
+) -> None:
     options = "--budget latency_ms=1000 --trials 1 --epochs 1 --image-sizes 32 --context-slices 1 --threads 1"
-    done = run_command("--data", synapse_folder, "-o", tmp_path / "search", *options.split())
-    assert done.returncode == 0, done.stderr
-    assert "embedded-vit train --data" in done.stdout
+    status, shown, told = run_verb("search", "--data", synapse_folder, "-o", tmp_path / "search", *options.split())
+    assert status == 0, told
+    assert "embedded-vit train --data" in shown
     network = "--family hybrid --image-size 32 --widths 16 32 64 --depth 2 --hidden-ratio 2 --stem-stride 2"
-    assert network in done.stdout
-    assert "trial 0 of 1: 32 pixels, 1 slice, stem 2, widths 16, 32, 64, depth 2, ratio 2" in done.stderr
+    assert network in shown
+    assert "trial 0 of 1: 32 pixels, 1 slice, stem 2, widths 16, 32, 64, depth 2, ratio 2" in told
     for suffix in ("json", "csv", "png", "journal"):
         assert (tmp_path / "search" / f"search.{suffix}").stat().st_size > 0
 
 
-def test_a_budget_of_another_name_is_one_line_and_status_two(tmp_path: Path) -> None:
-    done = run_command("--data", tmp_path, "-o", tmp_path / "search", "--budget", "latency=5")
-    assert done.returncode == 2
-    assert "did you mean 'latency_ms'?" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_a_budget_of_another_name_is_one_line_and_status_two(tmp_path: Path, run_verb: RunVerb) -> None:
+    status, _, told = run_verb("search", "--data", tmp_path, "-o", tmp_path / "search", "--budget", "latency=5")
+    assert status == 2
+    assert "did you mean 'latency_ms'?" in told
+    assert len(told.splitlines()) == 1
 
 
 def test_without_optuna_one_line_says_what_to_install(tmp_path: Path) -> None:
