@@ -62,7 +62,7 @@ def top(nnunet_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("places")
     shutil.copytree(nnunet_folder, top / "data")
     names = sorted(path.name.removesuffix(".nii.gz") for path in (top / "data" / "labelsTr").iterdir())
-    config = network_config(image_size=32, widths=(8, 16), classes=9)
+    config = network_config(image_size=32, family="unet", widths=(8, 16), classes=9)
     made_run(top / "run", config, data_folder=top / "data", train=tuple(names[:-1]), test=(names[-1],))
     graph = threshold_graph().SerializeToString()
     (top / "model.onnx").write_bytes(sealed(graph, threshold_manifest(graph)))

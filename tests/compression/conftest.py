@@ -17,7 +17,7 @@ def trained_run(synapse_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     train(
         synapse_folder,
         folder,
-        architecture={"image_size": 32, "widths": (16, 32)},
+        architecture={"image_size": 32, "family": "hybrid", "widths": (16, 32), "depth": 1},
         training=TrainingConfig.for_recipe("modern", batch_size=8, epochs=30, learning_rate=5e-3),
         validation_cases=1,
         threads=1,

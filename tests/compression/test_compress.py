@@ -28,7 +28,7 @@ from embedded_vit.errors import ConfigError, GateError, OutputError
 from embedded_vit.export import exporting
 from embedded_vit.plausibility import Plausibility
 
-LAYERS = ("encoder.0.norm", "encoder.1.norm", "decoder.0.expand.norm", "expand.norm")
+LAYERS = ("stem.norm", "down.0.norm", "up.0.norm", "decoder.0.second.norm")
 
 
 class Wreck(Step):
@@ -130,14 +130,14 @@ def test_a_step_that_fails_spares_the_most_sensitive_units_and_passes(trained_ru
     class Careful(Wreck):
         """Harms one layer only, so that sparing the most sensitive is enough."""
 
-        layers: tuple[str, ...] = ("decoder.0.expand.norm",)
+        layers: tuple[str, ...] = ("stem.norm",)
 
     plan = CompressionPlan(gate=Gate(keep=0.95, worst_organ=0.1), steps=(Careful(),))
     record = compress(trained_run, plan, tmp_path / "run", threads=1)
     attempts = record.stages[-1].attempts
     assert not attempts[0].passed
     assert attempts[-1].passed
-    assert "decoder.0.expand.norm" in attempts[-1].protected
+    assert "stem.norm" in attempts[-1].protected
     assert judged == [1]  # of the original and of two attempts or more, only what is kept
     assert load(tmp_path / "run" / "model.onnx").manifest.plausibility == plausibility
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from network_fixtures import made_run
 
 from embedded_vit.compression.step import StepContext
 from embedded_vit.costs.complexity import complexity
@@ -30,8 +31,10 @@ class PublishedEngine:
 
 
 @pytest.fixture
-def agreement(synapse_folder, trained_run, tmp_path) -> Agreement:
-    original = load_checkpoint(trained_run)
+def agreement(synapse_folder, tmp_path) -> Agreement:
+    network = network_config(image_size=32, widths=(16, 32), classes=9)
+    run = made_run(tmp_path / "run", network, train=("case0001", "case0002"), test=("case0005",))
+    original = load_checkpoint(run)
     images = StepContext(synapse_folder, original, tmp_path / "work", threads=1).probe_images(16)
     network = original.network.float()
     return compare(open_network(network, threads=1), PublishedEngine(network), images)

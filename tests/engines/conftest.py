@@ -15,5 +15,5 @@ from embedded_vit.models.registry import NetworkConfig
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, the same for every engine, for the organs of the phantoms."""
     folder = tmp_path_factory.mktemp("engines")
-    network = NetworkConfig(name="small", image_size=32, widths=(16, 32), classes=9)
+    network = NetworkConfig(name="small", image_size=32, family="hybrid", widths=(16, 32), depth=1, classes=9)
     return export(made_run(folder / "run", network, test=("case0005",)), folder / "model.onnx").path

@@ -65,7 +65,7 @@ def test_built_in_models_compute_the_same_or_are_refused(path: Path) -> None:
 
 @needs_litert
 def test_a_graph_for_any_number_of_images_is_refused_or_takes_one_at_a_time(tmp_path: Path) -> None:
-    network = NetworkConfig(name="small", image_size=16, widths=(8, 16), classes=9)
+    network = NetworkConfig(name="small", image_size=16, family="unet", widths=(8, 16), classes=9)
     path = export(made_run(tmp_path / "run", network), tmp_path / "model.onnx", dynamic_batch=True).path
     try:
         engine = load(path, "litert", threads=1)

@@ -29,7 +29,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, synapse_folder: Path) -
 
     data_set = open_data_set(synapse_folder)
     torch.manual_seed(0)
-    network = network_config(classes=data_set.labels.classes, image_size=32, widths=(16, 32), depth=1)
+    network = network_config(classes=data_set.labels.classes, image_size=32, family="hybrid", widths=(16, 32), depth=1)
     config = RunConfig(
         network=network,
         preprocessing=Preprocessing.for_modality("CT", image_size=32),

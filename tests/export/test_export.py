@@ -222,7 +222,7 @@ def test_openvino_compiles_it_and_agrees_in_float32(name: str, report_64: Export
 
 
 def test_a_model_is_named_after_its_data_and_its_run(nnunet_folder: Path, tmp_path: Path) -> None:
-    run = made_run(tmp_path / "Liver, 3rd try", network_config("embedded-vit-64", classes=9))
+    run = made_run(tmp_path / "Liver, 3rd try", network_config(image_size=32, family="unet", widths=(8, 16), classes=9))
     data_set, record = open_data_set(nnunet_folder), read_record(run)
     here = record.model_copy(update={"data_folder": str(nnunet_folder)})
     assert model_name(here, data_set, run) == "phantom-liver-3rd-try"  # the name in dataset.json

@@ -41,7 +41,7 @@ EVERYONE = ("case0001", "case0002", "case0003", "case0004", "case0005", "case000
 TINY = table.Training(
     table.BTCV,
     {"recipe": "modern", "epochs": 2, "seed": 3},
-    architecture={"image_size": 16, "widths": (8, 16), "depth": 1},
+    architecture={"image_size": 16, "family": "hybrid", "widths": (16, 32), "depth": 1, "stem_stride": 2},
     seeds=2,
     folds=2,
     spacing_range=SpacingRange(slices_mm=(1, 20), in_plane_mm=(0.5, 9)),

@@ -45,7 +45,7 @@ def save_untrained(folder: Path, data: Path, **changes) -> Path:
     """A run of a small network that was never trained."""
     data_set = open_data_set(data)
     torch.manual_seed(0)
-    architecture = {"image_size": 32, "widths": (16, 32)}
+    architecture = {"image_size": 32, "family": "hybrid", "widths": (16, 32), "depth": 1}
     config = plan(data_set, network=None, architecture=architecture, training=TrainingConfig.for_recipe("modern"))
     record = TrainingRecord(data_folder=str(data), data_fingerprint="0" * 64, split=make_split(data_set, seed=0))
     config = config.model_copy(update=changes)

@@ -38,11 +38,8 @@ def settings(recipe: str = "modern", **given) -> TrainingConfig:
     return TrainingConfig.for_recipe(recipe, **{"batch_size": 8, "epochs": 2, **given})
 
 
-def command(data: Path, output: Path, *more: str, processes: int = 1) -> list[str]:
-    start = [sys.executable, "-m"]
-    if processes > 1:
-        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]  # on a free port
-    return [*start, "embedded_vit", "train", "--data", str(data), "--output", str(output), *OPTIONS.split(), *more]
+def words(data: Path, output: Path, *more: str) -> list[str]:
+    return ["train", "--data", str(data), "--output", str(output), *OPTIONS.split(), *more]
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -111,12 +108,11 @@ def test_a_loaded_checkpoint_computes_and_can_be_saved_again(run, tmp_path):
     ],
     ids=["paper", "modern", "batch norms", "deep"],
 )
-def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_path):
+def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_path, run_verb):
     arguments = [*options, "--epochs", "4"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen(
-        command(synapse_folder, killed, *arguments), env=ONE_THREAD, stderr=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-m", "embedded_vit", *words(synapse_folder, killed, *arguments)]
+    with subprocess.Popen(command, env=ONE_THREAD, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:  # one epoch is whole, the next has begun
             if line.startswith("epoch 2/"):
                 break
@@ -124,9 +120,7 @@ def test_killed_and_resumed_equals_uninterrupted(options, synapse_folder, tmp_pa
         process.send_signal(signal.SIGKILL)
     assert len(load_checkpoint(killed).record.epochs) < 4
     for folder, more in ((killed, ["--resume"]), (whole, [])):
-        subprocess.run(
-            command(synapse_folder, folder, *arguments, *more), env=ONE_THREAD, check=True, capture_output=True
-        )
+        assert run_verb(*words(synapse_folder, folder, *arguments, *more))[0] == 0
     assert same_weights(killed, whole)
     losses = [[row.loss for row in load_checkpoint(folder).record.epochs] for folder in (killed, whole)]
     assert losses[0] == losses[1]
@@ -219,12 +213,13 @@ def test_supervision_changes_the_training_and_leaves_nothing_in_the_weights(syna
     [[], ["--convolution-widths", "4", "8", "--deep-supervision"]],
     ids=["tokens", "batch norms, deep"],
 )
-def test_two_processes_equal_one_at_the_same_global_batch(options, synapse_folder, tmp_path):
+def test_two_processes_equal_one_at_the_same_global_batch(options, synapse_folder, tmp_path, run_verb):
     arguments = ["--epochs", "2", "--recipe", "paper", *options]
-    for count in (1, 2):
-        words = command(synapse_folder, tmp_path / str(count), *arguments, processes=count)
-        subprocess.run(words, env=ONE_THREAD, check=True, capture_output=True)
-    one, two = (load_file(tmp_path / str(count) / "model.safetensors") for count in (1, 2))
+    assert run_verb(*words(synapse_folder, tmp_path / "one", *arguments))[0] == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]  # a free port
+    command = [*torchrun, "-m", "embedded_vit", *words(synapse_folder, tmp_path / "two", *arguments)]
+    subprocess.run(command, env=ONE_THREAD, check=True, capture_output=True)
+    one, two = (load_file(tmp_path / count / "model.safetensors") for count in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=2e-5)
 

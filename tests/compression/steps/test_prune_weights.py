@@ -142,10 +142,10 @@ def test_protected_weights_are_left_out_and_the_others_reach_the_sparsity(contex
         sparsity=0.6, stabilise_epochs=0, prune_epochs=0, finetune_epochs=1, weights=("decoder.*", "head.*")
     )
     units = step.units(context.original)
-    protected = frozenset({"head.weight", "decoder.0.linear_joined.weight"})
+    protected = frozenset({"head.weight", "decoder.0.first.convolution.weight"})
     network = step.apply(context.original, context, tmp_path / "step", protected).checkpoint.network
     assert all(network.get_parameter(name).all() for name in protected)
-    assert network.encoder[0].embedding.projection.weight.all()
+    assert network.encoder[0].first.convolution.weight.all()
     pruned = [network.get_parameter(name) for name in units if name not in protected]
     zeros, all_of_them = sum(int((weight == 0).sum()) for weight in pruned), sum(weight.numel() for weight in pruned)
     assert zeros == round(0.6 * all_of_them)

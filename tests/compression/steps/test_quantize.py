@@ -212,7 +212,7 @@ def test_protected_layers_stay_in_float(context):
 
 def test_a_layer_alone_does_some_damage(context):
     step = Quantize(precision="int8", calibration_slices=4)
-    engine = step.damaged(context.original, "decoder.0.linear_joined", context)
+    engine = step.damaged(context.original, "decoder.0.first.convolution", context)
     agreement = compare(engine, open_network(context.original.network), context.probe_images(4))
     assert agreement.max_logit_difference > 1e-4
 
@@ -224,8 +224,8 @@ def test_layers_to_keep_are_no_units(context):
 
 
 def test_a_layer_to_keep_that_does_not_exist_is_refused_with_the_nearest(context):
-    step = Quantize(precision="int8", keep=("decoder.0.linear_jointed",))
-    with pytest.raises(ConfigError, match=r"did you mean 'decoder\.0\.linear_joined'"):
+    step = Quantize(precision="int8", keep=("decoder.0.first.convolutions",))
+    with pytest.raises(ConfigError, match=r"did you mean 'decoder\.0\.first\.convolution'"):
         step.units(context.original)
 
 

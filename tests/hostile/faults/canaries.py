@@ -183,7 +183,7 @@ def predictions(folder: Path, count: int) -> Iterator[Call]:
 def other_verbs(folder: Path) -> Iterator[Call]:
     """Yield the verbs that read the scans and masks of a data set."""
     data, out = data_set(folder / "data"), folder / "out"
-    tiny = ["--image-size", "32", "--widths", "8", "16", "--depth", "1", "--epochs", "1", "--validation-cases", "1"]
+    tiny = ["--image-size", "32", "--family", "unet", "--widths", "8", "16", "--epochs", "1", "--validation-cases", "1"]
     scored = ["--predictions", data / "labelsTr"]
     yield Call("data", ["data", data], out / "data")
     yield Call("plan", ["plan", "--data", data, "-o", out / "plan" / "plan"], out / "plan")

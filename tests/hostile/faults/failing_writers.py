@@ -120,7 +120,7 @@ def a_run_folder(place: Path, others: Path) -> Action:
     torch.set_num_threads(1)
     data_set, run = open_data_set(_phantoms(others)), place / "run"
     split = make_split(data_set, seed=0, validation_cases=1)
-    tiny = {"image_size": 32, "widths": (8, 16), "depth": 1}
+    tiny = {"image_size": 32, "family": "unet", "widths": (8, 16)}
     training = TrainingConfig.for_recipe("modern", epochs=1, batch_size=8)
     config = plan(data_set, network=None, architecture=tiny, training=training)
 

@@ -84,7 +84,7 @@ def training(folder: Path, apart: Callable[[Run, Path], None]) -> tuple[Run, Res
     split = make_split(data_set, seed=0, validation_cases=1)
     asked = {
         "network": None,
-        "architecture": {"image_size": 32, "widths": (8, 16), "depth": 1},
+        "architecture": {"image_size": 32, "family": "unet", "widths": (8, 16)},
         "training": TrainingConfig.for_recipe("modern", epochs=3, batch_size=8),
         "context_slices": None,
     }

@@ -66,7 +66,7 @@ def verbs(folder: Path, stack: ExitStack) -> Iterator[Call]:
     """Yield each verb with arguments that take little time; later ones use what earlier ones wrote."""
     scan, artifact = write(folder / "scan.nii.gz", 3), model(folder / "model")
     data, run, own, built = folder / "data", folder / "run", folder / "own.onnx", folder / "built"
-    tiny = ("--image-size", "32", "--widths", "8", "16", "--depth", "1", "--epochs", "1", "--threads", "1")
+    tiny = ("--image-size", "32", "--family", "unet", "--widths", "8", "16", "--epochs", "1", "--threads", "1")
     search = ("--data", data, "--budget", "macs=1e3", "--trials", "1", "--image-sizes", "32", "--threads", "1")
     (folder / "compression.yaml").write_text("steps: [{quantize: {precision: fp16}}]\n")
     yield command("predict", artifact, scan, "-o", folder / "mask.nii.gz")

@@ -123,7 +123,7 @@ def model_files(folder: Path) -> Iterator[tuple[Path, Read]]:
 
 def run_and_plans(folder: Path) -> Iterator[tuple[Path, Read]]:
     """Write a run folder, and plans in JSON, which YAML reads too: one in blocks is right wherever a line ends."""
-    run = made_run(folder / "run", network_config(image_size=32, widths=(8, 16), classes=9))
+    run = made_run(folder / "run", network_config(image_size=32, family="unet", widths=(8, 16), classes=9))
     yield run / CONFIG, lambda path: read_run_config(path.parent).model_dump_json().encode()
     yield run / RECORD, lambda path: read_record(path.parent).model_dump_json().encode()
     yield run / MODEL, tensors
