@@ -47,7 +47,7 @@ function figures(measured: Figures): Node[] {
     make("thead", {}, make("tr", {}, ...header.map((title) => make("th", { scope: "col" }, title)))),
     make("tbody", {}, ...rows)); // prettier-ignore
   return [
-    make("p", {}, STRINGS.figures(measured.experiment, measured.dice.toFixed(3), measured.patients), " ",
+    make("p", {}, STRINGS.figures(measured.experiment, measured.dice.toFixed(3)), " ",
       STRINGS.worst(worst[0], worst[1].dice!.toFixed(3))), // prettier-ignore
     make("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": STRINGS.measuredDice }, table),
   ];

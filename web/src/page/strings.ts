@@ -45,8 +45,8 @@ export const STRINGS = {
   card: "About this model",
   cardOwn: "This model does not come with Embedded-ViT. Whoever gave it to you knows how accurate it is.",
   cardValidation: (dice: string) => `Mean Dice on its own validation cases: ${dice}.`,
-  figures: (experiment: string, dice: string, patients: number) =>
-    `Mean Dice ${dice} over ${patients} patients who were not trained on (${experiment}).`,
+  figures: (experiment: string, dice: string) =>
+    `Mean Dice ${dice}, on patients who were not trained on. ${experiment}.`,
   worst: (organ: string, dice: string) => `Worst structure: ${organ}, ${dice}.`,
   contract: "What it expects",
   int8: "An int8 model",
