@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from artifact_fixtures import RunVerb
 
 import embedded_vit
-from embedded_vit.cli import main
 from embedded_vit.errors import ContractError
 from embedded_vit.io.nifti import write_volume
 from embedded_vit.plausibility import Plausibility, StructureRange
@@ -91,19 +90,15 @@ def test_a_short_scan_of_the_right_body_is_not_refused(make_artifact: MakeArtifa
 
 @pytest.mark.filterwarnings("ignore:Cyclopts application invoked:UserWarning")
 def test_the_command_line_refuses_with_status_3_and_keeps_what_is_forced(
-    make_artifact: MakeArtifact, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    make_artifact: MakeArtifact, tmp_path: Path, predict: RunVerb
 ) -> None:
     write_volume(tmp_path / "scan.nii.gz", scan(size=16).reoriented("LPS"))
-    model = str(make_artifact(plausibility=expected()))
-    command = ["embedded-vit", "predict", model, str(tmp_path / "scan.nii.gz"), "-o", str(tmp_path / "mask.nii.gz")]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit, match="3"):
-        main()
-    assert "refused: nothing in the mask is plausible" in capsys.readouterr().err
+    arguments = make_artifact(plausibility=expected()), tmp_path / "scan.nii.gz", "-o", tmp_path / "mask.nii.gz"
+    status, _, told = predict(*arguments)
+    assert status == 3
+    assert "refused: nothing in the mask is plausible" in told
     assert not (tmp_path / "mask.nii.gz").exists()
-    monkeypatch.setattr(sys, "argv", [*command, "--force"])
-    with pytest.raises(SystemExit, match="0"):
-        main()
+    assert predict(*arguments, "--force")[0] == 0
     summary = json.loads((tmp_path / "mask.json").read_text())
     assert summary["forced"] is True
     assert summary["plausibility"]["nothing_plausible"] is True

@@ -14,10 +14,9 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from artifact_fixtures import threshold_graph
+from artifact_fixtures import RunVerb, threshold_graph
 
 import embedded_vit
-from embedded_vit.cli import main
 from embedded_vit.contract import SpacingRange
 from embedded_vit.engines import FastestEngine
 from embedded_vit.errors import ContractError, FileFormatError, OutputError
@@ -83,17 +82,15 @@ def test_the_summary_says_volumes_digests_and_use(make_artifact: MakeArtifact, t
 
 @pytest.mark.filterwarnings("ignore:Cyclopts application invoked:UserWarning")
 def test_the_fastest_engine_is_told_and_recorded(
-    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predict: RunVerb
 ) -> None:
     pytest.importorskip("openvino")
     measured = FastestEngine("openvino", {"onnxruntime": 2.0, "openvino": 1.0})
     monkeypatch.setattr("embedded_vit.engines.fastest_engine", lambda model, threads: measured)
     model, scan, mask = make_artifact(), write_ct(tmp_path / "scan.nii.gz"), tmp_path / "mask.nii.gz"
-    command = ["predict", str(model), str(scan), "--engine", "auto", "--threads", "1", "--output", str(mask)]
-    monkeypatch.setattr(sys, "argv", ["embedded-vit", *command])
-    with pytest.raises(SystemExit, match="0"):
-        main()
-    assert "engine: openvino (onnxruntime 2.0 ms, openvino 1.0 ms)" in capsys.readouterr().err
+    status, _, told = predict(model, scan, "--engine", "auto", "--threads", 1, "--output", mask)
+    assert status == 0
+    assert "engine: openvino (onnxruntime 2.0 ms, openvino 1.0 ms)" in told
     assert json.loads((tmp_path / "mask.json").read_text())["engine"].startswith("openvino 20")
 
 

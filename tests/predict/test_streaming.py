@@ -17,11 +17,11 @@ import nibabel.orientations as orientations
 import numpy as np
 import onnx
 import pytest
+from artifact_fixtures import RunVerb
 from nibabel.nifti1 import Nifti1Header
 from onnx import TensorProto, helper
 from scipy import ndimage
 
-from embedded_vit.cli import main
 from embedded_vit.datasets.phantom import PhantomSettings, make_phantom
 from embedded_vit.errors import ContractError, FileFormatError
 from embedded_vit.io.nifti import write_volume
@@ -242,19 +242,16 @@ def test_an_amount_that_is_none_or_too_little_is_one_line(
 
 
 def test_too_little_memory_is_one_line(
-    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    make_artifact: MakeArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predict: RunVerb
 ) -> None:
     def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
 
     scan = write_scan(tmp_path / "scan.nii.gz")
     monkeypatch.setattr("embedded_vit.io.nifti.source.NiftiSource.read", exhausted)
-    arguments = ["predict", str(make_artifact()), str(scan), "-o", str(tmp_path / "mask.nii.gz"), "--threads", "1"]
-    monkeypatch.setattr(sys, "argv", ["embedded-vit", *arguments])
-    with pytest.raises(SystemExit) as exited:
-        main()
-    assert exited.value.code == 2
-    assert "out of memory" in capsys.readouterr().err.strip().splitlines()[-1]
+    status, _, told = predict(make_artifact(), scan, "-o", tmp_path / "mask.nii.gz", "--threads", 1)
+    assert status == 2
+    assert "out of memory" in told.strip().splitlines()[-1]
 
 
 @pytest.fixture
