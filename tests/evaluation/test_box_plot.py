@@ -44,6 +44,12 @@ def test_an_outlier_is_a_dot_beyond_the_whisker_with_its_name() -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["case 4"]
 
 
+def test_the_names_of_two_outliers_do_not_overlap() -> None:
+    figure = plot_of([[0.80], [0.81], [0.82], [0.83], [0.84], [0.85], [0.86], [0.31], [0.30]], highest=1.0)
+    first, second = (text.get_window_extent() for text in figure.axes[0].texts)
+    assert not first.overlaps(second)
+
+
 def test_every_value_lies_on_the_scale() -> None:
     figure = plot_of([[3.0, 487.3], [12.0, 1.0]])
     (axes,) = figure.axes

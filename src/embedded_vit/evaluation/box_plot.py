@@ -22,6 +22,7 @@ BOX_HEIGHT, DOT_SPREAD = 0.6, 0.45  # in rows
 WHISKER_REACH = 1.5  # in boxes, beyond the box
 GOLDEN_RATIO = 0.618034  # spreads dots of similar values, in the same way at every run
 NAMED_OUTLIERS, OUTLIER_SIZE = 2, 7  # for each structure; points
+APART = 0.24  # of a row: where the names of two outliers stand, above and below its middle, so that both can be read
 
 
 def box_plot(
@@ -70,17 +71,18 @@ def _draw_row(axes: Axes, row: int, values: NDArray[np.float64], cases: Sequence
     axes.vlines(median, row - BOX_HEIGHT / 2, row + BOX_HEIGHT / 2, color=INK, linewidth=2)
     places = row + DOT_SPREAD * (np.arange(len(values)) * GOLDEN_RATIO % 1 - 0.5)
     axes.scatter(values, places, 20, colour, edgecolors="white", linewidths=0.5, zorder=3, clip_on=False)
-    for place in np.argsort(-beyond)[:NAMED_OUTLIERS]:
-        if beyond[place] > 0:
-            side = 1 if values[place] < np.mean(axes.get_xlim()) else -1  # on the side with more room
-            axes.annotate(
-                cases[place],
-                (values[place], places[place]),
-                (side * 5, 0),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va="center",
-                color=INK,
-                size=OUTLIER_SIZE,
-                parse_math=False,
-            )
+    named = [place for place in np.argsort(-beyond)[:NAMED_OUTLIERS] if beyond[place] > 0]
+    heights = places[named] if len(named) == 1 else row + APART * np.linspace(-1, 1, len(named))
+    for place, height in zip(sorted(named, key=lambda place: places[place]), heights, strict=True):
+        side = 1 if values[place] < np.mean(axes.get_xlim()) else -1  # on the side with more room
+        axes.annotate(
+            cases[place],
+            (values[place], height),
+            (side * 5, 0),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="center",
+            color=INK,
+            size=OUTLIER_SIZE,
+            parse_math=False,
+        )
