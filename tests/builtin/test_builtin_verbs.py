@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from artifact_fixtures import RunVerb
 
 import embedded_vit
-from embedded_vit.cli import main
 from embedded_vit.contract import SpacingRange
 from embedded_vit.labels import LabelSet
 from embedded_vit.preprocessing import Preprocessing
@@ -22,19 +21,14 @@ STRUCTURES = LabelSet.from_names(["bright"])
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def run(run_verb: RunVerb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
     """Run a command in an empty working folder; return its output or its error."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
     def command(*words: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["embedded-vit", *map(str, words)])
-        try:
-            main()
-        except SystemExit as end:
-            if end.code:
-                return capsys.readouterr().err
-        return capsys.readouterr().out
+        status, output, errors = run_verb(*words)
+        return errors if status else output
 
     return command
 

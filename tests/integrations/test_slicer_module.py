@@ -16,9 +16,8 @@ from unittest.mock import MagicMock
 import nibabel
 import numpy as np
 import pytest
+from artifact_fixtures import RunVerb
 from node_fixtures import write_model
-
-from embedded_vit.cli import main
 
 MODULE = Path(__file__).resolve().parents[2] / "integrations" / "slicer" / "EmbeddedViT.py"
 
@@ -66,16 +65,14 @@ def test_what_it_starts_writes_what_it_reads(module: ModuleType, tmp_path: Path)
 
 
 def test_a_refusal_is_the_last_line_that_the_program_says(
-    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: ModuleType, tmp_path: Path, run_verb: RunVerb
 ) -> None:
     (tmp_path / "scan.nii.gz").write_bytes(b"no scan")
     words = module.command("embedded-vit", str(write_model(tmp_path / "model.onnx")), tmp_path, force=True)
     assert words[-1] == "--force"
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit, match="2"):
-        main()
-    said = capsys.readouterr()
-    assert "scan.nii.gz" in module.last_line(said.out + said.err)
+    status, output, errors = run_verb(*words[1:])
+    assert status == 2
+    assert "scan.nii.gz" in module.last_line(output + errors)
 
 
 def test_the_models_that_it_offers_are_built_in(module: ModuleType) -> None:
