@@ -19,7 +19,7 @@ from embedded_vit.costs.latency_table import TableCheck
 from embedded_vit.costs.product_table import ProductTable
 from embedded_vit.datasets import open_data_set
 from embedded_vit.engines import example_image, load
-from embedded_vit.export.exporting import export
+from embedded_vit.export.exporting import ExportReport, export
 from embedded_vit.models.channels import channel_groups
 from embedded_vit.models.registry import network_config
 from embedded_vit.models.traced.groups import TracedChannels
@@ -51,6 +51,11 @@ def result(whole, context, pruned_folder) -> StepResult:
     return STEP.apply(whole, context, pruned_folder, NOTHING)
 
 
+@pytest.fixture(scope="module")
+def report(result, pruned_folder, tmp_path_factory) -> ExportReport:
+    return export(pruned_folder / "round-1", tmp_path_factory.mktemp("exported") / "model.onnx")
+
+
 def test_half_of_the_multiply_accumulates_are_left(result, whole):
     (left,) = result.facts["macs_by_round"]
     assert 0.4 < left / result.facts["macs_before"] <= 0.5
@@ -66,23 +71,21 @@ def test_the_run_folder_holds_the_pruned_network(result, pruned_folder):
     assert again.config.network.kept_channels
 
 
-def test_its_artifact_computes_what_it_computes(result, pruned_folder, tmp_path):
-    report = export(pruned_folder / "round-1", tmp_path / "model.onnx")
+def test_its_artifact_computes_what_it_computes(result, report):
     assert report.agreement.max_logit_difference < 1e-4
     image = example_image(result.checkpoint.config.preprocessing)
     with torch.inference_mode():
         expected = result.checkpoint.network(torch.from_numpy(image)).numpy()
-    assert abs(load(tmp_path / "model.onnx").run(image) - expected).max() < 1e-4
+    assert abs(load(report.path).run(image) - expected).max() < 1e-4
 
 
-def test_the_engine_of_a_browser_gives_its_logits(result, pruned_folder, tmp_path, monkeypatch):
+def test_the_engine_of_a_browser_gives_its_logits(report, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "benchmarks")
     module = importlib.import_module("browser_engine")
     engine = module.browser_engine()
     if engine is None:
         pytest.skip("needs Node and onnxruntime-web, see benchmarks/browser_engine.py")
-    export(pruned_folder / "round-1", tmp_path / "model.onnx")
-    found = module.run_in_browser(tmp_path / "model.onnx", engine)
+    found = module.run_in_browser(report.path, engine)
     assert found.largest_difference < 1e-4
     assert found.equal_labels
 
