@@ -38,8 +38,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add a report to the sum of its file."""
-    _sums[report.nodeid.split("::")[0]] += dict(report.user_properties)[SECONDS]
+    """Add a report to the sum of its file; that of a worker that died has no time."""
+    for name, value in report.user_properties:
+        if name == SECONDS and isinstance(value, float):
+            _sums[report.nodeid.split("::")[0]] += value
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
