@@ -4,12 +4,13 @@
     python benchmarks/peers.py --data DATA --output FOLDER --folds 5 --seeds 0 1 --epochs 120 --minutes 30
     python benchmarks/peers.py --latency-only --networks unet-8@64 unet-16@64
 
-NAME is a preset (embedded-vit-64, dae-former-224, ...), widths such as 32-80, package.module:Class, or a peer: unet-8,
--12, -16, -24, -32, unext, unext-s, cmunext, cmunext-s, emcad-b0, and with the extra `peers` unet and segformer-b0. S is
-the image size; presets have their own. What differs stands behind commas: hybrid-s,depth=0@128 has no token blocks,
-hybrid-s,coarsest=convolutions@128 convolutions in their place, unet-32,latency=0.4@64 is pruned to 0.4 of its latency
-after its training (cells only). docs/peers.md explains recipes, and how minutes are counted. A complete
-training is not repeated, and one that was killed is resumed; latency is measured each time, all files in turns.
+NAME is a preset (conv-s, embedded-vit-64, dae-former-224, ...), widths such as 32-80, package.module:Class, or a peer:
+unet-8, -12, -16, -24, -32, unext, unext-s, cmunext, cmunext-s, emcad-b0, and with the extra `peers` unet and
+segformer-b0. S is the image size; presets have their own. What differs stands behind commas:
+hybrid-s,coarsest=convolutions@128 has convolutions in place of its token blocks, unet-32,latency=0.4@64 is pruned to
+0.4 of its latency after its training (cells only). docs/peers.md explains recipes, and how minutes are counted. A
+complete training is not repeated, and one that was killed is resumed; latency is measured each time, all files in
+turns.
 
 The first form trains on one split, by our recipe, `modern`, and by `theirs`. FOLDER gets a run folder for every
 training, and peers.html, peers.md and peers.json.
@@ -42,7 +43,8 @@ from embedded_vit.labels import SYNAPSE_LABELS
 from embedded_vit.models.registry import build_network
 from embedded_vit.training.processes import keep_freed_memory
 
-OURS = ("hybrid-xs", "hybrid-s", "hybrid-m", "embedded-vit-64", "embedded-vit-128", "embedded-vit-s", "embedded-vit-m")
+OLDER = ("embedded-vit-64", "embedded-vit-128", "embedded-vit-s", "embedded-vit-m")
+OURS = ("conv-xs", "conv-s", "conv-m", "hybrid-s", *OLDER)
 SLIM_UNETS = ("unet-8", "unet-12", "unet-16", "unet-24", "unet-32")
 OTHERS = ("unet@64", "unet@128", "segformer-b0@64", "segformer-b0@128", "dae-former-224@64", "dae-former-224@128")
 EVERY_PEER = tuple(f"{name}@{size}" for size in (64, 128) for name in (*SLIM_UNETS, *CLASSES))

@@ -126,11 +126,16 @@ def test_an_architecture_describes_a_network_as_well_as_a_name(run_verb):
     assert "custom: 1 x 224 x 224" in run_verb("info", "--image-size", 224, "--widths", 32, 80, "--depth", 1)[1]
 
 
+def test_info_says_whether_a_network_has_attention(run_verb):
+    assert "depth 2, hidden ratio 2, stem stride 2" in run_verb("info", "--network", "hybrid-s")[1]
+    assert "no token blocks, stem stride 2" in run_verb("info", "--network", "conv-s")[1]
+
+
 @pytest.mark.parametrize(
     ("options", "network"),
     [
-        ([], "hybrid-s"),
-        (["--image-size", "96"], "hybrid-s"),
+        ([], "conv-s"),
+        (["--image-size", "96"], "conv-s"),
         (["--network", "unet-16"], "unet-16"),
         (["--widths", "32", "80", "--image-size", "64"], None),
         (["--model", "mine:Net", "--image-size", "64"], None),

@@ -84,15 +84,14 @@ def test_a_level_that_the_image_cannot_have_is_left_out(image_size, stem_stride,
     assert _levels_that_fit(image_size, stem_stride, levels) == expected
 
 
-def test_the_first_hybrid_candidates_are_a_preset_and_its_ablation() -> None:
+def test_the_first_hybrid_candidates_are_presets_with_and_without_attention() -> None:
     study = optuna.create_study()
     for known in first_candidates("hybrid"):
         study.enqueue_trial(known)
     asked = settings(image_sizes=(128,), family="hybrid")
-    preset, without = [suggest(study.ask(), asked) for _ in range(2)]
-    architecture = preset.architecture()
-    assert {key: architecture[key] for key in PRESETS["hybrid-s"]} == PRESETS["hybrid-s"]
-    assert without == preset.model_copy(update={"depth": 0})
+    for name in ("hybrid-s", "conv-s"):
+        architecture = suggest(study.ask(), asked).architecture()
+        assert {key: architecture[key] for key in PRESETS[name]} == PRESETS[name]
 
 
 def test_unets_are_those_of_the_presets_and_fit_the_image() -> None:

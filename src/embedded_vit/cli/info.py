@@ -80,7 +80,7 @@ def _architecture(config: NetworkConfig) -> list[str]:
     transformer = f"depth {config.depth}, hidden ratio {config.hidden_ratio}"
     kinds = {
         "dual": f"{transformer}, {config.mixing} mixing",
-        "hybrid": f"{transformer}, stem stride {config.stem_stride}",
+        "hybrid": f"{transformer if config.depth else 'no token blocks'}, stem stride {config.stem_stride}",
         "unet": "plain U-Net",
     }
     around = config.convolution_widths

@@ -30,13 +30,14 @@ class NetworkOptions:
     """A network by its name, by its hyperparameters, or by a name and what differs from it.
 
     Attributes:
-        network: Network by name: embedded-vit-s, -m or -l; hybrid-xs, -s, -m or -l; unet-8 to -32. Published ones:
-            embedded-vit-224, -128 or -64, each also with -dense, and dae-former-224.
+        network: Network by name: conv-xs, -s, -m or -l; hybrid-xs, -s, -m or -l, the same with attention;
+            embedded-vit-s, -m or -l; unet-8 to -32. Published ones: embedded-vit-224, -128 or -64, each also with
+            -dense, and dae-former-224.
         image_size: Side of the network's square input, in pixels; by default the named network's own.
         family: Kind of network: dual (dual attention, as published), hybrid (convolutions around token blocks, made for
             low latency), or unet (a plain U-Net to compare with).
         widths: Channels of each stage, for example 32 80; otherwise of each level, for example 16 32 64 128.
-        depth: Number of dual blocks in each encoder stage; hybrid: number of token blocks.
+        depth: Number of dual blocks in each encoder stage; hybrid: number of token blocks; 0 for none.
         hidden_ratio: Hidden width of the feed-forward layers, as a multiple of the stage's width.
         mixing: Convolution of the feed-forward layers: depthwise, or dense (one group); dual only.
         coarsest: Hybrid only: blocks at the coarsest level, attention or convolutions.

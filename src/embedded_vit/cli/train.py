@@ -14,7 +14,7 @@ from embedded_vit.cli.showing import show
 if TYPE_CHECKING:
     from embedded_vit.training.settings import TrainingConfig
 
-DEFAULT_NETWORK = "hybrid-s"  # docs/planning.md says why
+DEFAULT_NETWORK = "conv-s"  # docs/planning.md says why
 
 
 @Parameter(name="*")
@@ -70,7 +70,7 @@ def command(
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
-    """Train a network on a labelled data set; hybrid-s unless another one is described.
+    """Train a network on a labelled data set; conv-s unless another one is described.
 
     Args:
         data: Labelled data set in any layout of docs/data.md, for example of nnU-Net, or images/ and masks/.

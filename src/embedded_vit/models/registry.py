@@ -50,12 +50,14 @@ HYBRIDS: dict[str, dict[str, Any]] = {
     "hybrid-m": {"image_size": 256, "widths": (16, 32, 64, 128, 128), **HYBRID},
     "hybrid-l": {"image_size": 224, "widths": (32, 64, 128, 192), **HYBRID},
 }
+# The same without token blocks, which gained no Dice on any of three data sets (docs/log/architecture.md).
+CONVOLUTIONAL = {name.replace("hybrid", "conv"): {**hybrid, "depth": 0} for name, hybrid in HYBRIDS.items()}
 # Plain U-Nets to compare with.
 UNETS: dict[str, dict[str, Any]] = {
     f"unet-{width}": {"image_size": 64, "family": "unet", "widths": tuple(width * factor for factor in (1, 2, 4, 8, 8))}
     for width in (8, 12, 16, 24, 32)
 }
-PRESETS = NETWORKS | FAMILY | HYBRIDS | UNETS
+PRESETS = NETWORKS | FAMILY | HYBRIDS | CONVOLUTIONAL | UNETS
 
 Family = Literal["dual", "hybrid", "unet"]
 # The class of each family, and what it takes besides widths and numbers of channels.

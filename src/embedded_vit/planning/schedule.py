@@ -51,7 +51,7 @@ FEWEST_STEPS_OF_A_PASS = 8
 
 def architecture_of(size: int) -> tuple[str, dict[str, Any]]:
     """Return the preset, and what differs from it, of a network of an image size."""
-    return ("hybrid-m" if size >= FIVE_LEVELS else "hybrid-s"), {"image_size": size}
+    return ("conv-m" if size >= FIVE_LEVELS else "conv-s"), {"image_size": size}
 
 
 @dataclass(frozen=True)

@@ -243,8 +243,8 @@ def _levels_that_fit(image_size: int, stem_stride: int, levels: int) -> int:
 def first_candidates(family: SearchFamily = "fast") -> list[dict[str, int]]:
     """Return the candidates of the first trials, at the smallest size.
 
-    Those of the dual family are the paper's 64-pixel network and our own; those of the hybrid family the preset
-    `hybrid-s` and the same network without attention; of the U-Nets `unet-16`. A fast search has the latter three.
+    Those of the dual family are the paper's 64-pixel network and our own; those of the hybrid family the presets
+    `hybrid-s` and `conv-s`; of the U-Nets `unet-16`. A fast search has the latter three.
     """
     if family == "fast":
         return [
