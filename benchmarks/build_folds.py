@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from builds import table
 from footnote import footnote
-from paired_patients import dice_by_patient, structures_of
+from paired_patients import dice_by_case, structures_of
 from peer_table import estimate_text
 
 from embedded_vit.build.building import build
@@ -78,7 +78,7 @@ def link(file: Path, place: Path) -> None:
 def fold_table(data_set: DataSet, evaluations: Sequence[Path]) -> str:
     """Return a table of Dice: one column per structure, over the test cases of all evaluations."""
     structures = structures_of(evaluations)
-    scores = dice_by_patient(evaluations, structures)
+    scores = dice_by_case(evaluations, structures)
     patients = [data_set.case(name).patient for name in scores]
     summary = summarise(np.stack(list(scores.values())), patients)
     header = ("Patients", "Scans", "Dice", *structures)

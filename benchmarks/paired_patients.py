@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from embedded_vit.evaluation.evaluating import METRICS_FILE
 from embedded_vit.evaluation.statistics import summarise
 from embedded_vit.io.json_file import read_json_object
 
-__all__ = ["Dice", "dice_by_patient", "paired_table"]
+__all__ = ["Dice", "dice_by_case", "dice_by_patient", "mean_of_known", "paired_table", "structures_of"]
 
-Dice = Mapping[str, NDArray[np.float64]]  # (structures,) a patient, NaN where a structure is in neither mask
+Dice = Mapping[str, NDArray[np.float64]]  # (structures,) by name, NaN where a structure is in neither mask
 
 
 def main() -> None:
@@ -49,14 +50,25 @@ def structures_of(evaluations: Iterable[Path]) -> tuple[str, ...]:
     return found.pop()
 
 
+def dice_by_case(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
+    """Return the Dice of all cases of several evaluations, in this order of structures."""
+    return {name: _dice(case, organs) for name, case in _cases(evaluations)}
+
+
 def dice_by_patient(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
-    """Return the Dice of all patients of several evaluations, in this order of structures."""
-    found = {}
-    for folder in evaluations:
-        for patient, values in _read(folder)["cases"].items():
-            dice = [values["organs"][organ]["dice"] for organ in organs]
-            found[patient] = np.array(dice, dtype=np.float64)  # None becomes NaN
-    return found
+    """Return the Dice of all patients of several evaluations, the mean over a patient's cases, by structure."""
+    of_patient: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    for name, case in _cases(evaluations):
+        of_patient[case.get("patient", name)].append(_dice(case, organs))  # older files do not name patients
+    return {patient: mean_of_known(dice) for patient, dice in of_patient.items()}
+
+
+def mean_of_known(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Average arrays element by element, NaN left out; NaN where all are."""
+    stacked = np.stack(values)
+    known = ~np.isnan(stacked)
+    counts = known.sum(axis=0)
+    return np.where(counts > 0, np.where(known, stacked, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def paired_table(scores: Mapping[str, Dice], organs: Sequence[str]) -> list[str]:
@@ -84,6 +96,15 @@ def paired_table(scores: Mapping[str, Dice], organs: Sequence[str]) -> list[str]
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _cases(evaluations: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for folder in evaluations:
+        yield from _read(folder)["cases"].items()
+
+
+def _dice(case: Mapping[str, Any], organs: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([case["organs"][organ]["dice"] for organ in organs], dtype=np.float64)  # None becomes NaN
 
 
 def _points(value: float | None) -> str:

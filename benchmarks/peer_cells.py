@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from paired_patients import dice_by_patient, structures_of
+from paired_patients import dice_by_case, mean_of_known, structures_of
 from peer_training import Comparison, PeerTraining, train_once
 
 from embedded_vit.config import Config
@@ -85,14 +85,6 @@ class Entry:
         for patient, seed in sorted(pairs):
             found[patient].append(self.dice[patient, seed])
         return np.stack([mean_of_known(values) for values in found.values()])
-
-
-def mean_of_known(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Average arrays element by element, NaN left out; NaN where all are."""
-    stacked = np.stack(values)
-    known = ~np.isnan(stacked)
-    counts = known.sum(axis=0)
-    return np.where(counts > 0, np.where(known, stacked, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def with_patients(data_set: DataSet, pattern: str | None) -> DataSet:
@@ -249,6 +241,6 @@ def entries_of(cells: Mapping[Path, Cell]) -> tuple[list[Entry], tuple[str, ...]
 def _dice_of_cell(run: Path, cell: Cell, structures: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Patient -> Dice of each structure, the mean over the patient's cases."""
     of_patient: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    for case, dice in dice_by_patient([run / EVALUATION], structures).items():
+    for case, dice in dice_by_case([run / EVALUATION], structures).items():
         of_patient[cell.patients[case]].append(dice)
     return {patient: mean_of_known(dice) for patient, dice in of_patient.items()}

@@ -55,3 +55,18 @@ def test_folds_are_read_as_one_cross_validation(
     assert last.endswith("| 1 of 2 | +10.0 | +0.0 |")
     with pytest.raises(ConfigError, match="missing; give folders"):
         paired.structures_of([tmp_path / "nothing"])
+
+
+def test_cases_of_a_patient_are_averaged(paired: ModuleType, tmp_path: Path) -> None:
+    cases = {"a-1": ("a", 0.5, 0.2), "a-2": ("a", 0.7, None), "b-1": ("b", 0.9, 0.4)}
+    document = {
+        "organs": {"heart": {}, "lung": {}},
+        "cases": {
+            name: {"patient": patient, "organs": {"heart": {"dice": heart}, "lung": {"dice": lung}}}
+            for name, (patient, heart, lung) in cases.items()
+        },
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(document))
+    found = paired.dice_by_patient([tmp_path], ("heart", "lung"))
+    assert {patient: dice.round(3).tolist() for patient, dice in found.items()} == {"a": [0.6, 0.2], "b": [0.9, 0.4]}
+    assert list(paired.dice_by_case([tmp_path], ("heart", "lung"))) == list(cases)
