@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,8 @@ def test_the_steps_are_the_training_loops(
 ) -> None:
     monkeypatch.setattr(augmentation, "_add_noise", lambda images, distortions, name: images)
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    # AdamW divides a gradient by its size: where that is next to nothing, by rounding alone.
+    monkeypatch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, eps=1e-4))
     maker = ModelMaker(ModelFolders("tiny-ct", tmp_path / "ours"), synapse_folder, "cpu", threads=1)
     job = jobs_for([maker], ["split"])[0]
     train_one(job)
@@ -73,7 +76,7 @@ def test_the_steps_are_the_training_loops(
     assert [epoch.loss for epoch in ours.epochs] == pytest.approx([epoch.loss for epoch in theirs.epochs], rel=1e-5)
     expected = load_checkpoint(tmp_path / "theirs").network.state_dict()
     for name, value in load_checkpoint(job.run).network.state_dict().items():
-        assert torch.allclose(value, expected[name], atol=1e-5), name
+        assert torch.allclose(value, expected[name], atol=1e-6), name
 
 
 def test_what_builds_on_a_failure_is_not_begun(
