@@ -55,11 +55,20 @@ def dice_by_case(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
     return {name: _dice(case, organs) for name, case in _cases(evaluations)}
 
 
-def dice_by_patient(evaluations: Iterable[Path], organs: Sequence[str]) -> Dice:
-    """Return the Dice of all patients of several evaluations, the mean over a patient's cases, by structure."""
+def dice_by_patient(
+    evaluations: Iterable[Path], organs: Sequence[str], patient_of: Mapping[str, str] | None = None
+) -> Dice:
+    """Return the Dice of all patients of several evaluations, the mean over a patient's cases, by structure.
+
+    Args:
+        evaluations: Folders with a `metrics.json`.
+        organs: The structures, in the order of the values.
+        patient_of: Case -> its patient; by default what the evaluations say.
+    """
     of_patient: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for name, case in _cases(evaluations):
-        of_patient[case.get("patient", name)].append(_dice(case, organs))  # older files do not name patients
+        patient = patient_of[name] if patient_of is not None else case.get("patient", name)  # older files name none
+        of_patient[patient].append(_dice(case, organs))
     return {patient: mean_of_known(dice) for patient, dice in of_patient.items()}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from paired_patients import dice_by_case, mean_of_known, structures_of
+from paired_patients import dice_by_patient, mean_of_known, structures_of
 from peer_training import Comparison, PeerTraining, train_once
 
 from embedded_vit.config import Config
@@ -217,7 +217,7 @@ def entries_of(cells: Mapping[Path, Cell]) -> tuple[list[Entry], tuple[str, ...]
     for (length, network, recipe), of_one in grouped.items():
         dice: dict[tuple[str, int], NDArray[np.float64]] = {}
         for run, cell in of_one.items():
-            for patient, values in _dice_of_cell(run, cell, structures).items():
+            for patient, values in dice_by_patient([run / EVALUATION], structures, cell.patients).items():
                 if (patient, cell.seed) in dice:
                     raise ConfigError(
                         f"{run}: {patient} was tested twice with seed {cell.seed}: folds of several kinds lie in one "
@@ -236,11 +236,3 @@ def entries_of(cells: Mapping[Path, Cell]) -> tuple[list[Entry], tuple[str, ...]
             )
         )
     return entries, structures
-
-
-def _dice_of_cell(run: Path, cell: Cell, structures: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Patient -> Dice of each structure, the mean over the patient's cases."""
-    of_patient: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    for case, dice in dice_by_case([run / EVALUATION], structures).items():
-        of_patient[cell.patients[case]].append(dice)
-    return {patient: mean_of_known(dice) for patient, dice in of_patient.items()}
